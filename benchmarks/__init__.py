@@ -1,0 +1,1 @@
+"""Measurements of Hive; each is a plain program that prints its numbers."""

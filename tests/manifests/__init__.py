@@ -1,0 +1,1 @@
+"""Tests of checkpoints: values, trees, manifests, the repository."""
