@@ -1,0 +1,1 @@
+"""Bytes: content-addressed objects in one LMDB environment."""
