@@ -1,0 +1,1 @@
+"""Checkpoints: values as trees of objects, manifests, history, the repository."""
