@@ -41,7 +41,7 @@ def run_tests(folder: Path, source: str, **variables: str) -> str:
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(folder)]
     config = ["--config-file", str(PROJECT / "pyproject.toml"), "--rootdir", str(folder)]
     return subprocess.run(
-        [*command, *config],
+        [*command, *config, "--basetemp", str(folder / "basetemp")],
         cwd=folder,
         env=kept | variables,
         capture_output=True,
