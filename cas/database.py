@@ -1,0 +1,217 @@
+"""One open LMDB environment of one generation: opening it safely, its tables, its map.
+
+The durability flags are LMDB's defaults and not for choice: without sync a power failure corrupts
+the file, and with a writable map a full disk kills the process.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import lmdb
+
+from cas.datafile import check_data_file
+from cas.errors import CorruptStoreError, StoreFullError
+from cas.failures import translate
+from cas.filesystem import DIRECTORY_MODE, FILE_MODE, make_private_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from cas.table import Table
+
+__all__ = ["DATA_FILE", "LOCK_FILE", "Database", "create_database"]
+
+DATA_FILE = "data.mdb"
+LOCK_FILE = "lock.mdb"
+_MAX_TABLES = 64
+_MAX_READERS = 512
+_ENGINE = 0  # LMDB 0.9, whatever LMDB_DEFAULT_LIB_VERSION in the environment says.
+_MAP_STEP_BYTES = 1 << 20
+
+
+def create_database(directory: Path, tables: Iterable[Table], *, map_bytes: int) -> Database:
+    """Create the directory of a generation with an empty LMDB environment, and open it.
+
+    Raises:
+        HiveError: The place cannot be written.
+    """
+    try:
+        directory.mkdir(mode=DIRECTORY_MODE)
+        directory.chmod(DIRECTORY_MODE)
+        # LMDB would make its files with a mode that the umask has cut, perhaps down to nothing.
+        make_private_file(directory / DATA_FILE)
+    except OSError as error:
+        raise translate(error, directory.parent) from error
+    return Database(directory, tables, map_bytes=map_bytes, read_only=False, fresh=True)
+
+
+class Database:
+    """An open LMDB environment with its tables."""
+
+    def __init__(
+        self,
+        directory: Path,
+        tables: Iterable[Table],
+        *,
+        map_bytes: int,
+        read_only: bool,
+        fresh: bool = False,
+    ) -> None:
+        """Open the environment in ``directory`` after checking its data file.
+
+        Args:
+            directory: The directory of a generation.
+            tables: The tables to open; missing ones are created unless ``read_only`` is set.
+            map_bytes: The least size of the map; it is larger where the file needs it.
+            read_only: Open for reading alone, changing nothing but LMDB's reader table.
+            fresh: The data file is empty, so there is nothing to check yet.
+
+        Raises:
+            CorruptStoreError: The data file is missing, truncated or damaged.
+            UnsupportedFormatError: It has another LMDB format.
+            HiveError: It cannot be opened.
+        """
+        self.directory = directory
+        self.read_only = read_only
+        self.locked = True
+        self._seen_transaction = 0
+        self.databases: dict[str, lmdb._Database | None] = {}
+        store = directory.parent
+        if not fresh:
+            if not (directory / DATA_FILE).exists():
+                present = sorted(p.name for p in store.glob("g*") if p.is_dir())
+                raise CorruptStoreError(
+                    f"the store {store} has no file {directory.name}/{DATA_FILE} (directories "
+                    f"present: {', '.join(present) or 'none'}); restore it from a copy",
+                    path=directory / DATA_FILE,
+                )
+            map_bytes = max(map_bytes, check_data_file(directory / DATA_FILE).map_bytes)
+        if read_only:
+            self.locked = self._lock_is_usable()
+        else:
+            self._make_lock_file()
+        try:
+            self.lmdb = lmdb.open(
+                str(directory),
+                map_size=_round_up(map_bytes),
+                subdir=True,
+                readonly=read_only,
+                create=fresh,
+                mode=FILE_MODE,
+                max_dbs=_MAX_TABLES,
+                max_readers=_MAX_READERS,
+                # A cached transaction would keep its reader slot, and a forked child copies it.
+                max_spare_txns=0,
+                lock=self.locked,
+                lib_version=_ENGINE,
+            )
+        except (lmdb.Error, OSError) as error:
+            raise translate(error, store) from error
+        try:
+            self.clear_stale_readers()
+            self.open_tables(tables)
+        except BaseException:
+            self.lmdb.close()
+            raise
+
+    def _lock_is_usable(self) -> bool:
+        """Whether readers can register in the lock file, so that writers keep their pages.
+
+        Without (a read-only disk, or a directory of read-only files), reading is safe only while
+        nobody writes.
+        """
+        return os.access(self.directory / LOCK_FILE, os.R_OK | os.W_OK)
+
+    def _make_lock_file(self) -> None:
+        try:
+            make_private_file(self.directory / LOCK_FILE)
+        except FileExistsError:
+            return
+        except OSError as error:
+            raise translate(error, self.directory.parent) from error
+
+    def clear_stale_readers(self) -> None:
+        """Free the reader slots of processes that died, which would keep old pages from reuse."""
+        if not self.locked:
+            return
+        try:
+            self.lmdb.reader_check()
+        except lmdb.Error as error:
+            raise translate(error, self.directory.parent) from error
+
+    def open_tables(self, tables: Iterable[Table]) -> None:
+        """Open the ``tables``; no other transaction of this process may be active.
+
+        Raises:
+            HiveError: LMDB cannot read or create one.
+        """
+        names = [table.name for table in tables]
+        try:
+            self._seen_transaction = self.lmdb.info()["last_txnid"]
+            if self.read_only:
+                for name in names:
+                    self.databases[name] = self._find(name)
+                return
+            # A table handle survives only a write transaction. One that creates nothing commits
+            # without touching the disk.
+            with self.lmdb.begin(write=True) as transaction:
+                for name in names:
+                    self.databases[name] = self.lmdb.open_db(name.encode(), txn=transaction)
+        except lmdb.Error as error:
+            raise translate(error, self.directory.parent) from error
+
+    def _find(self, name: str) -> lmdb._Database | None:
+        try:
+            return self.lmdb.open_db(name.encode(), create=False)
+        except (lmdb.NotFoundError, lmdb.ReadonlyError):
+            return None
+
+    def may_lack_tables(self) -> bool:
+        """Whether a table that was missing may have been created by another process since."""
+        return (
+            None in self.databases.values()
+            and self.lmdb.info()["last_txnid"] != self._seen_transaction
+        )
+
+    @property
+    def map_bytes(self) -> int:
+        """The size of the map, in bytes."""
+        return self.lmdb.info()["map_size"]
+
+    def grow(self, max_bytes: int | None) -> None:
+        """At least double the map; no transaction of this process may be active.
+
+        Raises:
+            StoreFullError: The map has ``max_bytes`` already.
+        """
+        present = self.map_bytes
+        wanted = _round_up(2 * present)
+        if max_bytes is not None:
+            wanted = min(wanted, max_bytes // _MAP_STEP_BYTES * _MAP_STEP_BYTES)
+        if wanted <= present:
+            raise StoreFullError(
+                f"the store {self.directory.parent} has reached its limit of {max_bytes} bytes "
+                "(max_bytes); raise the limit, or forget checkpoints and run gc, then repeat"
+            )
+        self._set_map(wanted)
+
+    def adopt_map(self) -> None:
+        """Take over the map size that another process has set; like ``grow`` otherwise."""
+        self._set_map(0)
+
+    def _set_map(self, size: int) -> None:
+        try:
+            self.lmdb.set_mapsize(size)
+        except lmdb.Error as error:
+            raise translate(error, self.directory.parent) from error
+
+    def close(self) -> None:
+        """Close the environment; no transaction may be active."""
+        self.lmdb.close()
+
+
+def _round_up(size: int) -> int:
+    return max(1, -(-size // _MAP_STEP_BYTES)) * _MAP_STEP_BYTES

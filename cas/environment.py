@@ -1,0 +1,268 @@
+"""The LMDB environment made safe: the one door through which the rest of the package stores bytes.
+
+A store is a directory::
+
+    generation     which g<N> is current, and the lock that compaction takes (cas.generation)
+    turnstile      keeps that lock fair
+    g<N>/          the LMDB environment of generation N: data.mdb and lock.mdb
+    ballast        room to free space with when the disk is full (cas.ballast)
+
+Reading and writing take a function, so that it can be run again: LMDB asks for that when the map
+is too small, when another process made it larger, or when compaction replaced the file. ::
+
+    with Environment.open(path, [HEADS]) as environment:
+        environment.write(lambda tx: tx.put(HEADS, b"run", b"..."))
+        head = environment.read(lambda tx: tx.get(HEADS, b"run"))
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from cas.ballast import BALLAST_FILE, restore_ballast
+from cas.creation import create_store, remove_dead_creations
+from cas.database import create_database
+from cas.errors import (
+    CorruptStoreError,
+    InvalidInputError,
+    NotFoundError,
+    ReadOnlyStoreError,
+)
+from cas.failures import translate
+from cas.filesystem import allocated_bytes, secure_link, secure_tree
+from cas.generation import GENERATION_FILE
+from cas.mounts import refuse_network_file_system
+from cas.registry import acquire, release
+from cas.table import Table
+from cas.transactions import MapFullSignal, ReadTransaction, WriteTransaction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+
+    from cas.handle import Handle
+
+__all__ = ["Environment", "ReadTransaction", "Table", "WriteTransaction"]
+
+T = TypeVar("T")
+
+_DEFAULT_MAP_BYTES = 1 << 30
+
+
+class Environment:
+    """An open store of named tables, for any number of threads.
+
+    Environments of one path share one LMDB handle within a process. They survive ``fork``: a
+    child opens the store for itself at its next use.
+    """
+
+    def __init__(self, handle: Handle, *, read_only: bool, max_bytes: int | None) -> None:
+        """Wrap a handle; use ``Environment.open``."""
+        self._handle: Handle | None = handle
+        self._store = handle.store
+        self._read_only = read_only
+        self._max_bytes = max_bytes
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        tables: Sequence[Table],
+        *,
+        create: bool = True,
+        read_only: bool = False,
+        prepare: Callable[[WriteTransaction], None] | None = None,
+        map_size: int = _DEFAULT_MAP_BYTES,
+        max_bytes: int | None = None,
+        force_network: bool = False,
+    ) -> Environment:
+        """Open the store in the directory ``path``, creating it if it is absent.
+
+        Args:
+            path: The directory of the store.
+            tables: The tables to use. A store that lacks one gets it; read-only, it reads as empty.
+            create: Create an absent store.
+            read_only: Change nothing in the store, not even permissions. Works beside a writer
+                in another process. Where LMDB's lock file cannot be written (a read-only disk),
+                it is safe only while nobody writes.
+            prepare: Run once, in the first transaction of a new store, before the store becomes
+                visible at ``path``.
+            map_size: Address space to begin with, in bytes. It grows as needed.
+            max_bytes: The most bytes the data file may have (inclusive); ``None``: no limit.
+            force_network: Open the store although it is on a network file system. Only safe
+                while a single machine uses it.
+
+        Raises:
+            NotFoundError: There is no store, and ``create`` is false or ``read_only`` true.
+            InvalidInputError: The path is something else than a store.
+            AccessError: Somebody else owns the store, the operating system refuses access, or
+                the store is on a network file system.
+            CorruptStoreError: The store is truncated or damaged.
+            UnsupportedFormatError: A newer version wrote the store.
+            ReadOnlyStoreError: The file system is read-only.
+            StoreFullError: There is no room for a new store.
+        """
+        try:
+            store = _real_path(Path(path))
+            if not force_network:
+                refuse_network_file_system(store)
+            if not _is_store(store):
+                if read_only or not create:
+                    raise NotFoundError(f"there is no store at {path}")
+                create_store(store, lambda place: _fill(place, tables, prepare, map_size))
+            secure_tree(store, repair=not read_only)
+        except OSError as error:
+            raise translate(error, Path(path)) from error
+        handle = acquire(store, tables, map_bytes=map_size, read_only=read_only)
+        if not read_only:
+            remove_dead_creations(store)
+            restore_ballast(store)
+        return cls(handle, read_only=read_only, max_bytes=max_bytes)
+
+    @property
+    def path(self) -> Path:
+        """The real path of the store's directory."""
+        return self._store
+
+    @property
+    def read_only(self) -> bool:
+        """Whether this environment refuses to write."""
+        return self._read_only
+
+    @property
+    def generation(self) -> int:
+        """The number of the open LMDB file; compaction advances it."""
+        return self._open_handle().generation
+
+    def _open_handle(self) -> Handle:
+        if self._handle is None:
+            raise InvalidInputError(f"the store {self._store} is closed")
+        return self._handle
+
+    def read(self, work: Callable[[ReadTransaction], T]) -> T:
+        """Run ``work`` on a snapshot of the store and return its result.
+
+        Inside another ``read`` of the same thread it sees that one's snapshot; inside a ``write``,
+        what is committed. Keep it short: pages that a snapshot needs are not reused.
+
+        Raises:
+            InvalidInputError: The environment is closed.
+            CorruptStoreError: The store is damaged.
+        """
+        return self._open_handle().read(work)
+
+    def write(self, work: Callable[[WriteTransaction], T], *, frees_space: bool = False) -> T:
+        """Run ``work`` in a write transaction, commit it durably, and return its result.
+
+        ``work`` may be run several times, so it must have no effect outside the transaction. If
+        it raises, nothing is changed.
+
+        Args:
+            work: The function.
+            frees_space: The transaction frees more than it takes (forget, gc): on a full disk
+                the ballast may be given up for it.
+
+        Raises:
+            ReadOnlyStoreError: The environment is read-only.
+            InvalidInputError: The environment is closed, or this thread is inside a transaction.
+            StoreFullError: The disk is full, or ``max_bytes`` is reached. Nothing is changed.
+            LimitError: The transaction changes too much at once.
+            CorruptStoreError: The store is damaged.
+        """
+        handle = self._open_handle()
+        if self._read_only:
+            raise ReadOnlyStoreError(f"the store {self._store} is open for reading only")
+        return handle.write(work, frees_space=frees_space, max_bytes=self._max_bytes)
+
+    def disk_bytes(self) -> int:
+        """Return the bytes allocated on disk for the store, without the ballast."""
+        try:
+            return allocated_bytes(self._store, without=BALLAST_FILE)
+        except OSError as error:
+            raise translate(error, self._store) from error
+
+    def close(self) -> None:
+        """Close the environment, after this process's active transactions. Idempotent.
+
+        Raises:
+            InvalidInputError: This thread is inside a transaction.
+        """
+        if self._handle is not None:
+            release(self._handle)
+            self._handle = None
+
+    def __enter__(self) -> Self:
+        """Return the environment itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the environment."""
+        self.close()
+
+
+def _real_path(path: Path) -> Path:
+    """Return the real path of the store, which may be a symbolic link of this user's own."""
+    if os.path.lexists(path):
+        secure_link(path)
+    return Path(os.path.realpath(path))
+
+
+def _is_store(store: Path) -> bool:
+    """Whether there is a store in the directory ``store``; ``False`` where one can be created.
+
+    Raises:
+        InvalidInputError: There is something else.
+        CorruptStoreError: There is a store without its generation file.
+    """
+    if not store.exists():
+        return False
+    if not store.is_dir():
+        raise InvalidInputError(f"{store} is not a directory, so it cannot be a store")
+    names = sorted(os.listdir(store))
+    if GENERATION_FILE in names:
+        return True
+    if not names:
+        return False
+    generations = [name for name in names if name.startswith("g") and name[1:].isdecimal()]
+    if generations:
+        raise CorruptStoreError(
+            f"the store {store} has lost its file {GENERATION_FILE} (directories present: "
+            f"{', '.join(generations)}); restore it from a copy",
+            path=store,
+        )
+    raise InvalidInputError(
+        f"the directory {store} is not empty and holds no store; choose another place, or empty it"
+    )
+
+
+def _fill(
+    place: Path,
+    tables: Sequence[Table],
+    prepare: Callable[[WriteTransaction], None] | None,
+    map_bytes: int,
+) -> None:
+    """Create the LMDB environment of a new store in ``place`` and run ``prepare`` in it."""
+    database = create_database(place, tables, map_bytes=map_bytes)
+    try:
+        while prepare is not None:
+            view = WriteTransaction(
+                database.lmdb.begin(write=True), database.databases, place, generation=1
+            )
+            try:
+                prepare(view)
+                view.commit()
+                return
+            except MapFullSignal:
+                view.abort()
+                database.grow(None)
+            finally:
+                view.abort()
+    finally:
+        database.close()

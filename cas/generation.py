@@ -1,0 +1,312 @@
+r"""The generation file: which LMDB file is the current one, and the lock around replacing it.
+
+The file ``generation`` in a store's directory is the only one that is never replaced, so it can
+carry a lock for what *is* replaced. Every transaction holds it shared; compaction holds it
+exclusively while it writes a new ``g<N>`` directory and advances the number. LMDB cannot tell who
+has a store open, so without this a server would go on committing into an unlinked file.
+
+The file is one line of ``LINE_BYTES`` bytes, the same width in every layout::
+
+    hive store layout 0001 generation 00000000000000000001 check 0123abcd\n
+
+where ``check`` is the first four bytes, in hex, of BLAKE3 over everything before ``" check"``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from blake3 import blake3
+
+from cas.errors import CorruptStoreError, InvalidInputError, UnsupportedFormatError
+from cas.failures import translate
+from cas.gate import Gate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = [
+    "FIRST_GENERATION",
+    "GENERATION_FILE",
+    "LAYOUT",
+    "LINE_BYTES",
+    "TURNSTILE_FILE",
+    "GenerationLock",
+    "generation_directory",
+    "generation_line",
+    "parse_generation_line",
+]
+
+LAYOUT = 1
+FIRST_GENERATION = 1
+GENERATION_FILE = "generation"
+TURNSTILE_FILE = "turnstile"
+LINE_BYTES = 70
+_LINE = re.compile(rb"(hive store layout (\d{4}) generation (\d{20})) check ([0-9a-f]{8})\n")
+
+
+def generation_directory(store: Path, generation: int) -> Path:
+    """Return the directory that holds the LMDB files of ``generation``."""
+    return store / f"g{generation}"
+
+
+def generation_line(generation: int, *, layout: int = LAYOUT) -> bytes:
+    """Return the ``LINE_BYTES`` bytes of the generation file."""
+    body = b"hive store layout %04d generation %020d" % (layout, generation)
+    return body + b" check " + blake3(body).hexdigest(length=4).encode() + b"\n"
+
+
+def parse_generation_line(line: bytes, store: Path) -> int:
+    """Return the generation number that ``line`` holds.
+
+    Raises:
+        UnsupportedFormatError: The store has a newer layout.
+        CorruptStoreError: The line is damaged.
+    """
+    match = _LINE.fullmatch(line)
+    if match is None or blake3(match[1]).hexdigest(length=4).encode() != match[4]:
+        present = sorted(p.name for p in store.glob("g*") if p.is_dir())
+        raise CorruptStoreError(
+            f"the file {GENERATION_FILE} of the store {store} is damaged, so it is unknown which "
+            f"of its directories is current (present: {', '.join(present) or 'none'}); restore "
+            "the file from a copy; if exactly one directory g<N> is present, its number is N",
+            path=store / GENERATION_FILE,
+        )
+    if int(match[2]) != LAYOUT:
+        raise UnsupportedFormatError(
+            f"the store {store} has layout {int(match[2])}, this version of Hive knows layout "
+            f"{LAYOUT}; upgrade Hive"
+        )
+    return int(match[3])
+
+
+class _LockFile:
+    """An open file that closes itself when nobody uses it any more.
+
+    A thread may be about to lock it while another one closes the store. Closing the descriptor
+    under that thread could let it unlock an unrelated file that got the same number.
+    """
+
+    def __init__(self, path: Path, flags: int) -> None:
+        self._descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+    def fileno(self) -> int:
+        """Return the descriptor, or -1 after ``close``."""
+        return self._descriptor
+
+    def close(self) -> None:
+        """Close the file now."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_descriptor"):
+            self.close()
+
+
+class GenerationLock:
+    """The lock on a store's generation file: shared by transactions, exclusive for compaction.
+
+    One object, with one descriptor of the file, serves all threads of a process; the first
+    thread in takes the file's lock and the last one out returns it. A thread may take it shared
+    again while it holds it. Every new holder passes a turnstile (a second file), which a waiting
+    exclusive holder blocks: so a steady stream of readers cannot starve compaction.
+    """
+
+    def __init__(self, store: Path, *, read_only: bool = False) -> None:
+        """Open the lock of the store in the directory ``store``.
+
+        Raises:
+            HiveError: A file of the store cannot be opened.
+        """
+        self.store = store
+        self.read_only = read_only
+        self.generation = 0
+        self.gate = Gate(first=self._take, last=self._give_back)
+        self._line = b""
+        self._file: _LockFile | None = None
+        self._turnstile: _LockFile | None = None
+        self.open()
+
+    def open(self) -> None:
+        """Open the files if they are not open.
+
+        Raises:
+            HiveError: A file of the store cannot be opened.
+        """
+        if self._file is not None:
+            return
+        try:
+            turnstile = self._open_turnstile()
+            self._file = _LockFile(self.store / GENERATION_FILE, self._flags())
+        except OSError as error:
+            raise translate(error, self.store) from error
+        self._turnstile = turnstile
+
+    def _flags(self) -> int:
+        return os.O_RDONLY if self.read_only else os.O_RDWR
+
+    def _open_turnstile(self) -> _LockFile | None:
+        path = self.store / TURNSTILE_FILE
+        try:
+            return _LockFile(path, self._flags() if self.read_only else os.O_RDWR | os.O_CREAT)
+        except FileNotFoundError:
+            # Only a reader comes here: without the file it merely cannot queue fairly.
+            return None
+
+    def upgrade(self) -> None:
+        """Open the files for writing as well. Call it with the gate closed."""
+        self.close()
+        self.read_only = False
+        self.open()
+
+    def close(self) -> None:
+        """Let go of the files; they are closed when the last thread that uses them is done."""
+        self._file = self._turnstile = None
+
+    def identity(self) -> tuple[int, int] | None:
+        """Return device and inode of the open generation file."""
+        if self._file is None:
+            return None
+        status = os.fstat(self._file.fileno())
+        return status.st_dev, status.st_ino
+
+    def renew_after_fork(self) -> None:
+        """Make the lock usable in a forked child, after ``open``.
+
+        A file lock belongs to the open file description, which parent and child share: unlocking
+        here would unlock the parent, and keeping the file open would keep its lock beyond the
+        parent's death. So the child closes its copies at once and opens the files for itself.
+        """
+        for file in (self._file, self._turnstile):
+            if file is not None:
+                file.close()
+        self.close()
+        self.gate = Gate(first=self._take, last=self._give_back)
+
+    def _opened(self) -> _LockFile:
+        if self._file is None:
+            raise InvalidInputError(f"the store {self.store} is closed")
+        return self._file
+
+    def _take(self) -> None:
+        file = self._opened()
+        fcntl.flock(file, fcntl.LOCK_SH)
+        try:
+            self.read()
+        except BaseException:
+            fcntl.flock(file, fcntl.LOCK_UN)
+            raise
+
+    def _give_back(self) -> None:
+        fcntl.flock(self._opened(), fcntl.LOCK_UN)
+
+    def enter(self) -> int:
+        """Take the lock shared. Afterwards ``generation`` is the current one.
+
+        Returns:
+            The depth to hand to ``leave``.
+
+        Raises:
+            CorruptStoreError: The generation file is damaged.
+            UnsupportedFormatError: The store has a newer layout.
+        """
+        turnstile = self._turnstile
+        if turnstile is not None and not self.gate.holds():
+            fcntl.flock(turnstile, fcntl.LOCK_SH)
+            fcntl.flock(turnstile, fcntl.LOCK_UN)
+        return self.gate.enter()
+
+    def leave(self, depth: int) -> None:
+        """Return what ``enter`` took; ``depth`` is what that returned."""
+        try:
+            self.gate.leave(depth)
+        except BaseException:
+            # An interrupt in the middle; a thread left inside would block every later growth.
+            self.gate.leave(depth)
+            raise
+
+    @contextmanager
+    def shared(self) -> Iterator[int]:
+        """Hold the lock shared; the value is the current generation."""
+        depth = self.enter()
+        try:
+            yield self.generation
+        finally:
+            self.leave(depth)
+
+    @contextmanager
+    def alone(self) -> Iterator[int]:
+        """Hold the lock shared with no other thread of this process in it.
+
+        This is what changing the LMDB handle (growing, reopening, closing) needs; other processes
+        are not kept out. The value is the current generation.
+
+        Raises:
+            InvalidInputError: This thread is inside a transaction.
+        """
+        with self.gate.closed():
+            self._take()
+            try:
+                yield self.generation
+            finally:
+                self._give_back()
+
+    @contextmanager
+    def exclusive(self) -> Iterator[int]:
+        """Hold the lock alone among all threads and processes; the value is the generation.
+
+        Raises:
+            InvalidInputError: This thread holds the lock already, or the store is read-only.
+        """
+        if self.read_only:
+            raise InvalidInputError(f"{self.store} is open for reading only")
+        with self.gate.closed():
+            file = self._opened()
+            # A descriptor of its own: on the shared one, another thread's passage through the
+            # turnstile would turn this exclusive lock into a shared one.
+            turnstile = self._open_turnstile()
+            if turnstile is not None:
+                fcntl.flock(turnstile, fcntl.LOCK_EX)
+            fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                yield self.read()
+            finally:
+                fcntl.flock(file, fcntl.LOCK_UN)
+                if turnstile is not None:
+                    turnstile.close()
+
+    def read(self) -> int:
+        """Return the generation that the file names now. Call it while holding the lock.
+
+        Raises:
+            CorruptStoreError: The generation file is damaged.
+            UnsupportedFormatError: The store has a newer layout.
+        """
+        line = os.pread(self._opened().fileno(), LINE_BYTES + 1, 0)
+        if line != self._line:
+            self.generation = parse_generation_line(line, self.store)
+            self._line = line
+        return self.generation
+
+    def advance(self, generation: int) -> None:
+        """Make ``generation`` the current one, durably. Call it inside ``exclusive``.
+
+        The directory of that generation must be complete and synced before.
+
+        Raises:
+            InvalidInputError: The number is not above the current one.
+        """
+        if generation <= self.read():
+            raise InvalidInputError(
+                f"generation {generation} does not follow generation {self.generation}"
+            )
+        os.pwrite(self._opened().fileno(), generation_line(generation), 0)
+        os.fsync(self._opened().fileno())
+        self.read()

@@ -1,0 +1,342 @@
+"""The one LMDB handle that a process has on a store, and how transactions run on it.
+
+LMDB forbids opening a file twice in a process, so all ``Environment`` objects of one real path
+share a handle (``cas.registry`` keeps them). It owns what must be done around each transaction:
+the generation lock, reopening when the generation moved on or a commit failed, letting the map
+grow, and giving up the ballast when a transaction that frees space finds the disk full.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+import lmdb
+
+from cas.ballast import release_ballast
+from cas.database import Database
+from cas.errors import InvalidInputError, StoreFullError
+from cas.failures import translate
+from cas.forking import abandon, refuse_after_fork
+from cas.generation import GenerationLock, generation_directory
+from cas.transactions import MapFullSignal, ReadTransaction, WriteTransaction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from cas.table import Table
+
+__all__ = ["Handle"]
+
+T = TypeVar("T")
+
+_READER_ATTEMPTS = 200
+_READER_PAUSE_SECONDS = 0.025
+_FORK_WAIT_SECONDS = 10.0
+
+
+class _StaleSignal(Exception):  # noqa: N818 - a signal to the retry loops, which no caller sees
+    """The open database is not the one to use: refresh the handle, then begin again."""
+
+
+class _GrowSignal(Exception):  # noqa: N818 - likewise
+    """The map is too small for this write: let it grow, then begin again."""
+
+
+class _ResizedSignal(Exception):  # noqa: N818 - likewise
+    """Another process uses more than this one's map: adopt the size, then begin again."""
+
+
+class Handle:
+    """A store's open LMDB environment, shared by all its users in this process."""
+
+    def __init__(self, store: Path) -> None:
+        """Make the handle of the store in the real directory ``store``; ``serve`` opens it."""
+        self.store = store
+        self.users = 0
+        self.read_only = True
+        self.generation = 0
+        self.lock: GenerationLock | None = None
+        self._database: Database | None = None
+        self._suspect = False
+        self._tables: dict[str, Table] = {}
+        self._map_bytes = 0
+        self._opening = threading.Lock()
+        self._writer = threading.Lock()
+        # What each thread has open, innermost last. A dictionary and not a thread-local: a forked
+        # child must find the transactions that it inherited.
+        self._active: dict[int, list[ReadTransaction]] = {}
+        self._frozen = False
+        self._abandoned = False
+
+    # -- opening and closing ---------------------------------------------------------------
+
+    def serve(self, tables: Iterable[Table], *, map_bytes: int, read_only: bool) -> None:
+        """Serve one more user: open the store, or extend what is open to that user's wishes.
+
+        Raises:
+            InvalidInputError: This thread is inside a transaction, and the handle must change.
+            HiveError: The store cannot be opened that way.
+        """
+        with self._opening:
+            new = {table.name: table for table in tables if table.name not in self._tables}
+            if self.lock is None:
+                self.read_only = read_only
+                self.lock = GenerationLock(self.store, read_only=read_only)
+            elif not new and (read_only or not self.read_only):
+                return
+            upgrade = self.read_only and not read_only
+            with self.lock.gate.closed():
+                if upgrade:
+                    self.lock.upgrade()
+                    self.read_only = False
+                self._tables.update(new)
+                self._map_bytes = max(self._map_bytes, map_bytes)
+                self._suspect = True
+        self._refresh()
+
+    def _refresh(self) -> None:
+        """Open the current generation afresh, once no transaction of this process is active."""
+        lock = self._lock()
+        if self._abandoned:
+            refuse_after_fork(self.store)
+        lock.open()
+        with lock.alone() as generation:
+            if self._is_current(generation):
+                return  # Another thread was faster.
+            if self._database is not None:
+                self._database.close()
+                self._database = None
+            self._database = Database(
+                generation_directory(self.store, generation),
+                self._tables.values(),
+                map_bytes=self._map_bytes,
+                read_only=self.read_only,
+            )
+            self.generation = generation
+            self._suspect = False
+
+    def _is_current(self, generation: int) -> bool:
+        return self._database is not None and not self._suspect and generation == self.generation
+
+    def _lock(self) -> GenerationLock:
+        if self.lock is None:
+            raise InvalidInputError(f"the store {self.store} is closed")
+        return self.lock
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Hold off transactions of this process, after those that are active.
+
+        Raises:
+            InvalidInputError: This thread is inside a transaction.
+        """
+        if self.lock is None:
+            yield
+            return
+        with self.lock.gate.closed():
+            yield
+
+    def close(self) -> None:
+        """Close the store. Call it in ``quiet``; the handle cannot be used afterwards."""
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+        if self.lock is not None:
+            self.lock.close()
+            self.lock = None
+
+    # -- transactions ----------------------------------------------------------------------
+
+    def read(self, work: Callable[[ReadTransaction], T]) -> T:
+        """Run ``work`` on a snapshot. Inside another ``read`` it is that one's snapshot."""
+        me = threading.get_ident()
+        if me in self._active:
+            return self._read_nested(work, self._active[me])
+        while True:
+            try:
+                return self._read_once(work, me)
+            except _StaleSignal:
+                self._refresh()
+            except _ResizedSignal:
+                self._adopt_map()
+
+    def _read_nested(
+        self, work: Callable[[ReadTransaction], T], stack: list[ReadTransaction]
+    ) -> T:
+        # No new LMDB snapshot inside a read: it could need a larger map, which cannot be set
+        # while the outer one is active. Inside a write nobody else can have committed.
+        inside_write = isinstance(stack[-1], WriteTransaction)
+        view = self._begin_read() if inside_write else stack[-1].nested()
+        stack.append(view)
+        try:
+            return work(view)
+        finally:
+            stack.remove(view)
+            if inside_write:
+                view.abort()
+            else:
+                view.end()
+
+    def _read_once(self, work: Callable[[ReadTransaction], T], me: int) -> T:
+        lock, depth = self._enter()
+        try:
+            view = self._begin_read()
+            self._active[me] = [view]
+            try:
+                return work(view)
+            finally:
+                self._active.pop(me, None)
+                view.abort()
+        finally:
+            lock.leave(depth)
+
+    def write(
+        self, work: Callable[[WriteTransaction], T], *, frees_space: bool, max_bytes: int | None
+    ) -> T:
+        """Run ``work`` in a write transaction and commit it; see ``Environment.write``."""
+        me = threading.get_ident()
+        if me in self._active:
+            raise InvalidInputError(
+                "a write cannot begin inside another transaction of the same thread: it would "
+                "wait for itself; return from the outer function first"
+            )
+        with self._writer:
+            while True:
+                try:
+                    return self._write_once(work, me)
+                except _StaleSignal:
+                    self._refresh()
+                except _ResizedSignal:
+                    self._adopt_map()
+                except _GrowSignal:
+                    self._grow(max_bytes)
+                except StoreFullError:
+                    if not (frees_space and release_ballast(self.store)):
+                        raise
+
+    def _write_once(self, work: Callable[[WriteTransaction], T], me: int) -> T:
+        lock, depth = self._enter()
+        try:
+            view = self._begin_write()
+            self._active[me] = [view]
+            try:
+                result = work(view)
+                if view.failure is not None:
+                    raise view.failure  # The function went on after a failure; LMDB cannot.
+                view.commit()
+            except BaseException as error:
+                if isinstance(view.failure, MapFullSignal) and isinstance(error, Exception):
+                    raise _GrowSignal from None
+                # After a failed write or sync the handle's idea of the file is not to be trusted,
+                # and a second sync would claim success for pages that were never written.
+                self._suspect |= view.failure is not None
+                raise
+            finally:
+                self._active.pop(me, None)
+                view.abort()
+        finally:
+            lock.leave(depth)
+        return result
+
+    def _enter(self) -> tuple[GenerationLock, int]:
+        """Take the generation lock shared, with the current generation open."""
+        lock = self._lock()
+        if self._database is None:
+            raise _StaleSignal
+        depth = lock.enter()
+        try:
+            if not self._is_current(lock.generation):
+                raise _StaleSignal
+            if self._opened().may_lack_tables():
+                self._suspect = True
+                raise _StaleSignal
+        except BaseException:
+            lock.leave(depth)
+            raise
+        return lock, depth
+
+    def _begin_read(self) -> ReadTransaction:
+        database = self._opened()
+        for attempt in range(_READER_ATTEMPTS):
+            try:
+                return ReadTransaction(
+                    database.lmdb.begin(), database.databases, self.store, self.generation
+                )
+            except lmdb.MapResizedError:
+                raise _ResizedSignal from None
+            except lmdb.ReadersFullError as error:
+                if attempt == _READER_ATTEMPTS - 1:
+                    raise translate(error, self.store) from error
+                database.clear_stale_readers()
+                if attempt:
+                    time.sleep(_READER_PAUSE_SECONDS)
+            except lmdb.Error as error:
+                raise translate(error, self.store) from error
+        raise AssertionError("unreachable")
+
+    def _begin_write(self) -> WriteTransaction:
+        database = self._opened()
+        try:
+            return WriteTransaction(
+                database.lmdb.begin(write=True), database.databases, self.store, self.generation
+            )
+        except lmdb.MapResizedError:
+            raise _ResizedSignal from None
+        except lmdb.Error as error:
+            self._suspect = True
+            raise translate(error, self.store) from error
+
+    def _opened(self) -> Database:
+        if self._database is None:
+            raise InvalidInputError(f"the store {self.store} is closed")
+        return self._database
+
+    def _adopt_map(self) -> None:
+        with self._lock().alone():
+            if self._database is not None:
+                self._database.adopt_map()
+
+    def _grow(self, max_bytes: int | None) -> None:
+        with self._lock().alone():
+            if self._database is not None:
+                self._database.grow(max_bytes)
+
+    # -- forking ---------------------------------------------------------------------------
+
+    def freeze_for_fork(self) -> None:
+        """Wait until no other thread is inside a transaction, and let none begin."""
+        self._frozen = self._opening.acquire(timeout=_FORK_WAIT_SECONDS)
+        if self.lock is not None:
+            quiet = self.lock.gate.freeze(timeout_seconds=_FORK_WAIT_SECONDS)
+            self._frozen = self._frozen and quiet
+
+    def thaw_after_fork(self) -> None:
+        """Let transactions begin again in the parent."""
+        if self.lock is not None:
+            self.lock.gate.thaw()
+        self._opening.release()
+
+    def renew_after_fork(self) -> None:
+        """Drop in a forked child what belongs to the parent; the next use opens the store anew."""
+        active, self._active = self._active, {}
+        self._opening = threading.Lock()
+        self._writer = threading.Lock()
+        if self.lock is not None:
+            self.lock.renew_after_fork()
+        database, self._database = self._database, None
+        if database is None:
+            return
+        if not self._frozen:
+            self._abandoned = True
+            abandon(database.lmdb)
+            return
+        # Only the forking thread can have transactions here. Dropping LMDB's objects without
+        # ending them leaves the parent's reader slots and write lock alone.
+        for stack in active.values():
+            for view in stack:
+                view.end()
+        database.close()

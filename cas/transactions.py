@@ -1,0 +1,323 @@
+"""Transactions over named tables: what ``Environment.read`` and ``write`` hand to a function.
+
+These methods run thousands of times per restore, so each is one call into LMDB plus the row's
+checksum: there is one cursor per table and transaction, found by the table's name.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import lmdb
+
+from cas.errors import HiveError, InvalidInputError
+from cas.failures import translate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from cas.table import Table
+
+    Transaction = lmdb.Transaction[bytes]
+    Cursor = lmdb.Cursor[bytes]
+
+__all__ = ["MapFullSignal", "ReadTransaction", "WriteTransaction"]
+
+_ENDED = "this transaction has ended; use it only inside the function it was handed to"
+
+
+class MapFullSignal(Exception):  # noqa: N818 - a signal to the retry loop, which no caller sees
+    """The map has no room for this transaction: abort, let the map grow, run it again."""
+
+
+class ReadTransaction:
+    """A consistent view of the store. It ends with the function it was handed to.
+
+    Every method may raise:
+        InvalidInputError: The transaction has ended, or the store was opened without that table.
+        CorruptStoreError: A row's checksum does not match, or LMDB finds its file damaged.
+    """
+
+    def __init__(
+        self,
+        transaction: Transaction,
+        databases: Mapping[str, lmdb._Database | None],
+        path: Path,
+        generation: int,
+    ) -> None:
+        """Wrap an LMDB transaction; only ``cas.handle`` does this."""
+        self.generation = generation
+        self._transaction: Transaction | None = transaction
+        self._databases = databases
+        self._path = path
+        self._cursors: dict[str, Cursor] = {}
+        self._iterating: set[Cursor] = set()
+        self.failure: Exception | None = None
+
+    def end(self) -> None:
+        """Forget the LMDB transaction; using this object afterwards is an error.
+
+        Nothing here may keep the LMDB transaction alive: a forked child must be able to drop it.
+        """
+        for cursor in (*self._cursors.values(), *self._iterating):
+            cursor.close()
+        self._cursors = {}
+        self._iterating = set()
+        self._transaction = None
+
+    def abort(self) -> None:
+        """End the transaction; what a writer changed is gone."""
+        transaction = self._transaction
+        self.end()
+        if transaction is not None:
+            transaction.abort()
+
+    def nested(self) -> ReadTransaction:
+        """Return another view of the same snapshot, to be ended before this one."""
+        if self._transaction is None:
+            raise InvalidInputError(_ENDED)
+        return ReadTransaction(self._transaction, self._databases, self._path, self.generation)
+
+    def _database(self, table: Table) -> lmdb._Database | None:
+        if self._transaction is None:
+            raise InvalidInputError(_ENDED)
+        try:
+            return self._databases[table.name]
+        except KeyError:
+            raise InvalidInputError(
+                f"the store was opened without the table {table.name!r}"
+            ) from None
+
+    def _new_cursor(self, table: Table) -> Cursor | None:
+        database = self._database(table)
+        if database is None or self._transaction is None:
+            return None
+        try:
+            return self._transaction.cursor(database)
+        except lmdb.Error as error:
+            raise self._failed(error) from error
+
+    def _cursor(self, table: Table) -> Cursor | None:
+        """Return the table's cursor; ``None`` for a table that a read-only store lacks."""
+        cursor = self._new_cursor(table)
+        if cursor is not None:
+            self._cursors[table.name] = cursor
+        return cursor
+
+    def _failed(self, error: lmdb.Error) -> Exception:
+        """Return what to raise for ``error``."""
+        if self._transaction is None:
+            return InvalidInputError(_ENDED)
+        failure: HiveError | MapFullSignal
+        if isinstance(error, lmdb.MapFullError):
+            failure = MapFullSignal()
+        elif isinstance(error, lmdb.BadTxnError) and self.failure is not None:
+            return self.failure
+        else:
+            failure = translate(error, self._path)
+        # An oversized key is refused before anything is touched; anything else ends the attempt,
+        # also when the function catches the exception and goes on.
+        if not isinstance(error, lmdb.BadValsizeError):
+            self.failure = failure
+        return failure
+
+    def get(self, table: Table, key: bytes) -> bytes | None:
+        """Return the value of ``key``, or ``None`` if there is none."""
+        cursor = self._cursors.get(table.name) or self._cursor(table)
+        if cursor is None:
+            return None
+        try:
+            row = cursor.get(key)
+        except lmdb.Error as error:
+            raise self._failed(error) from error
+        return row if row is None or not table.checked else table.unseal(key, row)
+
+    def first_at_or_after(self, table: Table, key: bytes) -> tuple[bytes, bytes] | None:
+        """Return the first row whose key is ``key`` or above, or ``None``."""
+        cursor = self._cursors.get(table.name) or self._cursor(table)
+        if cursor is None:
+            return None
+        try:
+            if not cursor.set_range(key):
+                return None
+            found, row = cursor.item()
+        except lmdb.Error as error:
+            raise self._failed(error) from error
+        return found, table.unseal(found, row)
+
+    def last_at_or_before(self, table: Table, key: bytes) -> tuple[bytes, bytes] | None:
+        """Return the last row whose key is ``key`` or below, or ``None``."""
+        cursor = self._cursors.get(table.name) or self._cursor(table)
+        if cursor is None:
+            return None
+        try:
+            if cursor.set_range(key):
+                if cursor.key() != key and not cursor.prev():
+                    return None
+            elif not cursor.last():
+                return None
+            found, row = cursor.item()
+        except lmdb.Error as error:
+            raise self._failed(error) from error
+        return found, table.unseal(found, row)
+
+    def items(
+        self,
+        table: Table,
+        start: bytes = b"",
+        stop: bytes | None = None,
+        *,
+        reverse: bool = False,
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the rows from ``start`` (inclusive) to ``stop`` (exclusive), in key order.
+
+        Args:
+            table: The table to read.
+            start: The lowest key.
+            stop: The key to stop before; ``None`` means the end of the table.
+            reverse: Begin with the highest key.
+        """
+        cursor = self._new_cursor(table)
+        if cursor is None:
+            return
+        self._iterating.add(cursor)
+        try:
+            if reverse:
+                yield from self._downwards(cursor, table, start, stop)
+            else:
+                yield from self._upwards(cursor, table, start, stop)
+        except lmdb.Error as error:
+            raise self._failed(error) from error
+        finally:
+            self._iterating.discard(cursor)
+            cursor.close()
+
+    def _upwards(
+        self, cursor: Cursor, table: Table, start: bytes, stop: bytes | None
+    ) -> Iterator[tuple[bytes, bytes]]:
+        present = cursor.set_range(start)
+        while present:
+            key, row = cursor.item()
+            if stop is not None and key >= stop:
+                return
+            yield key, table.unseal(key, row)
+            present = self._step(cursor, key, forward=True)
+
+    def _downwards(
+        self, cursor: Cursor, table: Table, start: bytes, stop: bytes | None
+    ) -> Iterator[tuple[bytes, bytes]]:
+        above = stop is not None and cursor.set_range(stop)
+        present = cursor.prev() if above else cursor.last()
+        while present:
+            key, row = cursor.item()
+            if key < start:
+                return
+            yield key, table.unseal(key, row)
+            present = self._step(cursor, key, forward=False)
+
+    def _step(self, cursor: Cursor, key: bytes, *, forward: bool) -> bool:
+        """Move from ``key`` to its neighbour, and return whether there is one."""
+        if self._transaction is None:
+            raise InvalidInputError(_ENDED)
+        return cursor.next() if forward else cursor.prev()
+
+    def count(self, table: Table) -> int:
+        """Return the number of rows of ``table``."""
+        database = self._database(table)
+        if database is None or self._transaction is None:
+            return 0
+        try:
+            return self._transaction.stat(database)["entries"]
+        except lmdb.Error as error:
+            raise self._failed(error) from error
+
+
+class WriteTransaction(ReadTransaction):
+    """The view of the store that one writer changes. All of it becomes visible at once, or none.
+
+    An iteration over ``items`` sees changes made meanwhile behind the place where it is.
+    """
+
+    def _step(self, cursor: Cursor, key: bytes, *, forward: bool) -> bool:
+        # A deletion moves other cursors by itself, so one more step would skip a row: look the
+        # last key up again instead.
+        if self._transaction is None:
+            raise InvalidInputError(_ENDED)
+        if forward:
+            return cursor.set_range(key) and (cursor.key() != key or cursor.next())
+        return cursor.prev() if cursor.set_range(key) else cursor.last()
+
+    def put(self, table: Table, key: bytes, value: bytes) -> None:
+        """Store ``value`` under ``key``, in place of what was there.
+
+        Raises:
+            LimitError: The key is empty or longer than 511 bytes.
+            StoreFullError: There is no room left.
+        """
+        cursor = self._cursors.get(table.name) or self._writable(table)
+        try:
+            cursor.put(key, table.seal(key, value))
+        except lmdb.Error as error:
+            raise self._failed(error) from error
+
+    def append(self, table: Table, key: bytes, value: bytes) -> None:
+        """Store ``value`` under ``key``, which must be above every key present.
+
+        Appended rows fill their pages completely, which ``put`` leaves half empty.
+
+        Raises:
+            InvalidInputError: A key at or above ``key`` is present.
+            LimitError: The key is empty or longer than 511 bytes.
+            StoreFullError: There is no room left.
+        """
+        cursor = self._cursors.get(table.name) or self._writable(table)
+        try:
+            done = cursor.put(key, table.seal(key, value), append=True)
+        except lmdb.Error as error:
+            raise self._failed(error) from error
+        if not done:
+            raise InvalidInputError(
+                f"the key {key.hex()} cannot be appended to table {table.name!r}: an equal or "
+                "higher one is present"
+            )
+
+    def delete(self, table: Table, key: bytes) -> bool:
+        """Remove ``key`` and its value, and return whether it was there."""
+        cursor = self._cursors.get(table.name) or self._writable(table)
+        try:
+            if not cursor.set_key(key):
+                return False
+            return cursor.delete()
+        except lmdb.Error as error:
+            raise self._failed(error) from error
+
+    def commit(self) -> None:
+        """Make the changes durable and visible.
+
+        Raises:
+            InvalidInputError: This process was forked inside the transaction, which belongs to
+                the parent.
+            MapFullSignal: The map must grow first.
+            HiveError: The commit failed, and nothing of it is visible.
+        """
+        transaction = self._transaction
+        if transaction is None:
+            raise InvalidInputError(
+                "this process was forked inside a write transaction: only the parent can commit it"
+            )
+        self.end()
+        try:
+            transaction.commit()
+        except lmdb.MapFullError as error:
+            self.failure = MapFullSignal()
+            raise self.failure from error
+        except lmdb.Error as error:
+            self.failure = translate(error, self._path)
+            raise self.failure from error
+
+    def _writable(self, table: Table) -> Cursor:
+        cursor = self._cursor(table)
+        if cursor is None:
+            raise InvalidInputError(f"the store was opened without the table {table.name!r}")
+        return cursor
