@@ -7,12 +7,13 @@ the file, and with a writable map a full disk kills the process.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import lmdb
 
-from cas.datafile import check_data_file
-from cas.errors import CorruptStoreError, StoreFullError
+from cas.datafile import Meta, check_data_file
+from cas.errors import CorruptStoreError, InvalidInputError, StoreFullError
 from cas.failures import translate
 from cas.filesystem import DIRECTORY_MODE, FILE_MODE, make_private_file
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from cas.table import Table
 
-__all__ = ["DATA_FILE", "LOCK_FILE", "Database", "create_database"]
+__all__ = ["DATA_FILE", "LOCK_FILE", "Database", "MapLimits", "create_database"]
 
 DATA_FILE = "data.mdb"
 LOCK_FILE = "lock.mdb"
@@ -32,7 +33,44 @@ _ENGINE = 0  # LMDB 0.9, whatever LMDB_DEFAULT_LIB_VERSION in the environment sa
 _MAP_STEP_BYTES = 1 << 20
 
 
-def create_database(directory: Path, tables: Iterable[Table], *, map_bytes: int) -> Database:
+@dataclass(frozen=True)
+class MapLimits:
+    """How much address space the map may take, in bytes.
+
+    Attributes:
+        initial: The least size of the map.
+        most: The most (inclusive), or ``None``. A file that is larger already is mapped whole.
+    """
+
+    initial: int
+    most: int | None
+
+    def __post_init__(self) -> None:
+        """Check the limits.
+
+        Raises:
+            InvalidInputError: A limit is below 1 MiB, which holds no store.
+        """
+        if min(self.initial, self.initial if self.most is None else self.most) < _MAP_STEP_BYTES:
+            raise InvalidInputError(f"the map of a store needs {_MAP_STEP_BYTES} bytes at least")
+
+    def merge(self, other: MapLimits) -> MapLimits:
+        """Return limits that satisfy two users of one map: the larger of each."""
+        no_limit = self.most is None or other.most is None
+        return MapLimits(
+            initial=max(self.initial, other.initial),
+            most=None if no_limit else max(self.most or 0, other.most or 0),
+        )
+
+    def clamp(self, size: int) -> int:
+        """Return the size to map for a wish of ``size`` bytes, in whole steps."""
+        size = -(-size // _MAP_STEP_BYTES) * _MAP_STEP_BYTES
+        if self.most is None:
+            return size
+        return min(size, self.most // _MAP_STEP_BYTES * _MAP_STEP_BYTES)
+
+
+def create_database(directory: Path, tables: Iterable[Table], limits: MapLimits) -> Database:
     """Create the directory of a generation with an empty LMDB environment, and open it.
 
     Raises:
@@ -45,7 +83,7 @@ def create_database(directory: Path, tables: Iterable[Table], *, map_bytes: int)
         make_private_file(directory / DATA_FILE)
     except OSError as error:
         raise translate(error, directory.parent) from error
-    return Database(directory, tables, map_bytes=map_bytes, read_only=False, fresh=True)
+    return Database(directory, tables, limits, read_only=False, fresh=True)
 
 
 class Database:
@@ -55,8 +93,8 @@ class Database:
         self,
         directory: Path,
         tables: Iterable[Table],
+        limits: MapLimits,
         *,
-        map_bytes: int,
         read_only: bool,
         fresh: bool = False,
     ) -> None:
@@ -65,7 +103,7 @@ class Database:
         Args:
             directory: The directory of a generation.
             tables: The tables to open; missing ones are created unless ``read_only`` is set.
-            map_bytes: The least size of the map; it is larger where the file needs it.
+            limits: The size of the map.
             read_only: Open for reading alone, changing nothing but LMDB's reader table.
             fresh: The data file is empty, so there is nothing to check yet.
 
@@ -75,47 +113,60 @@ class Database:
             HiveError: It cannot be opened.
         """
         self.directory = directory
+        self.limits = limits
         self.read_only = read_only
         self.locked = True
         self._seen_transaction = 0
         self.databases: dict[str, lmdb._Database | None] = {}
-        store = directory.parent
-        if not fresh:
-            if not (directory / DATA_FILE).exists():
-                present = sorted(p.name for p in store.glob("g*") if p.is_dir())
-                raise CorruptStoreError(
-                    f"the store {store} has no file {directory.name}/{DATA_FILE} (directories "
-                    f"present: {', '.join(present) or 'none'}); restore it from a copy",
-                    path=directory / DATA_FILE,
-                )
-            map_bytes = max(map_bytes, check_data_file(directory / DATA_FILE).map_bytes)
         if read_only:
             self.locked = self._lock_is_usable()
         else:
             self._make_lock_file()
-        try:
-            self.lmdb = lmdb.open(
-                str(directory),
-                map_size=_round_up(map_bytes),
-                subdir=True,
-                readonly=read_only,
-                create=fresh,
-                mode=FILE_MODE,
-                max_dbs=_MAX_TABLES,
-                max_readers=_MAX_READERS,
-                # A cached transaction would keep its reader slot, and a forked child copies it.
-                max_spare_txns=0,
-                lock=self.locked,
-                lib_version=_ENGINE,
-            )
-        except (lmdb.Error, OSError) as error:
-            raise translate(error, store) from error
+        self.lmdb = self._open_checked(fresh=fresh)
         try:
             self.clear_stale_readers()
             self.open_tables(tables)
         except BaseException:
             self.lmdb.close()
             raise
+
+    def _open_checked(self, *, fresh: bool) -> lmdb.Environment:
+        """Check the data file and open it."""
+        while True:
+            known = 0 if fresh else self._check().map_bytes
+            try:
+                return self._open(max(self.limits.initial, known), fresh=fresh)
+            except lmdb.MapResizedError:
+                continue  # A writer in another process outgrew the map between check and opening.
+            except (lmdb.Error, OSError) as error:
+                raise translate(error, self.directory.parent) from error
+
+    def _check(self) -> Meta:
+        store = self.directory.parent
+        if not (self.directory / DATA_FILE).exists():
+            present = sorted(p.name for p in store.glob("g*") if p.is_dir())
+            raise CorruptStoreError(
+                f"the store {store} has no file {self.directory.name}/{DATA_FILE} (directories "
+                f"present: {', '.join(present) or 'none'}); restore it from a copy",
+                path=self.directory / DATA_FILE,
+            )
+        return check_data_file(self.directory / DATA_FILE)
+
+    def _open(self, map_bytes: int, *, fresh: bool) -> lmdb.Environment:
+        return lmdb.open(
+            str(self.directory),
+            map_size=self.limits.clamp(map_bytes),
+            subdir=True,
+            readonly=self.read_only,
+            create=fresh,
+            mode=FILE_MODE,
+            max_dbs=_MAX_TABLES,
+            max_readers=_MAX_READERS,
+            # A cached transaction would keep its reader slot, and a forked child copies it.
+            max_spare_txns=0,
+            lock=self.locked,
+            lib_version=_ENGINE,
+        )
 
     def _lock_is_usable(self) -> bool:
         """Whether readers can register in the lock file, so that writers keep their pages.
@@ -149,19 +200,29 @@ class Database:
             HiveError: LMDB cannot read or create one.
         """
         names = [table.name for table in tables]
-        try:
-            self._seen_transaction = self.lmdb.info()["last_txnid"]
-            if self.read_only:
-                for name in names:
-                    self.databases[name] = self._find(name)
+        while True:
+            try:
+                self._open_tables(names)
+            except lmdb.MapFullError:
+                self.grow()
+            except lmdb.MapResizedError:
+                self.adopt_map()
+            except lmdb.Error as error:
+                raise translate(error, self.directory.parent) from error
+            else:
                 return
-            # A table handle survives only a write transaction. One that creates nothing commits
-            # without touching the disk.
-            with self.lmdb.begin(write=True) as transaction:
-                for name in names:
-                    self.databases[name] = self.lmdb.open_db(name.encode(), txn=transaction)
-        except lmdb.Error as error:
-            raise translate(error, self.directory.parent) from error
+
+    def _open_tables(self, names: list[str]) -> None:
+        self._seen_transaction = self.lmdb.info()["last_txnid"]
+        if self.read_only:
+            for name in names:
+                self.databases[name] = self._find(name)
+            return
+        # A table handle survives only a write transaction. One that creates nothing commits
+        # without touching the disk.
+        with self.lmdb.begin(write=True) as transaction:
+            for name in names:
+                self.databases[name] = self.lmdb.open_db(name.encode(), txn=transaction)
 
     def _find(self, name: str) -> lmdb._Database | None:
         try:
@@ -181,20 +242,18 @@ class Database:
         """The size of the map, in bytes."""
         return self.lmdb.info()["map_size"]
 
-    def grow(self, max_bytes: int | None) -> None:
+    def grow(self) -> None:
         """At least double the map; no transaction of this process may be active.
 
         Raises:
-            StoreFullError: The map has ``max_bytes`` already.
+            StoreFullError: The map has its full size already.
         """
         present = self.map_bytes
-        wanted = _round_up(2 * present)
-        if max_bytes is not None:
-            wanted = min(wanted, max_bytes // _MAP_STEP_BYTES * _MAP_STEP_BYTES)
+        wanted = self.limits.clamp(2 * present)
         if wanted <= present:
             raise StoreFullError(
-                f"the store {self.directory.parent} has reached its limit of {max_bytes} bytes "
-                "(max_bytes); raise the limit, or forget checkpoints and run gc, then repeat"
+                f"the store {self.directory.parent} has reached its limit of {self.limits.most} "
+                "bytes (max_bytes); raise the limit, or forget checkpoints and run gc, then repeat"
             )
         self._set_map(wanted)
 
@@ -211,7 +270,3 @@ class Database:
     def close(self) -> None:
         """Close the environment; no transaction may be active."""
         self.lmdb.close()
-
-
-def _round_up(size: int) -> int:
-    return max(1, -(-size // _MAP_STEP_BYTES)) * _MAP_STEP_BYTES

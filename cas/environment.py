@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from cas.ballast import BALLAST_FILE, restore_ballast
 from cas.creation import create_store, remove_dead_creations
-from cas.database import create_database
+from cas.database import MapLimits, create_database
 from cas.errors import (
     CorruptStoreError,
     InvalidInputError,
@@ -58,12 +58,11 @@ class Environment:
     child opens the store for itself at its next use.
     """
 
-    def __init__(self, handle: Handle, *, read_only: bool, max_bytes: int | None) -> None:
+    def __init__(self, handle: Handle, *, read_only: bool) -> None:
         """Wrap a handle; use ``Environment.open``."""
         self._handle: Handle | None = handle
         self._store = handle.store
         self._read_only = read_only
-        self._max_bytes = max_bytes
 
     @classmethod
     def open(
@@ -89,8 +88,9 @@ class Environment:
                 it is safe only while nobody writes.
             prepare: Run once, in the first transaction of a new store, before the store becomes
                 visible at ``path``.
-            map_size: Address space to begin with, in bytes. It grows as needed.
-            max_bytes: The most bytes the data file may have (inclusive); ``None``: no limit.
+            map_size: Address space to begin with, in bytes (1 MiB or more). It grows as needed.
+            max_bytes: The most bytes the data file may have (inclusive, 1 MiB or more); ``None``:
+                no limit. Environments of one path in one process share the largest limit given.
             force_network: Open the store although it is on a network file system. Only safe
                 while a single machine uses it.
 
@@ -104,6 +104,7 @@ class Environment:
             ReadOnlyStoreError: The file system is read-only.
             StoreFullError: There is no room for a new store.
         """
+        limits = MapLimits(map_size, max_bytes)
         try:
             store = _real_path(Path(path))
             if not force_network:
@@ -111,15 +112,15 @@ class Environment:
             if not _is_store(store):
                 if read_only or not create:
                     raise NotFoundError(f"there is no store at {path}")
-                create_store(store, lambda place: _fill(place, tables, prepare, map_size))
+                create_store(store, lambda place: _fill(place, tables, prepare, limits))
             secure_tree(store, repair=not read_only)
         except OSError as error:
             raise translate(error, Path(path)) from error
-        handle = acquire(store, tables, map_bytes=map_size, read_only=read_only)
+        handle = acquire(store, tables, limits, read_only=read_only)
         if not read_only:
             remove_dead_creations(store)
             restore_ballast(store)
-        return cls(handle, read_only=read_only, max_bytes=max_bytes)
+        return cls(handle, read_only=read_only)
 
     @property
     def path(self) -> Path:
@@ -174,7 +175,7 @@ class Environment:
         handle = self._open_handle()
         if self._read_only:
             raise ReadOnlyStoreError(f"the store {self._store} is open for reading only")
-        return handle.write(work, frees_space=frees_space, max_bytes=self._max_bytes)
+        return handle.write(work, frees_space=frees_space)
 
     def disk_bytes(self) -> int:
         """Return the bytes allocated on disk for the store, without the ballast."""
@@ -246,10 +247,10 @@ def _fill(
     place: Path,
     tables: Sequence[Table],
     prepare: Callable[[WriteTransaction], None] | None,
-    map_bytes: int,
+    limits: MapLimits,
 ) -> None:
     """Create the LMDB environment of a new store in ``place`` and run ``prepare`` in it."""
-    database = create_database(place, tables, map_bytes=map_bytes)
+    database = create_database(place, tables, limits)
     try:
         while prepare is not None:
             view = WriteTransaction(
@@ -261,7 +262,7 @@ def _fill(
                 return
             except MapFullSignal:
                 view.abort()
-                database.grow(None)
+                database.grow()
             finally:
                 view.abort()
     finally:

@@ -17,6 +17,7 @@ from cas.errors import (
     AccessError,
     CorruptStoreError,
     HiveError,
+    InvalidInputError,
     LimitError,
     NotFoundError,
     ReadOnlyStoreError,
@@ -33,6 +34,7 @@ MAX_KEY_BYTES = 511
 # A write that failed for want of room leaves less than one transaction's worth behind.
 _LOW_SPACE_BYTES = 4 << 20
 _FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_PATH_ERRNOS = {errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 _DENIED_ERRNOS = {errno.EACCES, errno.EPERM}
 
 
@@ -81,6 +83,8 @@ def _from_errno(number: int, text: str, path: Path) -> HiveError:
         )
     if number == errno.ENOENT:
         return NotFoundError(f"a part of the store at {path} does not exist ({text})")
+    if number in _PATH_ERRNOS:
+        return InvalidInputError(f"{path} cannot be the path of a store ({text})")
     if number == errno.ENOMEM:
         return LimitError(
             f"the memory map of {path} does not fit the address space of this process ({text}); "

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 import lmdb
 
 from cas.ballast import release_ballast
-from cas.database import Database
+from cas.database import Database, MapLimits
 from cas.errors import InvalidInputError, StoreFullError
 from cas.failures import translate
 from cas.forking import abandon, refuse_after_fork
@@ -63,7 +63,7 @@ class Handle:
         self._database: Database | None = None
         self._suspect = False
         self._tables: dict[str, Table] = {}
-        self._map_bytes = 0
+        self._limits: MapLimits | None = None
         self._opening = threading.Lock()
         self._writer = threading.Lock()
         # What each thread has open, innermost last. A dictionary and not a thread-local: a forked
@@ -74,7 +74,7 @@ class Handle:
 
     # -- opening and closing ---------------------------------------------------------------
 
-    def serve(self, tables: Iterable[Table], *, map_bytes: int, read_only: bool) -> None:
+    def serve(self, tables: Iterable[Table], limits: MapLimits, *, read_only: bool) -> None:
         """Serve one more user: open the store, or extend what is open to that user's wishes.
 
         Raises:
@@ -87,6 +87,7 @@ class Handle:
                 self.read_only = read_only
                 self.lock = GenerationLock(self.store, read_only=read_only)
             elif not new and (read_only or not self.read_only):
+                self._raise_limits(limits)
                 return
             upgrade = self.read_only and not read_only
             with self.lock.gate.closed():
@@ -94,15 +95,22 @@ class Handle:
                     self.lock.upgrade()
                     self.read_only = False
                 self._tables.update(new)
-                self._map_bytes = max(self._map_bytes, map_bytes)
+                self._raise_limits(limits)
                 self._suspect = True
         self._refresh()
+
+    def _raise_limits(self, limits: MapLimits) -> None:
+        self._limits = limits if self._limits is None else self._limits.merge(limits)
+        if self._database is not None:
+            self._database.limits = self._limits
 
     def _refresh(self) -> None:
         """Open the current generation afresh, once no transaction of this process is active."""
         lock = self._lock()
         if self._abandoned:
             refuse_after_fork(self.store)
+        if self._limits is None:
+            raise InvalidInputError(f"the store {self.store} was never opened")
         lock.open()
         with lock.alone() as generation:
             if self._is_current(generation):
@@ -113,7 +121,7 @@ class Handle:
             self._database = Database(
                 generation_directory(self.store, generation),
                 self._tables.values(),
-                map_bytes=self._map_bytes,
+                self._limits,
                 read_only=self.read_only,
             )
             self.generation = generation
@@ -164,9 +172,7 @@ class Handle:
             except _ResizedSignal:
                 self._adopt_map()
 
-    def _read_nested(
-        self, work: Callable[[ReadTransaction], T], stack: list[ReadTransaction]
-    ) -> T:
+    def _read_nested(self, work: Callable[[ReadTransaction], T], stack: list[ReadTransaction]) -> T:
         # No new LMDB snapshot inside a read: it could need a larger map, which cannot be set
         # while the outer one is active. Inside a write nobody else can have committed.
         inside_write = isinstance(stack[-1], WriteTransaction)
@@ -194,9 +200,7 @@ class Handle:
         finally:
             lock.leave(depth)
 
-    def write(
-        self, work: Callable[[WriteTransaction], T], *, frees_space: bool, max_bytes: int | None
-    ) -> T:
+    def write(self, work: Callable[[WriteTransaction], T], *, frees_space: bool) -> T:
         """Run ``work`` in a write transaction and commit it; see ``Environment.write``."""
         me = threading.get_ident()
         if me in self._active:
@@ -213,7 +217,7 @@ class Handle:
                 except _ResizedSignal:
                     self._adopt_map()
                 except _GrowSignal:
-                    self._grow(max_bytes)
+                    self._grow()
                 except StoreFullError:
                     if not (frees_space and release_ballast(self.store)):
                         raise
@@ -300,10 +304,10 @@ class Handle:
             if self._database is not None:
                 self._database.adopt_map()
 
-    def _grow(self, max_bytes: int | None) -> None:
+    def _grow(self) -> None:
         with self._lock().alone():
             if self._database is not None:
-                self._database.grow(max_bytes)
+                self._database.grow()
 
     # -- forking ---------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from cas.database import MapLimits
     from cas.table import Table
 
 __all__ = ["acquire", "release"]
@@ -76,7 +77,7 @@ def _is_replaced(handle: Handle, store: Path) -> bool:
     return (status.st_dev, status.st_ino) != identity
 
 
-def acquire(store: Path, tables: Iterable[Table], *, map_bytes: int, read_only: bool) -> Handle:
+def acquire(store: Path, tables: Iterable[Table], limits: MapLimits, *, read_only: bool) -> Handle:
     """Return this process's handle on the store in the real directory ``store``.
 
     Pair it with ``release``.
@@ -93,7 +94,7 @@ def acquire(store: Path, tables: Iterable[Table], *, map_bytes: int, read_only: 
             handle = _registry.handles[store] = Handle(store)
         handle.users += 1
     try:
-        handle.serve(tables, map_bytes=map_bytes, read_only=read_only)
+        handle.serve(tables, limits, read_only=read_only)
     except BaseException:
         release(handle)
         raise
