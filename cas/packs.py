@@ -1,0 +1,184 @@
+"""``Pack``: consecutive records stored, and compressed, together.
+
+The objects of one commit are read together later, so they are written as one unit: their payloads
+share a compression window, and one table row serves several records. Bytes of a pack::
+
+    codec      1 byte    0 raw, 1 zstd (magicless frame)
+    count      1 byte    number of records, 1..255
+    fragments  2 bytes   table rows over which the pack is spread
+    meta size  2 bytes
+    digests    32 bytes for each record
+    meta       CBOR [body bytes, [payload bytes...], [[link...]...]] and perhaps [offset...]
+    body       the payloads, one behind the other, as the codec says
+
+A record's number is the pack's base number plus its offset (0, 1, 2... unless offsets are given,
+as they are once a record in the middle was swept). A link is the record's number minus the linked
+record's number, always above zero: children are stored before parents.
+
+Digests stand uncompressed in front: verifying one record needs the digests of the records it links
+to, not their payloads.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+from collections.abc import Sequence
+from typing import Any, Final
+
+import cbor2
+import zstandard
+
+from cas.digest import DIGEST_BYTES, Digest
+from cas.errors import CorruptObjectError, UnsupportedFormatError
+
+__all__ = ["MAX_PACK_BYTES", "MAX_PACK_LINKS", "MAX_PACK_RECORDS", "NewRecord", "Pack"]
+
+MAX_PACK_RECORDS: Final = 255
+MAX_PACK_LINKS: Final = 4_096
+"""Links of all records of a pack together, so that the meta part's size fits its field."""
+MAX_PACK_BYTES: Final = 64 * 1024
+"""Payload bytes at which a pack is closed: bounds what must be decompressed to read one record."""
+
+_HEADER: Final = struct.Struct(">BBHH")
+_RAW: Final = 0
+_ZSTD: Final = 1
+_ZSTD_LEVEL: Final = 3
+
+
+class _Codecs(threading.local):
+    """Reused zstd contexts: a fresh one per call costs 25 us; they are not thread-safe."""
+
+    def __init__(self) -> None:
+        form = zstandard.FORMAT_ZSTD1_MAGICLESS
+        parameters = zstandard.ZstdCompressionParameters.from_level(
+            _ZSTD_LEVEL, format=form, write_content_size=0, write_checksum=0, write_dict_id=0
+        )
+        self.compressor = zstandard.ZstdCompressor(compression_params=parameters)
+        self.decompressor = zstandard.ZstdDecompressor(format=form)
+
+
+_codecs: Final = _Codecs()
+
+
+class NewRecord:
+    """A record about to be written: its number, digest, link numbers and payload."""
+
+    __slots__ = ("digest", "links", "number", "payload")
+
+    def __init__(self, number: int, digest: Digest, links: Sequence[int], payload: bytes) -> None:
+        self.number = number
+        self.digest = digest
+        self.links = links
+        self.payload = payload
+
+
+class Pack:
+    """One parsed pack. Payloads are decompressed when the first of them is asked for."""
+
+    __slots__ = ("_body", "_codec", "_ends", "_payloads", "base", "digests", "links", "numbers")
+
+    def __init__(self, base: int, data: bytes) -> None:
+        """Parse the bytes of the pack whose first possible record number is ``base``.
+
+        Raises ``CorruptObjectError`` if the bytes are no pack. Digests are *not* verified here:
+        whoever takes a payload out hashes it.
+        """
+        self.base = base
+        try:
+            codec, count, _fragments, meta_size = _HEADER.unpack_from(data)
+            meta_at = _HEADER.size + count * DIGEST_BYTES
+            body_at = meta_at + meta_size
+            meta = cbor2.loads(data[meta_at:body_at])
+            body_size, sizes, links = meta[:3]
+            offsets: Sequence[int] = meta[3] if len(meta) > 3 else range(count)
+            self.numbers = [base + offset for offset in offsets]
+            self.links = [
+                [number - delta for delta in deltas]
+                for number, deltas in zip(self.numbers, links, strict=True)
+            ]
+            ends: list[int] = []
+            end = 0
+            for size in sizes:
+                if size < 0:
+                    raise ValueError("negative payload size")
+                end += size
+                ends.append(end)
+            if len(ends) != count or len(data) != body_at + body_size:
+                raise ValueError("sizes do not add up")
+        except (ValueError, TypeError, IndexError, struct.error, cbor2.CBORError) as error:
+            raise CorruptObjectError(f"the pack at record {base} is damaged") from error
+        if codec > _ZSTD:
+            raise UnsupportedFormatError(
+                f"the pack at record {base} uses codec {codec}, which is not known here; "
+                "upgrade Hive"
+            )
+        self.digests = [
+            data[at : at + DIGEST_BYTES] for at in range(_HEADER.size, meta_at, DIGEST_BYTES)
+        ]
+        self._codec = codec
+        self._ends = ends
+        self._body = data[body_at:]
+        self._payloads: bytes | None = None
+
+    def size(self, index: int) -> int:
+        """Return the payload size of the ``index``-th record in bytes."""
+        return self._ends[index] - (self._ends[index - 1] if index else 0)
+
+    def payload(self, index: int) -> bytes:
+        """Return the payload of the ``index``-th record, unverified."""
+        payloads = self._payloads
+        if payloads is None:
+            payloads = self._payloads = self._decompress()
+        return payloads[self._ends[index - 1] if index else 0 : self._ends[index]]
+
+    def _decompress(self) -> bytes:
+        size = self._ends[-1] if self._ends else 0
+        if self._codec == _RAW:
+            payloads = self._body
+        else:
+            try:
+                payloads = _codecs.decompressor.decompress(self._body, max_output_size=size)
+            except zstandard.ZstdError as error:
+                raise CorruptObjectError(
+                    f"the pack at record {self.base} cannot be decompressed"
+                ) from error
+        if len(payloads) != size:
+            raise CorruptObjectError(f"the pack at record {self.base} is damaged")
+        return payloads
+
+    @staticmethod
+    def encode(records: Sequence[NewRecord], fragment_bytes: int) -> list[bytes]:
+        """Return the pack of ``records`` (ascending numbers) as rows of up to ``fragment_bytes``.
+
+        The first record's number is the base.
+        """
+        base = records[0].number
+        payloads = b"".join([record.payload for record in records])
+        codec, body = _RAW, payloads
+        compressed = _codecs.compressor.compress(payloads)
+        if len(compressed) < len(payloads):
+            codec, body = _ZSTD, compressed
+        offsets = [record.number - base for record in records]
+        meta: list[Any] = [
+            len(body),
+            [len(record.payload) for record in records],
+            [[record.number - link for link in record.links] for record in records],
+        ]
+        if offsets != list(range(len(records))):
+            meta.append(offsets)
+        encoded_meta = cbor2.dumps(meta)
+        digests = b"".join([record.digest for record in records])
+        size = _HEADER.size + len(digests) + len(encoded_meta) + len(body)
+        fragments = -(-size // fragment_bytes)
+        header = _HEADER.pack(codec, len(records), fragments, len(encoded_meta))
+        data = b"".join((header, digests, encoded_meta, body))
+        return [data[at : at + fragment_bytes] for at in range(0, size, fragment_bytes)]
+
+    @staticmethod
+    def fragments(first: bytes) -> int:
+        """Return over how many rows the pack is spread whose first row is ``first``."""
+        if len(first) < _HEADER.size:
+            return 1
+        count: int = _HEADER.unpack_from(first)[2]
+        return count

@@ -1,0 +1,231 @@
+"""Reading records: from a number or a digest to verified bytes, inside one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from cas.digest import Digest
+from cas.environment import ReadTransaction, Table
+from cas.errors import CorruptionError, CorruptObjectError, MissingObjectError
+from cas.objects import Object, frame_address
+from cas.packs import Pack
+
+__all__ = [
+    "INDEX",
+    "OBJECTS",
+    "REPAIRS",
+    "GenerationChangedError",
+    "PackCache",
+    "Record",
+    "RecordReader",
+    "index_key",
+    "index_numbers",
+    "record_key",
+]
+
+# Rows of these two tables carry no checksum: a record is verified by its own digest, and an index
+# row is believed only after the record it names was found to have the digest that was asked for.
+OBJECTS: Final = Table("objects", checked=False)
+INDEX: Final = Table("index", checked=False)
+REPAIRS: Final = Table("repairs")
+"""Record number -> a pack of one record that stands in for a damaged one of the same number."""
+
+_FRAGMENT_BITS: Final = 16
+_LAST_FRAGMENT: Final = (1 << _FRAGMENT_BITS) - 1
+_KEY_BYTES: Final = 8
+_PREFIX_BYTES: Final = 8
+_NUMBER_BYTES: Final = 6
+
+
+def record_key(number: int, fragment: int = 0) -> bytes:
+    """Return the key of a row of ``objects``: 48 bits of record number, 16 of fragment."""
+    return (number << _FRAGMENT_BITS | fragment).to_bytes(_KEY_BYTES, "big")
+
+
+def index_key(digest: bytes) -> bytes:
+    """Return the key of a digest in ``index``: its first eight bytes.
+
+    Eight bytes of 32 save a third of the index; two digests that share them share a row.
+    """
+    return digest[:_PREFIX_BYTES]
+
+
+def index_numbers(row: bytes) -> list[int]:
+    """Return the record numbers in an index row (six bytes each)."""
+    return [
+        int.from_bytes(row[at : at + _NUMBER_BYTES], "big")
+        for at in range(0, len(row), _NUMBER_BYTES)
+    ]
+
+
+class GenerationChangedError(Exception):
+    """The file was replaced between two transactions: record numbers learned before are void.
+
+    It never reaches a user: whoever holds record numbers over several transactions starts again.
+    """
+
+
+class Record:
+    """A verified object as the store knows it: links are record numbers."""
+
+    __slots__ = ("digest", "links", "number", "payload")
+
+    def __init__(self, number: int, digest: bytes, links: Sequence[int], payload: bytes) -> None:
+        self.number = number
+        self.digest = digest
+        self.links = links
+        self.payload = payload
+
+
+class PackCache:
+    """Packs already parsed, for one reader of related records (a restore, a mark).
+
+    Valid for one generation of the file only. ``reads`` counts the payloads handed out.
+    """
+
+    def __init__(self, most_packs: int = 4_096) -> None:
+        self.generation: int | None = None
+        self.reads = 0
+        self._most = most_packs
+        self._places: dict[int, tuple[Pack, int]] = {}
+        self._packs = 0
+
+    def enter(self, generation: int) -> None:
+        """Bind the cache to a generation; raise if it was bound to another one."""
+        if self.generation is None:
+            self.generation = generation
+        elif self.generation != generation:
+            raise GenerationChangedError
+
+    def get(self, number: int) -> tuple[Pack, int] | None:
+        """Return the pack that holds a record and the record's place in it, if known."""
+        return self._places.get(number)
+
+    def add(self, pack: Pack) -> None:
+        """Remember a pack, forgetting everything when there are too many."""
+        if self._packs >= self._most:
+            self._places.clear()
+            self._packs = 0
+        self._packs += 1
+        for index, number in enumerate(pack.numbers):
+            self._places[number] = (pack, index)
+
+
+class RecordReader:
+    """Looks records up in one transaction. ``damaged`` collects the numbers found to be bad."""
+
+    def __init__(self, transaction: ReadTransaction, cache: PackCache, damaged: set[int]) -> None:
+        self.transaction = transaction
+        self.cache = cache
+        self.damaged = damaged
+        self._repaired = transaction.count(REPAIRS) > 0
+        cache.enter(transaction.generation)
+
+    def _locate(self, number: int) -> tuple[Pack, int]:
+        place = self.cache.get(number)
+        if place is not None:
+            return place
+        pack = self._repair(number) if self._repaired else None
+        if pack is None:
+            pack = self._load(number)
+        self.cache.add(pack)
+        place = self.cache.get(number)
+        if place is None:
+            raise MissingObjectError(f"record {number} is not in the store")
+        return place
+
+    def _repair(self, number: int) -> Pack | None:
+        row = self.transaction.get(REPAIRS, record_key(number))
+        return None if row is None else Pack(number, row)
+
+    def _load(self, number: int) -> Pack:
+        transaction = self.transaction
+        found = transaction.last_at_or_before(OBJECTS, record_key(number, _LAST_FRAGMENT))
+        if found is None:
+            raise MissingObjectError(f"record {number} is not in the store")
+        key, row = found
+        place = int.from_bytes(key, "big")
+        base = place >> _FRAGMENT_BITS
+        if place & _LAST_FRAGMENT:
+            first = transaction.get(OBJECTS, record_key(base))
+            if first is None:
+                raise CorruptObjectError(f"the pack at record {base} has no first row")
+            row = first
+        fragments = Pack.fragments(row)
+        if fragments > 1:
+            rows = transaction.items(OBJECTS, record_key(base), record_key(base + 1))
+            row = b"".join([value for _key, value in rows])
+        return Pack(base, row)
+
+    def digest_of(self, number: int) -> bytes:
+        """Return the digest a record claims to have. Proven only by reading the record."""
+        pack, index = self._locate(number)
+        return pack.digests[index]
+
+    def links_of(self, number: int) -> list[int]:
+        """Return the numbers a record links to. Proven only by reading the record."""
+        pack, index = self._locate(number)
+        return pack.links[index]
+
+    def size_of(self, number: int) -> int:
+        """Return the size of a record's payload in bytes. Proven only by reading the record."""
+        pack, index = self._locate(number)
+        return pack.size(index)
+
+    def read(self, number: int) -> Record:
+        """Return a record whose bytes hash to its digest.
+
+        Raises ``CorruptObjectError`` or ``MissingObjectError``; nothing unverified is returned.
+        """
+        try:
+            pack, index = self._locate(number)
+            payload = pack.payload(index)
+            links = pack.links[index]
+            expected = pack.digests[index]
+            actual = frame_address([self.digest_of(link) for link in links], len(links), payload)
+        except CorruptionError:
+            self.damaged.add(number)
+            raise
+        if actual != expected:
+            self.damaged.add(number)
+            raise CorruptObjectError(
+                f"record {number} hashes to {actual.hex()[:12]}, not to {expected.hex()[:12]}",
+                expected=Digest(expected),
+                actual=Digest(actual),
+            )
+        self.cache.reads += 1
+        return Record(number, expected, links, payload)
+
+    def read_all(self, numbers: Iterable[int]) -> list[Record]:
+        """Return several verified records in the order asked for."""
+        return [self.read(number) for number in numbers]
+
+    def candidates(self, digest: bytes) -> tuple[int | None, int | None]:
+        """Return (the record with this digest, a record that should have it but is unreadable)."""
+        row = self.transaction.get(INDEX, index_key(digest))
+        unreadable = None
+        for number in index_numbers(row) if row is not None else ():
+            try:
+                if self.digest_of(number) == digest:
+                    return number, None
+            except CorruptionError:
+                unreadable = number
+        return None, unreadable
+
+    def find(self, digest: Digest) -> int | None:
+        """Return the number of the record with this digest, or None if there is none."""
+        return self.candidates(digest)[0]
+
+    def get(self, digest: Digest) -> Object:
+        """Return the verified object with this address; ``MissingObjectError`` if absent."""
+        number, unreadable = self.candidates(digest)
+        if number is None:
+            if unreadable is not None:
+                self.damaged.add(unreadable)
+                raise CorruptObjectError(
+                    f"the record of object {digest.short} is damaged", expected=digest
+                )
+            raise MissingObjectError(f"object {digest.short} is not in the store", digest=digest)
+        record = self.read(number)
+        return Object(tuple(Digest(self.digest_of(n)) for n in record.links), record.payload)

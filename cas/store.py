@@ -1,0 +1,196 @@
+"""``ObjectStore``: content-addressed objects with links in one LMDB environment.
+
+The header, written once at creation, holds the format number and every parameter on which stored
+bytes depend. Objects are written and read through functions that receive a writer or a reader for
+the length of one transaction, so that an upper layer can put its names into the same one.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+import cbor2
+
+from cas.digest import Digest
+from cas.environment import Environment, ReadTransaction, Table, WriteTransaction
+from cas.errors import CorruptStoreError, UnsupportedFormatError
+from cas.objects import Object
+from cas.records import INDEX, OBJECTS, REPAIRS, PackCache, RecordReader
+from cas.writer import STORE, Counters, RecordWriter
+
+__all__ = ["STORE_FORMAT", "ObjectStore"]
+
+T = TypeVar("T")
+
+STORE_FORMAT: Final = 1
+ENGINE: Final = "lmdb-0.9"
+_HEADER_KEY: Final = b"header"
+_MOST_KNOWN: Final = 100_000
+
+
+class ObjectStore:
+    """Objects by address. Share one per process and store; it is safe to use from threads."""
+
+    def __init__(self, environment: Environment) -> None:
+        self.environment = environment
+        self.parameters: Mapping[str, int] = environment.read(_read_header)
+        self._lock = threading.Lock()
+        # What is known to be stored, valid for one generation and sweep count only: a sweep may
+        # have removed it since, and then a commit that skipped it would lose data.
+        self._known: dict[bytes, int] = {}
+        self._known_at = (-1, -1)
+        self._damaged: set[int] = set()
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        *,
+        tables: Sequence[Table] = (),
+        parameters: Mapping[str, int] | None = None,
+        create: bool = True,
+        read_only: bool = False,
+        force_network: bool = False,
+        map_size: int | None = None,
+        max_bytes: int | None = None,
+    ) -> Self:
+        """Open the store in the directory ``path``, creating it first if asked to.
+
+        ``tables`` are those of the upper layer. ``parameters`` go into the header of a new store;
+        of an existing one, the stored parameters count. Raises ``NotFoundError``,
+        ``UnsupportedFormatError``, ``CorruptStoreError`` or ``AccessError``.
+        """
+
+        def prepare(transaction: WriteTransaction) -> None:
+            header = {
+                "format": STORE_FORMAT,
+                "engine": ENGINE,
+                "id": os.urandom(16),
+                "parameters": dict(parameters or {}),
+            }
+            transaction.put(STORE, _HEADER_KEY, cbor2.dumps(header))
+            Counters().save(transaction)
+
+        sizes = {} if map_size is None else {"map_size": map_size}
+        environment = Environment.open(
+            path,
+            [OBJECTS, INDEX, REPAIRS, STORE, *tables],
+            create=create,
+            read_only=read_only,
+            prepare=prepare,
+            max_bytes=max_bytes,
+            force_network=force_network,
+            **sizes,
+        )
+        try:
+            return cls(environment)
+        except BaseException:
+            environment.close()
+            raise
+
+    def close(self) -> None:
+        """Release the environment. Closing twice is harmless."""
+        self.environment.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def read(self, work: Callable[[RecordReader], T], *, cache: PackCache | None = None) -> T:
+        """Run ``work`` with a reader in one read transaction and return its result.
+
+        A ``cache`` kept over several calls saves parsing packs again; if the file was replaced in
+        between, ``GenerationChangedError`` says that the numbers it learned are void.
+        """
+
+        def attempt(transaction: ReadTransaction) -> T:
+            return work(RecordReader(transaction, cache or PackCache(), self._damaged))
+
+        return self.environment.read(attempt)
+
+    def write(self, work: Callable[[RecordWriter], T]) -> T:
+        """Run ``work`` with a writer in one durable transaction and return its result.
+
+        ``work`` may run more than once (the file may have to grow first), so its effects outside
+        the transaction must be repeatable.
+        """
+        writer: RecordWriter | None = None
+
+        def attempt(transaction: WriteTransaction) -> T:
+            nonlocal writer
+            sweeps = Counters.load(transaction).sweeps
+            known = self._known_since(transaction.generation, sweeps)
+            writer = RecordWriter(transaction, known, self._damaged)
+            result = work(writer)
+            writer.finish()
+            return result
+
+        result = self.environment.write(attempt)
+        if writer is not None:
+            self._remember(writer)
+        return result
+
+    def put(self, item: Object) -> Digest:
+        """Store one object in a transaction of its own and return its address."""
+        digest = item.address()
+        self.write(lambda writer: writer.put(digest, item))
+        return digest
+
+    def get(self, digest: Digest) -> Object:
+        """Return the verified object; ``MissingObjectError`` or ``CorruptObjectError`` if not."""
+        return self.read(lambda reader: reader.get(digest))
+
+    def has(self, digest: Digest) -> bool:
+        """Whether an object is stored. Its bytes are not verified."""
+        return self.read(lambda reader: reader.find(digest)) is not None
+
+    def links(self, digest: Digest) -> tuple[Digest, ...]:
+        """Return the links of an object, verified."""
+        return self.get(digest).links
+
+    def counters(self) -> Counters:
+        """Return the counters as of now."""
+        return self.environment.read(Counters.load)
+
+    def _known_since(self, generation: int, sweeps: int) -> dict[bytes, int]:
+        with self._lock:
+            if self._known_at != (generation, sweeps) or len(self._known) > _MOST_KNOWN:
+                if self._known_at[0] != generation:
+                    self._damaged.clear()
+                self._known = {}
+                self._known_at = (generation, sweeps)
+            return self._known
+
+    def _remember(self, writer: RecordWriter) -> None:
+        """Keep what a *committed* transaction learned; of an aborted one nothing is kept."""
+        place = (writer.transaction.generation, writer.counters.sweeps)
+        with self._lock:
+            self._damaged -= writer.healed
+            if self._known_at == place:
+                self._known.update(writer.learned)
+
+
+def _read_header(transaction: ReadTransaction) -> Mapping[str, int]:
+    row = transaction.get(STORE, _HEADER_KEY)
+    if row is None:
+        raise CorruptStoreError("the store has no header; restore it from a copy")
+    header = cbor2.loads(row)
+    if header["format"] > STORE_FORMAT or header["engine"] != ENGINE:
+        raise UnsupportedFormatError(
+            f"the store has format {header['format']} on engine {header['engine']}, this version "
+            f"knows format {STORE_FORMAT} on {ENGINE}; upgrade Hive"
+        )
+    parameters: Mapping[str, int] = header["parameters"]
+    return parameters

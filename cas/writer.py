@@ -1,0 +1,192 @@
+"""Writing records: deduplicate, number, pack, and heal what is known to be damaged."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import astuple, dataclass
+from typing import Final
+
+from cas.digest import Digest
+from cas.environment import ReadTransaction, Table, WriteTransaction
+from cas.errors import CorruptStoreError, MissingObjectError
+from cas.objects import Object
+from cas.packs import MAX_PACK_BYTES, MAX_PACK_LINKS, MAX_PACK_RECORDS, NewRecord, Pack
+from cas.records import (
+    INDEX,
+    OBJECTS,
+    REPAIRS,
+    PackCache,
+    RecordReader,
+    index_key,
+    record_key,
+)
+
+__all__ = ["STORE", "Counters", "RecordWriter"]
+
+STORE: Final = Table("store")
+_COUNTERS_KEY: Final = b"counters"
+_COUNTERS: Final = struct.Struct(">6Q")
+_NUMBER_BYTES: Final = 6
+
+# Two rows of this size fill a 4,096-byte LMDB page to the byte: 16 bytes of page header, and for
+# each row 2 of pointer, 8 of node header, 8 of key. One byte more and a row moves to an overflow
+# page of its own (measured in a prototype: 29 % of such pages wasted).
+_FRAGMENT_BYTES: Final = 2_022
+_ONE_ROW: Final = 1 << 31
+
+
+@dataclass(slots=True)
+class Counters:
+    """The store's counters, one checksummed row changed with every transaction that writes.
+
+    ``next_record`` is never lowered, so record numbers are never reused; ``sweeps`` counts sweeps
+    of garbage; ``root_epoch`` counts changes of the roots; the others add up what is stored.
+    """
+
+    next_record: int = 1
+    sweeps: int = 0
+    root_epoch: int = 0
+    objects: int = 0
+    payload_bytes: int = 0
+    stored_bytes: int = 0
+
+    @classmethod
+    def load(cls, transaction: ReadTransaction) -> Counters:
+        """Read the counters; ``CorruptStoreError`` if the row is missing or odd."""
+        row = transaction.get(STORE, _COUNTERS_KEY)
+        if row is None or len(row) != _COUNTERS.size:
+            raise CorruptStoreError("the store has no counters; restore it from a copy")
+        return cls(*_COUNTERS.unpack(row))
+
+    def save(self, transaction: WriteTransaction) -> None:
+        """Write the counters."""
+        transaction.put(STORE, _COUNTERS_KEY, _COUNTERS.pack(*astuple(self)))
+
+
+class RecordWriter(RecordReader):
+    """Stores objects in one write transaction. ``finish`` must be called before it commits."""
+
+    def __init__(
+        self, transaction: WriteTransaction, known: dict[bytes, int], damaged: set[int]
+    ) -> None:
+        super().__init__(transaction, PackCache(), damaged)
+        self.writing = transaction
+        self.counters = Counters.load(transaction)
+        self.learned: dict[bytes, int] = {}
+        self.healed: set[int] = set()
+        self._known = known
+        self._pending: list[NewRecord] = []
+        self._pending_bytes = 0
+        self._pending_links = 0
+
+    def put(self, digest: Digest, item: Object) -> int:
+        """Store an object, unless it is stored already, and return its record number.
+
+        Its links must have been stored before (``MissingObjectError``). ``digest`` must be the
+        object's address; the caller has just computed it.
+        """
+        number = self._number_of(digest)
+        if number is not None and not self._is_broken(number):
+            return number
+        unreadable = number
+        if number is None:
+            number, unreadable = self.candidates(digest)
+            if number is not None:
+                if not self._is_broken(number):
+                    self.learned[digest] = number
+                    return number
+                unreadable = number
+        links = [self.put_link(link) for link in item.links]
+        if unreadable is not None and all(link < unreadable for link in links):
+            return self._heal(unreadable, digest, links, item.payload)
+        return self._append(digest, links, item.payload)
+
+    def put_link(self, digest: Digest) -> int:
+        """Return the record number of an object that must be stored already."""
+        number = self._number_of(digest)
+        if number is None:
+            number = self.find(digest)
+            if number is None:
+                raise MissingObjectError(
+                    f"object {digest.short} must be stored before its parent", digest=digest
+                )
+            self.learned[digest] = number
+        return number
+
+    def flush(self) -> None:
+        """Write the records collected so far as a pack. Commits call it so that each has its own.
+
+        Raises nothing of its own; a full map or disk surfaces as the transaction's error.
+        """
+        if not self._pending:
+            return
+        base = self._pending[0].number
+        rows = Pack.encode(self._pending, _FRAGMENT_BYTES)
+        for fragment, row in enumerate(rows):
+            self.writing.append(OBJECTS, record_key(base, fragment), row)
+            self.counters.stored_bytes += len(row)
+        self._pending = []
+        self._pending_bytes = 0
+        self._pending_links = 0
+
+    def finish(self) -> None:
+        """Write what is pending and the counters."""
+        self.flush()
+        self.counters.save(self.writing)
+
+    def _number_of(self, digest: Digest) -> int | None:
+        number = self.learned.get(digest)
+        return self._known.get(digest) if number is None else number
+
+    def _is_broken(self, number: int) -> bool:
+        """Whether a record is known to be damaged, or links to one that is.
+
+        Without the second half a new checkpoint could share a good parent of a damaged child
+        that was stored again under a new number, and could then not be restored.
+        """
+        if not self.damaged:
+            return False
+        if number in self.healed:
+            return False
+        if number in self.damaged:
+            return True
+        if any(record.number == number for record in self._pending):
+            return False
+        if any(link in self.damaged and link not in self.healed for link in self.links_of(number)):
+            self.damaged.add(number)
+            return True
+        return False
+
+    def _append(self, digest: Digest, links: list[int], payload: bytes) -> int:
+        counters = self.counters
+        number = counters.next_record
+        counters.next_record = number + 1
+        counters.objects += 1
+        counters.payload_bytes += len(payload)
+        if self._pending and (
+            len(self._pending) == MAX_PACK_RECORDS
+            or self._pending_bytes + len(payload) > MAX_PACK_BYTES
+            or self._pending_links + len(links) > MAX_PACK_LINKS
+        ):
+            self.flush()
+        self._pending.append(NewRecord(number, digest, links, payload))
+        self._pending_bytes += len(payload)
+        self._pending_links += len(links)
+        key = index_key(digest)
+        # The same first eight bytes may already lead to another object: keep both numbers.
+        others = self.writing.get(INDEX, key) or b""
+        self.writing.put(INDEX, key, others + number.to_bytes(_NUMBER_BYTES, "big"))
+        self.learned[digest] = number
+        return number
+
+    def _heal(self, number: int, digest: Digest, links: list[int], payload: bytes) -> int:
+        """Put good bytes in the place of a damaged record, so that all its parents are whole.
+
+        The damaged rows stay as they are: they may hold other records.
+        """
+        (row,) = Pack.encode([NewRecord(number, digest, links, payload)], _ONE_ROW)
+        self.writing.put(REPAIRS, record_key(number), row)
+        self.counters.stored_bytes += len(row)
+        self.healed.add(number)
+        self.learned[digest] = number
+        return number
