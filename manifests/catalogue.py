@@ -1,0 +1,208 @@
+"""The catalogue: which checkpoints a run lists, its head, and tags. Order never comes from a clock.
+
+Rows are CBOR arrays in checksummed tables. Composite keys have parts of fixed width; names are
+keys of their own tables only.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+import cbor2
+
+from cas.digest import Digest
+from cas.environment import ReadTransaction, Table, WriteTransaction
+from cas.errors import LimitError, NotFoundError
+from manifests.names import name_key
+
+__all__ = [
+    "TABLES",
+    "Catalogue",
+    "CatalogueWriter",
+    "CheckpointRow",
+    "RunRow",
+    "TagRow",
+]
+
+RUNS: Final = Table("runs")
+CHECKPOINTS: Final = Table("checkpoints")
+TAGS: Final = Table("tags")
+NUMBERS: Final = Table("numbers")
+TABLES: Final = (RUNS, CHECKPOINTS, TAGS, NUMBERS)
+
+_KEY: Final = struct.Struct(">II")
+_MOST: Final = 0xFFFF_FFFF
+"""Highest run number and sequence (inclusive)."""
+_NEXT_RUN: Final = b"next-run"
+_NUMBER_BYTES: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run: its number (never reused), its name, its head, and the highest sequence given out."""
+
+    number: int
+    name: str
+    head: int
+    last: int
+    kept: int
+    created_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointRow:
+    """A checkpoint in its run: the manifest's record and digest, and what depends on the place.
+
+    ``parent`` is the parent's sequence in the same run, 0 if it is elsewhere or there is none.
+    ``needs_parent`` says that the checkpoint cannot be used without its parent: retention then
+    keeps the chain.
+    """
+
+    record: int
+    id: Digest
+    parent: int
+    new_objects: int
+    new_bytes: int
+    needs_parent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TagRow:
+    """A tag: a name for a checkpoint that also keeps it, wherever it is or was listed."""
+
+    name: str
+    record: int
+    id: Digest
+    run: str
+    sequence: int
+
+
+class Catalogue:
+    """The catalogue in one transaction."""
+
+    def __init__(self, transaction: ReadTransaction) -> None:
+        self._transaction = transaction
+
+    def run(self, name: str) -> RunRow | None:
+        """Return a run by its exact name."""
+        row = self._transaction.get(RUNS, name_key(name, "run name"))
+        return None if row is None else _run_row(row)
+
+    def need_run(self, name: str) -> RunRow:
+        """Return a run by its exact name or raise ``NotFoundError``."""
+        row = self.run(name)
+        if row is None:
+            raise NotFoundError(f"there is no run {name!r}; list the runs to see their names")
+        return row
+
+    def runs(self) -> Iterator[RunRow]:
+        """Yield all runs, by name."""
+        for _key, row in self._transaction.items(RUNS):
+            yield _run_row(row)
+
+    def checkpoint(self, run: int, sequence: int) -> CheckpointRow | None:
+        """Return a checkpoint by run number and sequence."""
+        if not 0 < sequence <= _MOST:
+            return None
+        row = self._transaction.get(CHECKPOINTS, _KEY.pack(run, sequence))
+        return None if row is None else _checkpoint_row(row, sequence)
+
+    def newest(self, run: int, *, below: int | None = None) -> Iterator[tuple[int, CheckpointRow]]:
+        """Yield (sequence, row) of a run's checkpoints, newest first.
+
+        ``below`` is the sequence to start under (exclusive).
+        """
+        start = _KEY.pack(run, 0)
+        stop = _KEY.pack(run, _MOST) + b"\0" if below is None else _KEY.pack(run, below)
+        for key, row in self._transaction.items(CHECKPOINTS, start, stop, reverse=True):
+            sequence = _KEY.unpack(key)[1]
+            yield sequence, _checkpoint_row(row, sequence)
+
+    def tag(self, name: str) -> TagRow | None:
+        """Return a tag by its exact name."""
+        row = self._transaction.get(TAGS, name_key(name, "tag"))
+        return None if row is None else _tag_row(row)
+
+    def tags(self) -> Iterator[TagRow]:
+        """Yield all tags, by name."""
+        for _key, row in self._transaction.items(TAGS):
+            yield _tag_row(row)
+
+
+class CatalogueWriter(Catalogue):
+    """The catalogue in a write transaction. Whoever changes roots also bumps the root epoch."""
+
+    def __init__(self, transaction: WriteTransaction) -> None:
+        super().__init__(transaction)
+        self._writing = transaction
+
+    def new_run(self, name: str, created_us: int) -> RunRow:
+        """Return an empty run (to be written by ``put_run``) with a number no run has had."""
+        name_key(name, "run name")
+        row = self._transaction.get(NUMBERS, _NEXT_RUN)
+        number = int.from_bytes(row, "big") if row is not None else 1
+        if number > _MOST:
+            raise LimitError(f"a store has at most {_MOST} runs; start a new one")
+        self._writing.put(NUMBERS, _NEXT_RUN, (number + 1).to_bytes(_NUMBER_BYTES, "big"))
+        return RunRow(number, name, head=0, last=0, kept=0, created_us=created_us)
+
+    def put_run(self, run: RunRow) -> None:
+        """Write a run."""
+        fields = [run.number, run.name, run.head, run.last, run.kept, run.created_us]
+        self._writing.put(RUNS, name_key(run.name, "run name"), cbor2.dumps(fields))
+
+    def append(self, run: RunRow, row: CheckpointRow) -> RunRow:
+        """List a checkpoint as the run's next one and its head. Returns the run as written."""
+        sequence = run.last + 1
+        if sequence > _MOST:
+            raise LimitError(f"a run has at most {_MOST} checkpoints; fork it")
+        fields = [
+            row.record,
+            bytes(row.id),
+            sequence - row.parent if row.parent else 0,
+            row.new_objects,
+            row.new_bytes,
+        ]
+        if row.needs_parent:
+            fields.append(True)
+        self._writing.put(CHECKPOINTS, _KEY.pack(run.number, sequence), cbor2.dumps(fields))
+        run = replace(run, head=sequence, last=sequence, kept=run.kept + 1)
+        self.put_run(run)
+        return run
+
+    def drop(self, run: RunRow, sequences: Iterable[int]) -> RunRow:
+        """Take checkpoints off a run's list. Returns the run as written."""
+        dropped = sum(
+            self._writing.delete(CHECKPOINTS, _KEY.pack(run.number, sequence))
+            for sequence in sequences
+        )
+        run = replace(run, kept=run.kept - dropped)
+        self.put_run(run)
+        return run
+
+    def put_tag(self, tag: TagRow) -> None:
+        """Write a tag, replacing one of the same name."""
+        fields = [tag.name, tag.record, bytes(tag.id), tag.run, tag.sequence]
+        self._writing.put(TAGS, name_key(tag.name, "tag"), cbor2.dumps(fields))
+
+    def drop_tag(self, name: str) -> bool:
+        """Remove a tag; whether there was one."""
+        return self._writing.delete(TAGS, name_key(name, "tag"))
+
+
+def _run_row(row: bytes) -> RunRow:
+    return RunRow(*cbor2.loads(row))
+
+
+def _checkpoint_row(row: bytes, sequence: int) -> CheckpointRow:
+    record, digest, back, new_objects, new_bytes, *needs_parent = cbor2.loads(row)
+    parent = sequence - back if back else 0
+    return CheckpointRow(record, Digest(digest), parent, new_objects, new_bytes, bool(needs_parent))
+
+
+def _tag_row(row: bytes) -> TagRow:
+    name, record, digest, run, sequence = cbor2.loads(row)
+    return TagRow(name, record, Digest(digest), run, sequence)

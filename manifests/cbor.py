@@ -1,0 +1,167 @@
+"""The CBOR of stored values: heads written by hand, a closed set of tags, strict decoding.
+
+Containers are assembled from the bytes of their parts, so an item is encoded once however often
+its parent changes, and stored bytes do not follow the encoder library from release to release
+(cbor2 has changed its output between releases; golden vectors pin ours).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import cbor2
+
+from cas.errors import CorruptObjectError, HiveError
+
+__all__ = [
+    "ARRAY",
+    "BYTEARRAY",
+    "FROZENSET",
+    "LINK",
+    "MANIFEST",
+    "NODE",
+    "PAIRS",
+    "REGISTERED",
+    "SCALAR",
+    "SET",
+    "TREE_DICT",
+    "TUPLE",
+    "TagDecoder",
+    "array_head",
+    "bytes_head",
+    "encode_int",
+    "encode_text",
+    "loads",
+    "map_head",
+    "tag_decoders",
+    "tag_head",
+]
+
+# Own tags, all in the one-byte range (6..20): links are the most frequent bytes of a state.
+LINK: Final = 6
+TUPLE: Final = 7
+SET: Final = 8
+FROZENSET: Final = 9
+PAIRS: Final = 10
+BYTEARRAY: Final = 11
+REGISTERED: Final = 12
+NODE: Final = 13
+SCALAR: Final = 14
+ARRAY: Final = 15
+TREE_DICT: Final = 16
+MANIFEST: Final = 20
+
+_MAX_CBOR_DEPTH: Final = 400
+
+# ``cbor2.loads`` ignores bytes behind the item. Asking a decoder object for its position costs
+# 1.2 us an object, more than decoding a short message; so the payload is read as the first of two
+# items, the second an unguessable one: whatever stands behind the payload's own item cannot be it.
+_END: Final = os.urandom(16)
+_PAIR: Final = b"\x82"
+_ENCODED_END: Final = b"\x50" + _END
+
+# Tags for which cbor2 has decoders of its own. Each is refused: some build cycles or expand
+# without bound (28, 29, 25, 256), some run expensive code on input (4, 5, 30, 35, 36), and none
+# is ever written here.
+_REFUSED: Final = (
+    *(0, 1, 4, 5, 21, 22, 23, 24, 25, 28, 29, 30, 32, 33, 34, 35, 36, 37, 38),
+    *(52, 54, 100, 256, 258, 260, 261, 1004, 43000, 55799),
+)
+
+TagDecoder = Callable[[Any, bool], Any]
+
+
+def _head(major: int, argument: int) -> bytes:
+    major <<= 5
+    if argument < 24:
+        return bytes((major | argument,))
+    if argument < 0x100:
+        return bytes((major | 24, argument))
+    if argument < 0x1_0000:
+        return bytes((major | 25,)) + argument.to_bytes(2, "big")
+    if argument < 0x1_0000_0000:
+        return bytes((major | 26,)) + argument.to_bytes(4, "big")
+    return bytes((major | 27,)) + argument.to_bytes(8, "big")
+
+
+_SHORT: Final = [[_head(major, argument) for argument in range(256)] for major in range(8)]
+
+
+def bytes_head(size: int) -> bytes:
+    """Return the head of a byte string of ``size`` bytes."""
+    return _SHORT[2][size] if size < 256 else _head(2, size)
+
+
+def array_head(count: int) -> bytes:
+    """Return the head of an array of ``count`` items."""
+    return _SHORT[4][count] if count < 256 else _head(4, count)
+
+
+def map_head(count: int) -> bytes:
+    """Return the head of a map of ``count`` pairs."""
+    return _SHORT[5][count] if count < 256 else _head(5, count)
+
+
+def tag_head(tag: int) -> bytes:
+    """Return the head of a tag (below 256)."""
+    return _SHORT[6][tag]
+
+
+def encode_int(number: int) -> bytes:
+    """Return an integer of any size, in its shortest form (tags 2 and 3 beyond 64 bits)."""
+    if 0 <= number < 256:
+        return _SHORT[0][number]
+    return cbor2.dumps(number)
+
+
+def encode_text(text: str) -> bytes:
+    """Return a text string. A lone surrogate raises ``UnicodeEncodeError``."""
+    data = text.encode()
+    size = len(data)
+    return (_SHORT[3][size] if size < 256 else _head(3, size)) + data
+
+
+def _refuse(_value: Any, _immutable: bool) -> Any:
+    raise CorruptObjectError("the object uses a CBOR tag that no stored value has")
+
+
+def _refuse_unknown(_tag: cbor2.CBORTag, _immutable: bool) -> Any:
+    raise CorruptObjectError("the object uses a CBOR tag that no stored value has")
+
+
+def tag_decoders(own: Mapping[int, TagDecoder]) -> dict[int, TagDecoder]:
+    """Return the complete, closed table of tag decoders: ``own`` ones, all others refused."""
+    return {**dict.fromkeys(_REFUSED, _refuse), **own}
+
+
+def loads(payload: bytes, decoders: Mapping[int, TagDecoder], *, depth: int) -> Any:
+    """Decode exactly one CBOR item with the tags in ``decoders`` (from ``tag_decoders``).
+
+    Anything no encoder of this project writes is a ``CorruptObjectError``: unknown tags, trailing
+    bytes, duplicate keys, keys that are no text, indefinite lengths. Nesting deeper than ``depth``
+    CBOR levels is a ``RecursionError``, so that the caller can decide whether it is too deep.
+    """
+    try:
+        value, end = cbor2.loads(
+            b"".join((_PAIR, payload, _ENCODED_END)),
+            semantic_decoders=decoders,
+            tag_hook=_refuse_unknown,
+            max_depth=min(depth + 1, _MAX_CBOR_DEPTH),
+            allow_indefinite=False,
+            allow_duplicate_keys=False,
+            strict_hashable_types=True,
+        )
+    except (cbor2.CBORError, ValueError, TypeError, LookupError, OverflowError) as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, HiveError | RecursionError):
+                raise cause from None
+            cause = cause.__cause__
+        if "nesting depth" in str(error):
+            raise RecursionError("nested too deeply") from None
+        raise CorruptObjectError("the object's payload is not a stored value") from error
+    if end != _END:
+        raise CorruptObjectError("the object's payload has bytes behind its value")
+    return value

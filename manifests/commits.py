@@ -1,0 +1,189 @@
+"""Commits: what is encoded before a transaction, and what one transaction then makes durable."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cas.digest import Digest
+from cas.errors import ConflictError, InvalidInputError
+from cas.objects import Object
+from cas.records import RecordReader
+from cas.writer import RecordWriter
+from manifests.catalogue import Catalogue, CatalogueWriter, CheckpointRow, RunRow
+from manifests.encoder import Encoder
+from manifests.manifest import Checkpoint, Manifest, checkpoint_of
+from manifests.names import check_name
+from manifests.parameters import TreeParameters
+from manifests.paths import Redaction
+from manifests.pieces import PieceSink, logical_size
+from manifests.refs import RefLike, Resolver
+from manifests.registry import Registry
+
+__all__ = ["CommitEncoder", "Place", "PreparedCommit", "place_after", "write_commit"]
+
+_NULL: Final = b"\xf6"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a commit goes: run and sequence, its parent, and whether it leaves the head on purpose.
+
+    ``parent_sequence`` is 0 if there is no parent or it is in another run.
+    """
+
+    run: str
+    sequence: int
+    parent: Digest | None
+    parent_sequence: int
+    branches: bool
+
+    @classmethod
+    def next(cls, run: str, head: tuple[int, Digest] | None) -> Place:
+        """Return the place behind a head (sequence, id), or the first one of a new run."""
+        if head is None:
+            return cls(run, 1, None, 0, branches=False)
+        return cls(run, head[0] + 1, head[1], head[0], branches=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedCommit:
+    """An encoded checkpoint that is not stored yet. Its id is final; the state may change now."""
+
+    place: Place
+    id: Digest
+    manifest: Manifest
+    objects: Mapping[Digest, Object]
+
+    @property
+    def run(self) -> str:
+        """The run it will be listed in."""
+        return self.place.run
+
+    @property
+    def sequence(self) -> int:
+        """The sequence it will have there."""
+        return self.place.sequence
+
+
+class CommitEncoder:
+    """Encodes states into prepared commits, with the classes and sizes of one repository."""
+
+    def __init__(
+        self, registry: Registry, parameters: TreeParameters, redaction: Redaction | None
+    ) -> None:
+        self._registry = registry
+        self._parameters = parameters
+        self._redaction = redaction
+
+    def prepare(
+        self,
+        place: Place,
+        state: Any,
+        *,
+        kind: str,
+        node: str | None,
+        next_nodes: Sequence[str],
+        execution: Mapping[str, Any] | None,
+        labels: Mapping[str, str] | None,
+        graph: str | None,
+        created_at: dt.datetime,
+    ) -> PreparedCommit:
+        """Encode everything a checkpoint holds. Touches neither disk nor network."""
+        check_name(place.run, "run name")
+        check_name(kind, "kind")
+        if node is not None:
+            check_name(node, "node name")
+        for name in next_nodes:
+            check_name(name, "node name")
+        if created_at.tzinfo is None:
+            raise InvalidInputError("the clock must return moments with a time zone")
+        sink = PieceSink()
+        state_piece = self._encoder(sink, "state").state(state)
+        execution_piece = (
+            _NULL if execution is None else self._encoder(sink, "execution").state(dict(execution))
+        )
+        manifest = Manifest(
+            origin_run=place.run,
+            origin_sequence=place.sequence,
+            parent=place.parent,
+            kind=kind,
+            node=node,
+            next_nodes=list(next_nodes),
+            created_at=created_at.astimezone(dt.UTC),
+            graph=graph,
+            labels=dict(labels or {}),
+            logical_bytes=logical_size(state_piece) + logical_size(execution_piece),
+            state=state_piece,
+            execution=execution_piece,
+        )
+        names = self._encoder(sink, "next_nodes").value(manifest.next_nodes)
+        digest = manifest.seal(sink, names)
+        return PreparedCommit(place, digest, manifest, sink.objects)
+
+    def _encoder(self, sink: PieceSink, root: str) -> Encoder:
+        redaction = self._redaction if root == "state" else None
+        return Encoder(self._registry, self._parameters, sink, redaction, root=root)
+
+
+def place_after(
+    reader: RecordReader, run: str, parent: RefLike, seen: tuple[int, Digest] | None
+) -> Place:
+    """Return the place behind a parent that the caller named.
+
+    The parent may be the head; an older checkpoint, which forks inside the run; or one of another
+    run, if this run is new. ``seen`` is the head as the caller's handle last saw it: if that is
+    the parent but no longer the head, the caller meant the head, and ``write_commit`` refuses.
+    """
+    listed = Resolver(reader).resolve(parent)
+    catalogue = Catalogue(reader.transaction)
+    row = catalogue.run(run)
+    if row is None:
+        return Place(run, 1, listed.row.id, 0, branches=False)
+    if listed.run != run:
+        raise InvalidInputError(f"the parent of a commit to {run!r} is in run {listed.run!r}")
+    if listed.sequence == row.head or seen == (listed.sequence, listed.row.id):
+        return Place.next(run, (listed.sequence, listed.row.id))
+    return Place(run, row.last + 1, listed.row.id, listed.sequence, branches=True)
+
+
+def write_commit(writer: RecordWriter, prepared: PreparedCommit, created_us: int) -> Checkpoint:
+    """Store a prepared commit and list it, in the writer's transaction.
+
+    The condition is tested before anything is put: ``ConflictError`` leaves no trace.
+    """
+    catalogue = CatalogueWriter(writer.writing)
+    place = prepared.place
+    run = catalogue.run(place.run)
+    _refuse_moved(catalogue, run, place)
+    objects, stored = writer.counters.objects, writer.counters.stored_bytes
+    number = 0
+    for digest, item in prepared.objects.items():
+        number = writer.put(digest, item)
+    writer.flush()
+    row = CheckpointRow(
+        record=number,
+        id=prepared.id,
+        parent=place.parent_sequence,
+        new_objects=writer.counters.objects - objects,
+        new_bytes=writer.counters.stored_bytes - stored,
+    )
+    catalogue.append(run or catalogue.new_run(place.run, created_us), row)
+    writer.counters.root_epoch += 1
+    return checkpoint_of(prepared.manifest, prepared.id, place.run, place.sequence, row)
+
+
+def _refuse_moved(catalogue: CatalogueWriter, run: RunRow | None, place: Place) -> None:
+    last = 0 if run is None else run.last
+    head = None if run is None else catalogue.checkpoint(run.number, run.head)
+    moved = last != place.sequence - 1
+    if not moved and not place.branches and run is not None:
+        moved = run.head != place.parent_sequence or head is None or head.id != place.parent
+    if moved:
+        raise ConflictError(
+            f"run {place.run!r} is at checkpoint {last}, not at {place.sequence - 1}: another "
+            "writer moved it; restore its head and go on from there, or fork",
+            run=place.run,
+        )

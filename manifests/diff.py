@@ -1,0 +1,206 @@
+"""Structural difference of two stored values. Subtrees with the same address are never read."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from manifests.cbor import NODE, PAIRS, REGISTERED, TREE_DICT, TUPLE
+from manifests.forms import Form, Forms, LinkForm, Tagged, pairs
+from manifests.paths import Field, Step, path_text
+from manifests.trees import LIST_NODE
+
+__all__ = ["Change", "changes"]
+
+# Aligning two lists compares every item with every other; beyond this many pairs, what lies
+# between the equal beginning and the equal end is compared by position.
+_MOST_PAIRS: Final = 4_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One difference. ``before`` is None for what was added, ``after`` for what was removed.
+
+    ``path`` is the place below the state, such as ``['messages'][3]['content']``; empty for the
+    state as a whole. Positions in lists are those of the second value, of removed items those of
+    the first.
+    """
+
+    kind: Literal["added", "removed", "changed"]
+    path: str
+    before: Any
+    after: Any
+
+
+def changes(forms: Forms, before: Form, after: Form) -> Iterator[Change]:
+    """Yield the differences between two values of one store."""
+    yield from _Differ(forms).compare(before, after, [])
+
+
+class _Differ:
+    def __init__(self, forms: Forms) -> None:
+        self._forms = forms
+
+    def compare(self, before: Form, after: Form, steps: list[Step]) -> Iterator[Change]:
+        if _token(before) == _token(after):
+            return
+        before, after = self._forms.follow(before), self._forms.follow(after)
+        if _token(before) == _token(after):
+            return
+        if _is_dict(before) and _is_dict(after):
+            yield from self._dicts(before, after, steps, fields=False)
+        elif _is_list(before) and _is_list(after):
+            yield from self._lists(before, after, steps)
+        elif _tag(before) == _tag(after) == TUPLE:
+            yield from self.compare(before.content, after.content, steps)
+        elif _tag(before) == _tag(after) == REGISTERED and (
+            before.content[:2] == after.content[:2]
+        ):
+            one, other = (self._forms.follow(form.content[2]) for form in (before, after))
+            if _is_dict(one) and _is_dict(other):
+                yield from self._dicts(one, other, steps, fields=True)
+            else:
+                yield self._changed(before, after, steps)
+        else:
+            yield self._changed(before, after, steps)
+
+    def _changed(self, before: Form, after: Form, steps: list[Step]) -> Change:
+        old, new = self._forms.value(before), self._forms.value(after)
+        return Change("changed", path_text(steps, ""), old, new)
+
+    def _added(self, form: Form, steps: list[Step]) -> Change:
+        return Change("added", path_text(steps, ""), None, self._forms.value(form))
+
+    def _removed(self, form: Form, steps: list[Step]) -> Change:
+        return Change("removed", path_text(steps, ""), self._forms.value(form), None)
+
+    # Dicts
+
+    def _dicts(
+        self, before: Form, after: Form, steps: list[Step], *, fields: bool
+    ) -> Iterator[Change]:
+        old, new = self._entries(before, after)
+        for token, (key, form) in new.items():
+            place = [*steps, self._step(key, fields)]
+            if token in old:
+                yield from self.compare(old[token][1], form, place)
+            else:
+                yield self._added(form, place)
+        for token, (key, form) in old.items():
+            if token not in new:
+                yield self._removed(form, [*steps, self._step(key, fields)])
+
+    def _step(self, key: Form, fields: bool) -> Step:
+        return Field(key) if fields else self._forms.value(key)
+
+    def _entries(
+        self, before: Form, after: Form
+    ) -> tuple[dict[Hashable, tuple[Form, Form]], dict[Hashable, tuple[Form, Form]]]:
+        """Return the entries of both dicts by key; of two trees, only of leaves that differ."""
+        if _tag(before) == _tag(after) == TREE_DICT:
+            old_links = list(self._forms.leaf_links(before.content[0]))
+            new_links = list(self._forms.leaf_links(after.content[0]))
+            common = set(old_links) & set(new_links)
+            return self._leaf_entries(old_links, common), self._leaf_entries(new_links, common)
+        return self._all_entries(before), self._all_entries(after)
+
+    def _leaf_entries(
+        self, links: Sequence[LinkForm], common: set[LinkForm]
+    ) -> dict[Hashable, tuple[Form, Form]]:
+        entries = {}
+        for link in links:
+            if link not in common:
+                for key, form in pairs(self._forms.follow(link)):
+                    entries[_token(key)] = (key, form)
+        return entries
+
+    def _all_entries(self, form: Form) -> dict[Hashable, tuple[Form, Form]]:
+        if type(form) is dict:
+            return {_token(key): (key, item) for key, item in form.items()}
+        if form.tag == TREE_DICT:
+            return self._leaf_entries(list(self._forms.leaf_links(form.content[0])), set())
+        return {_token(key): (key, item) for key, item in pairs(form.content)}
+
+    # Lists
+
+    def _lists(self, before: Form, after: Form, steps: list[Step]) -> Iterator[Change]:
+        start, old, new = self._differing_items(before, after)
+        for kind, i, i_end, j, j_end in _alignment(old, new):
+            if kind == "equal":
+                continue
+            both = min(i_end - i, j_end - j)
+            for at in range(both):
+                yield from self.compare(old[i + at], new[j + at], [*steps, start + j + at])
+            for at in range(j + both, j_end):
+                yield self._added(new[at], [*steps, start + at])
+            for at in range(i + both, i_end):
+                yield self._removed(old[at], [*steps, start + at])
+
+    def _differing_items(self, before: Form, after: Form) -> tuple[int, list[Form], list[Form]]:
+        """Return (position, items, items) without what both lists begin and end with."""
+        old_runs, new_runs = self._runs(before), self._runs(after)
+        same = start = 0
+        for (old_run, count), (new_run, _count) in zip(old_runs, new_runs, strict=False):
+            if _token(old_run) != _token(new_run):
+                break
+            same += 1
+            start += count
+        old_runs, new_runs = old_runs[same:], new_runs[same:]
+        while old_runs and new_runs and _token(old_runs[-1][0]) == _token(new_runs[-1][0]):
+            old_runs.pop()
+            new_runs.pop()
+        old = [item for run, _count in old_runs for item in self._forms.follow(run)]
+        new = [item for run, _count in new_runs for item in self._forms.follow(run)]
+        return start, old, new
+
+    def _runs(self, form: Form) -> list[tuple[Form, int]]:
+        """Return the leaves of a list (one, if it is no tree) with their counts."""
+        if type(form) is list:
+            return [(form, len(form))]
+        content = form.content
+        runs = []
+        for child, count in zip(content[3], content[2], strict=True):
+            if content[1] > 1:
+                runs.extend(self._runs(self._forms.follow(child)))
+            else:
+                runs.append((child, count))
+        return runs
+
+
+def _alignment(
+    old: Sequence[Form], new: Sequence[Form]
+) -> Sequence[tuple[str, int, int, int, int]]:
+    if len(old) * len(new) > _MOST_PAIRS:
+        return [("replace", 0, len(old), 0, len(new))]
+    tokens = [_token(item) for item in old], [_token(item) for item in new]
+    return difflib.SequenceMatcher(None, *tokens, autojunk=False).get_opcodes()
+
+
+def _tag(form: Form) -> int | None:
+    return form.tag if isinstance(form, Tagged) else None
+
+
+def _is_dict(form: Form) -> bool:
+    return type(form) is dict or _tag(form) in (PAIRS, TREE_DICT)
+
+
+def _is_list(form: Form) -> bool:
+    return type(form) is list or (_tag(form) == NODE and form.content[0] == LIST_NODE)
+
+
+def _token(form: Form) -> Hashable:
+    """Return something that is equal for two forms exactly if their bytes are.
+
+    Python's own equality would take 1, 1.0 and True for the same, and a NaN for another.
+    """
+    if isinstance(form, LinkForm):
+        return form
+    if isinstance(form, Tagged):
+        return (Tagged, form.tag, _token(form.content))
+    if type(form) is list:
+        return (list, tuple([_token(item) for item in form]))
+    if type(form) is dict:
+        return (dict, tuple([(key, _token(item)) for key, item in form.items()]))
+    return (type(form), repr(form) if type(form) is float else form)

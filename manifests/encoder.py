@@ -1,0 +1,319 @@
+"""From Python values to objects: exact types, context-free, or a loud error naming the path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import cbor2
+
+from cas.errors import HiveError, InvalidInputError, LimitError
+from manifests.arrays import encode_array, is_array
+from manifests.cbor import (
+    ARRAY,
+    BYTEARRAY,
+    FROZENSET,
+    PAIRS,
+    REGISTERED,
+    SCALAR,
+    SET,
+    TREE_DICT,
+    TUPLE,
+    array_head,
+    bytes_head,
+    encode_int,
+    encode_text,
+    map_head,
+    tag_head,
+)
+from manifests.parameters import TreeParameters
+from manifests.paths import Field, Redaction, Step, path_text
+from manifests.pieces import Linked, Piece, PieceSink, join, size_of
+from manifests.registry import Registry, UnregisteredValue
+from manifests.scalars import SCALAR_TYPES, TEXT, encode_scalar
+from manifests.trees import TreeBuilder
+
+__all__ = ["MAX_DEPTH", "MAX_KEY_BYTES", "Encoder"]
+
+MAX_DEPTH: Final = 100
+"""Deepest nesting of containers in a state (inclusive), the same for writing and reading."""
+MAX_KEY_BYTES: Final = 65_536
+"""Longest encoded key of a dict (inclusive)."""
+
+_NULL: Final = b"\xf6"
+_FALSE: Final = b"\xf4"
+_TRUE: Final = b"\xf5"
+
+
+class Encoder:
+    """Encodes values into a sink's objects. One instance serves one commit."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        parameters: TreeParameters,
+        sink: PieceSink,
+        redaction: Redaction | None = None,
+        *,
+        root: str = "state",
+    ) -> None:
+        """Encode with these classes and sizes. ``root`` is what errors call the whole value."""
+        self._registry = registry
+        self._parameters = parameters
+        self._sink = sink
+        self._trees = TreeBuilder(parameters, sink)
+        self._redaction = redaction
+        self._name = root
+        self._steps: list[Step] = []
+        self._parents: list[Any] = []
+        self._in_key = 0
+
+    def state(self, value: Any) -> Piece:
+        """Encode the root of a state.
+
+        Its fields are kept apart more eagerly than those of inner dicts: they change one by one,
+        and what stands inside the root is written again by every checkpoint.
+        """
+        return self._guarded(self._root, value)
+
+    def value(self, value: Any) -> Piece:
+        """Encode any other value.
+
+        Raises ``InvalidInputError`` for what cannot be stored and ``LimitError`` for what is too
+        deep or too large, both naming the place.
+        """
+        return self._guarded(self._value, value)
+
+    def key(self, value: Any) -> bytes:
+        """Encode a key of a dict: the bytes by which large dicts are sorted."""
+        piece = self._guarded(self._key, value)
+        assert isinstance(piece, bytes)
+        return piece
+
+    def _guarded(self, encode: Callable[[Any], Piece], value: Any) -> Piece:
+        self._steps.clear()
+        self._parents.clear()
+        try:
+            return encode(value)
+        except (InvalidInputError, LimitError) as error:
+            if error.path is not None:
+                raise
+            raise type(error)(str(error), path=path_text(self._steps, self._name)) from error
+        except HiveError:
+            raise
+        except UnicodeEncodeError as error:
+            raise InvalidInputError(
+                "the text has a lone surrogate, which UTF-8 cannot express",
+                path=path_text(self._steps, self._name),
+            ) from error
+        except (ValueError, TypeError, OverflowError, AttributeError, RuntimeError) as error:
+            # A property or ``to_fields`` of the user's that fails, a dict changed by a thread.
+            raise InvalidInputError(
+                f"the value could not be encoded ({type(error).__name__})",
+                path=path_text(self._steps, self._name),
+            ) from error
+
+    def _root(self, value: Any) -> Piece:
+        if type(value) is dict:
+            self._enter(value)
+            return self._dict(value, root=True)
+        entry = self._registry.entry_of(type(value))
+        if entry is not None:
+            self._enter(value)
+            return self._named(entry.name, entry.version, entry.to_fields(value), root=True)
+        return self._value(value)
+
+    def _value(self, value: Any) -> Piece:
+        cls = type(value)
+        direct = _DIRECT.get(cls)
+        if direct is not None:
+            return direct(value)
+        leaf = _LEAVES.get(cls)
+        if leaf is not None:
+            return leaf(self, value)
+        if cls in SCALAR_TYPES:
+            return tag_head(SCALAR) + cbor2.dumps(encode_scalar(value))
+        if is_array(value):
+            return self._array(value)
+        self._enter(value)
+        piece = _CONTAINERS.get(cls, Encoder._registered)(self, value)
+        self._parents.pop()
+        return piece
+
+    def _enter(self, container: Any) -> None:
+        self._parents.append(container)
+        if len(self._parents) > MAX_DEPTH:
+            seen: set[int] = set()
+            for depth, parent in enumerate(self._parents):
+                if id(parent) in seen:
+                    del self._steps[depth:]
+                    raise InvalidInputError("the value contains itself; a state is a tree")
+                seen.add(id(parent))
+            raise LimitError(f"nested deeper than {MAX_DEPTH} containers")
+
+    def _child(self, step: Step, value: Any) -> Piece:
+        self._steps.append(step)
+        if self._redaction is not None and self._redaction.matches(self._steps):
+            value = self._redaction.replace(path_text(self._steps, self._name), value)
+        piece = self._value(value)
+        self._steps.pop()
+        return piece
+
+    # Texts and byte strings
+
+    def _text(self, text: str) -> Piece:
+        data = encode_text(text)
+        if len(data) <= self._parameters.whole_text or self._in_key:
+            return data
+        head = tag_head(SCALAR) + array_head(2) + encode_int(TEXT)
+        return join(head, [self._trees.bytes_node(text.encode())])
+
+    def _bytes(self, data: bytes | memoryview) -> Piece:
+        size = data.nbytes if isinstance(data, memoryview) else len(data)
+        if size <= self._parameters.whole_text or self._in_key:
+            return bytes_head(size) + bytes(data)
+        return self._trees.bytes_node(data)
+
+    def _bytearray(self, data: bytearray) -> Piece:
+        if len(data) <= self._parameters.whole_text:
+            return join(tag_head(BYTEARRAY), [self._bytes(bytes(data))])
+        return join(tag_head(BYTEARRAY), [self._bytes(memoryview(data))])
+
+    def _array(self, value: Any) -> Piece:
+        (form, shape, fortran), data = encode_array(value)
+        head = tag_head(ARRAY) + array_head(4) + cbor2.dumps(form) + cbor2.dumps(shape)
+        return join(head + (_TRUE if fortran else _FALSE), [self._bytes(data)])
+
+    # Sequences and sets
+
+    def _list(self, items: Sequence[Any]) -> Piece:
+        pieces = []
+        for index, item in enumerate(items):
+            pieces.append(self._child(index, item))
+        return self._run(pieces)
+
+    def _run(self, pieces: Sequence[Piece]) -> Piece:
+        """Return the list of already encoded items: one array, or a tree."""
+        if self._in_key:
+            return join(array_head(len(pieces)), pieces)
+        placed = [self._sink.place(piece, self._parameters.inline_item) for piece in pieces]
+        if len(placed) <= self._parameters.short_items:
+            return join(array_head(len(placed)), placed)
+        return self._trees.list_node(placed)
+
+    def _tuple(self, items: tuple[Any, ...]) -> Piece:
+        return join(tag_head(TUPLE), [self._list(items)])
+
+    def _set(self, items: set[Any]) -> Piece:
+        return join(tag_head(SET), [self._members(items)])
+
+    def _frozenset(self, items: frozenset[Any]) -> Piece:
+        return join(tag_head(FROZENSET), [self._members(items)])
+
+    def _members(self, items: set[Any] | frozenset[Any]) -> Piece:
+        # Sorted by their bytes: a set has no order, and Python's differs from process to process.
+        members = sorted(self._key(item) for item in items)
+        _refuse_twins(members)
+        return self._run(members)
+
+    # Dicts and registered types
+
+    def _key(self, key: Any) -> bytes:
+        """Encode a key of a dict or a member of a set: always in one piece."""
+        self._in_key += 1
+        piece = self._value(key)
+        self._in_key -= 1
+        if isinstance(piece, Linked) or len(piece) > MAX_KEY_BYTES:
+            raise LimitError(f"a key is longer than {MAX_KEY_BYTES} bytes")
+        return piece
+
+    def _dict(self, items: dict[Any, Any], *, root: bool = False) -> Piece:
+        texts = all(type(key) is str for key in items)
+        keys, values = [], []
+        for key, value in items.items():
+            keys.append(encode_text(key) if texts else self._key(key))
+            values.append(self._child(key, value))
+        if not texts:
+            _refuse_twins(keys)
+        return self._entries(keys, values, texts=texts, root=root)
+
+    def _entries(
+        self, keys: Sequence[bytes], values: Sequence[Piece], *, texts: bool, root: bool
+    ) -> Piece:
+        """Return the dict of already encoded keys and values: in one piece, split, or a tree."""
+        parameters = self._parameters
+        key_bytes = sum(map(len, keys))
+        short = len(keys) <= parameters.short_items and key_bytes <= parameters.run_bytes
+        size = key_bytes + sum(map(size_of, values))
+        whole = short and not root and size <= parameters.whole_dict
+        if not (whole or self._in_key):
+            values = [self._sink.place(value, parameters.inline_item) for value in values]
+            if not short:
+                return self._tree_dict(keys, values)
+        entries: list[Piece] = []
+        for key, value in zip(keys, values, strict=True):
+            entries += (key, value)
+        if texts:
+            return join(map_head(len(keys)), entries)
+        return join(tag_head(PAIRS) + array_head(len(entries)), entries)
+
+    def _tree_dict(self, keys: Sequence[bytes], values: Sequence[Piece]) -> Piece:
+        """A key-sorted tree, and the keys in insertion order where that is another order."""
+        order = sorted(range(len(keys)), key=keys.__getitem__)
+        node = self._trees.dict_node([keys[i] for i in order], [values[i] for i in order])
+        in_order: Piece = _NULL if order == list(range(len(keys))) else self._run(keys)
+        return join(tag_head(TREE_DICT) + array_head(2), [node, in_order])
+
+    def _registered(self, value: Any) -> Piece:
+        if type(value) is UnregisteredValue:
+            return self._named(value.name, value.version, value.fields)
+        cls = type(value)
+        entry = self._registry.entry_of(cls)
+        if entry is None:
+            raise InvalidInputError(
+                f"values of type {cls.__module__}.{cls.__qualname__} are stored only once the type "
+                "is registered: registry.register(...)"
+            )
+        return self._named(entry.name, entry.version, entry.to_fields(value))
+
+    def _named(self, name: str, version: int, fields: Any, *, root: bool = False) -> Piece:
+        """Tag REGISTERED on [name, version, fields]."""
+        if type(fields) is dict and all(type(key) is str for key in fields):
+            keys, values = [], []
+            for key, value in fields.items():
+                keys.append(encode_text(key))
+                values.append(self._child(Field(key), value))
+            piece = self._entries(keys, values, texts=True, root=root)
+        else:
+            piece = self._value(fields)
+        head = tag_head(REGISTERED) + array_head(3) + encode_text(name) + encode_int(version)
+        return join(head, [piece])
+
+
+def _refuse_twins(keys: Sequence[bytes]) -> None:
+    if len(set(keys)) != len(keys):
+        raise InvalidInputError(
+            "two keys encode alike (two NaNs, say); only one can be found again"
+        )
+
+
+_DIRECT: Final[dict[type, Callable[[Any], Piece]]] = {
+    type(None): lambda _value: _NULL,
+    bool: lambda value: _TRUE if value else _FALSE,
+    int: encode_int,
+    float: cbor2.dumps,
+}
+
+_LEAVES: Final[dict[type, Callable[[Encoder, Any], Piece]]] = {
+    str: Encoder._text,
+    bytes: Encoder._bytes,
+    bytearray: Encoder._bytearray,
+}
+
+_CONTAINERS: Final[dict[type, Callable[[Encoder, Any], Piece]]] = {
+    list: Encoder._list,
+    tuple: Encoder._tuple,
+    set: Encoder._set,
+    frozenset: Encoder._frozenset,
+    dict: Encoder._dict,
+}

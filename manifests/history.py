@@ -1,0 +1,160 @@
+"""Reading the history of runs: find, restore, list, compare."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from cas.digest import Digest
+from cas.errors import NotFoundError
+from cas.records import Record, RecordReader
+from manifests.catalogue import Catalogue, CheckpointRow
+from manifests.diff import Change, changes
+from manifests.forms import Forms
+from manifests.manifest import (
+    Checkpoint,
+    Manifest,
+    ManifestReader,
+    RunInfo,
+    checkpoint_of,
+    from_microseconds,
+)
+from manifests.reading import StoreReader
+from manifests.refs import Listed, RefLike, Resolver
+from manifests.registry import Registry
+
+__all__ = ["Found", "diff", "execution", "find", "head_of", "log", "restore", "runs", "tags"]
+
+_BATCH: Final = 256
+"""Checkpoints listed in one read transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A checkpoint found by reference, and whether it is the head of its run."""
+
+    checkpoint: Checkpoint
+    manifest: Manifest
+    is_head: bool
+
+
+def head_of(reader: RecordReader, name: str) -> tuple[int, Digest] | None:
+    """Return (sequence, id) of a run's head, or None if there is no such run."""
+    catalogue = Catalogue(reader.transaction)
+    run = catalogue.run(name)
+    row = None if run is None else catalogue.checkpoint(run.number, run.head)
+    return None if run is None or row is None else (run.head, row.id)
+
+
+def find(reader: StoreReader, ref: RefLike) -> Found:
+    """Return the checkpoint that a reference names, with its manifest."""
+
+    def look_up(records: RecordReader) -> tuple[Listed, Record, bool]:
+        listed = Resolver(records).resolve(ref)
+        run = Catalogue(records.transaction).run(listed.run)
+        is_head = run is not None and run.head == listed.sequence
+        return listed, records.read(listed.row.record), is_head
+
+    listed, record, is_head = reader.run(look_up)
+    manifest = ManifestReader(reader.load).read(record)
+    checkpoint = checkpoint_of(
+        manifest, Digest(record.digest), listed.run, listed.sequence, listed.row
+    )
+    return Found(checkpoint, manifest, is_head)
+
+
+def restore(
+    reader: StoreReader, registry: Registry, ref: RefLike, keys: Sequence[Any] | None
+) -> tuple[Found, Any]:
+    """Return the state of a checkpoint, whole or of some keys only."""
+    found = find(reader, ref)
+    forms = Forms(registry, reader.load)
+    if keys is None:
+        return found, forms.value(found.manifest.state)
+    return found, {key: _field(forms, found, key) for key in keys}
+
+
+def _field(forms: Forms, found: Found, key: Any) -> Any:
+    try:
+        return forms.value(forms.field(found.manifest.state, key))
+    except KeyError:
+        place = f"{found.checkpoint.run}@{found.checkpoint.sequence}"
+        raise NotFoundError(f"the state of {place} has no key {key!r}") from None
+
+
+def execution(reader: StoreReader, registry: Registry, ref: RefLike) -> dict[str, Any]:
+    """Return the execution record of a checkpoint, empty if it has none."""
+    value = Forms(registry, reader.load).value(find(reader, ref).manifest.execution)
+    return {} if value is None else value
+
+
+def diff(reader: StoreReader, registry: Registry, before: RefLike, after: RefLike) -> list[Change]:
+    """Return what changed from one state to another."""
+    old, new = find(reader, before).manifest.state, find(reader, after).manifest.state
+    return list(changes(Forms(registry, reader.load), old, new))
+
+
+def runs(reader: StoreReader) -> list[RunInfo]:
+    """Return all runs with their heads, by name."""
+    rows = reader.run(lambda records: list(Catalogue(records.transaction).runs()))
+    infos = []
+    for row in rows:
+        try:
+            head = find(reader, (row.name, row.head)).checkpoint
+        except NotFoundError:
+            continue  # deleted since the list was read
+        infos.append(
+            RunInfo(
+                name=row.name,
+                head=head,
+                checkpoints=row.kept,
+                created_at=from_microseconds(row.created_us),
+                updated_at=head.created_at,
+            )
+        )
+    return infos
+
+
+def log(reader: StoreReader, run: str, limit: int | None) -> list[Checkpoint]:
+    """Return the checkpoints that a run lists, newest first."""
+    manifests = ManifestReader(reader.load)
+    checkpoints: list[Checkpoint] = []
+    below: int | None = None
+    while limit is None or len(checkpoints) < limit:
+        most = _BATCH if limit is None else min(_BATCH, limit - len(checkpoints))
+        rows = reader.run(partial(_rows, name=run, below=below, most=most))
+        for sequence, row, record in rows:
+            manifest = manifests.read(record)
+            checkpoints.append(checkpoint_of(manifest, row.id, run, sequence, row))
+        if len(rows) < most:
+            break
+        below = rows[-1][0]
+    return checkpoints
+
+
+def _rows(
+    reader: RecordReader, name: str, below: int | None, most: int
+) -> list[tuple[int, CheckpointRow, Record]]:
+    """Return up to ``most`` rows with their manifests' records, of one moment."""
+    catalogue = Catalogue(reader.transaction)
+    run = catalogue.need_run(name)
+    rows: list[tuple[int, CheckpointRow, Record]] = []
+    for sequence, row in catalogue.newest(run.number, below=below):
+        if len(rows) == most:
+            break
+        rows.append((sequence, row, reader.read(row.record)))
+    return rows
+
+
+def tags(reader: StoreReader) -> dict[str, Checkpoint]:
+    """Return all tags with their checkpoints."""
+    names = reader.run(lambda records: [tag.name for tag in Catalogue(records.transaction).tags()])
+    found = {}
+    for name in names:
+        try:
+            found[name] = find(reader, f"tag:{name}").checkpoint
+        except NotFoundError:
+            continue  # removed since the list was read
+    return found

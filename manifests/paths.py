@@ -1,0 +1,72 @@
+"""Places inside a state, as people write them: ``state['messages'][3].tool``."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cas.errors import InvalidInputError
+
+__all__ = ["Field", "Redaction", "Step", "path_text"]
+
+
+class Field(str):
+    """A step to a field of a registered type (``.tool``), as against a key (``['tool']``)."""
+
+    __slots__ = ()
+
+
+Step = Any
+"""A ``Field``, an index of a list or a key of a dict."""
+
+_LONGEST_KEY: Final = 60
+
+
+def path_text(steps: Sequence[Step], root: str = "state") -> str:
+    """Return the path of ``steps`` from the root. Long keys are cut: values stay out of errors."""
+    out = [root]
+    for step in steps:
+        if isinstance(step, Field):
+            out.append(f".{step}")
+        else:
+            text = repr(step)
+            out.append(f"[{text if len(text) <= _LONGEST_KEY else text[:_LONGEST_KEY] + '...'}]")
+    return "".join(out)
+
+
+@dataclass(frozen=True)
+class Redaction:
+    """Replaces values before anything is hashed: secrets never reach the store.
+
+    ``patterns`` are dotted paths below the state: ``messages.*.api_key``, ``config.token``,
+    ``**.password`` (``*`` one step, ``**`` any number, also none; within a step, ``*`` and ``?``
+    match as in file names). ``replace(path, value)`` returns what is stored instead.
+    """
+
+    patterns: Sequence[str]
+    replace: Callable[[str, Any], Any]
+
+    def __post_init__(self) -> None:
+        """Refuse empty patterns, which would match nothing and hide a mistake."""
+        for pattern in self.patterns:
+            if not pattern or any(not part for part in pattern.split(".")):
+                raise InvalidInputError(f"{pattern!r} is no redaction pattern; write 'a.*.b'")
+
+    def matches(self, steps: Sequence[Step]) -> bool:
+        """Whether the value at ``steps`` has to be replaced."""
+        names = [str(step) for step in steps]
+        return any(_matches(pattern.split("."), names) for pattern in self.patterns)
+
+
+def _matches(pattern: Sequence[str], names: Sequence[str]) -> bool:
+    if not pattern:
+        return not names
+    if pattern[0] == "**":
+        return any(_matches(pattern[1:], names[at:]) for at in range(len(names) + 1))
+    return (
+        bool(names)
+        and fnmatch.fnmatchcase(names[0], pattern[0])
+        and _matches(pattern[1:], names[1:])
+    )

@@ -1,0 +1,121 @@
+"""Pieces: encoded values that still have to find their place.
+
+An encoded value is a run of CBOR bytes with holes for links. Whether it ends up inside its parent
+or as an object of its own is the parent's choice, so the numbers that links get inside an object
+are filled in last, when the object is sealed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cas.digest import Digest
+from cas.errors import LimitError
+from cas.objects import Object
+from manifests.cbor import LINK, encode_int, tag_head
+
+__all__ = [
+    "LINK_BYTES",
+    "MAX_HEIGHT",
+    "Linked",
+    "Piece",
+    "PieceSink",
+    "join",
+    "logical_size",
+    "size_of",
+]
+
+LINK_BYTES = 3
+"""What a link counts for when sizes are compared: a tag and an index below 256."""
+MAX_HEIGHT = 200
+"""Most links from a root to the last object below it (inclusive), for writing and for reading."""
+
+_LINK_HEAD = tag_head(LINK)
+_LINKS = [_LINK_HEAD + encode_int(index) for index in range(256)]
+
+
+class Linked:
+    """A piece with links: CBOR bytes and digests in turn, its size and its logical size.
+
+    ``height`` is the most links that must be followed from here to the last object below.
+    """
+
+    __slots__ = ("height", "logical", "parts", "size")
+
+    def __init__(
+        self, parts: Sequence[bytes | Digest], size: int, logical: int, height: int
+    ) -> None:
+        self.parts = parts
+        self.size = size
+        self.logical = logical
+        self.height = height
+
+
+Piece = bytes | Linked
+"""Plain bytes for what has no links, which is most of a state."""
+
+
+def size_of(piece: Piece) -> int:
+    """Return the bytes a piece takes inside its parent (links counted as ``LINK_BYTES``)."""
+    return piece.size if isinstance(piece, Linked) else len(piece)
+
+
+def logical_size(piece: Piece) -> int:
+    """Return the bytes of a piece with everything it links to, as often as it links to it."""
+    return piece.logical if isinstance(piece, Linked) else len(piece)
+
+
+def join(head: bytes, pieces: Sequence[Piece]) -> Piece:
+    """Return the piece made of ``head`` and ``pieces`` one behind the other."""
+    parts: list[bytes | Digest] = [head]
+    size = logical = height = 0
+    for piece in pieces:
+        if isinstance(piece, Linked):
+            if piece.height > height:
+                height = piece.height
+            parts.extend(piece.parts)
+            size += piece.size
+            logical += piece.logical
+        else:
+            parts.append(piece)
+            size += len(piece)
+            logical += len(piece)
+    if not height:
+        return b"".join(parts)
+    return Linked(parts, size + len(head), logical + len(head), height)
+
+
+def _assemble(piece: Piece) -> Object:
+    """Return the object of a piece: its links in first-use order, numbered in the payload."""
+    if not isinstance(piece, Linked):
+        return Object((), piece)
+    numbers: dict[Digest, int] = {}
+    out: list[bytes] = []
+    for part in piece.parts:
+        if type(part) is Digest:
+            index = numbers.setdefault(part, len(numbers))
+            out.append(_LINKS[index] if index < 256 else _LINK_HEAD + encode_int(index))
+        else:
+            out.append(part)
+    return Object(tuple(numbers), b"".join(out))
+
+
+class PieceSink:
+    """Collects the objects of one commit, children before parents, each once."""
+
+    def __init__(self) -> None:
+        self.objects: dict[Digest, Object] = {}
+
+    def seal(self, piece: Piece) -> Linked:
+        """Make an object of a piece and return the link to it."""
+        item = _assemble(piece)
+        digest = item.address()
+        self.objects.setdefault(digest, item)
+        height = 1 + (piece.height if isinstance(piece, Linked) else 0)
+        if height > MAX_HEIGHT:
+            raise LimitError(f"the value needs more than {MAX_HEIGHT} objects below one another")
+        return Linked((digest,), LINK_BYTES, logical_size(piece), height)
+
+    def place(self, piece: Piece, most_bytes: int) -> Piece:
+        """Return a piece of at most ``most_bytes`` (inclusive): itself, or a link to it."""
+        return piece if size_of(piece) <= most_bytes else self.seal(piece)

@@ -1,0 +1,51 @@
+"""Reading across transactions: objects do not change, so a restore needs no single long one.
+
+A read transaction held while values are built would run user code (a registered class, a
+migration) and keep LMDB from reusing pages, so the file would grow for as long as it lasts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
+
+from cas.errors import ConflictError
+from cas.records import GenerationChangedError, PackCache, Record, RecordReader
+from cas.store import ObjectStore
+
+__all__ = ["StoreReader", "stable"]
+
+T = TypeVar("T")
+
+_MOST_TRIES: Final = 8
+
+
+class StoreReader:
+    """Reads records of one generation of the file, each call in a transaction of its own."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self._cache = PackCache()
+
+    def run(self, work: Callable[[RecordReader], T]) -> T:
+        """Run ``work`` in one read transaction."""
+        return self._store.read(work, cache=self._cache)
+
+    def load(self, numbers: Sequence[int]) -> Sequence[Record]:
+        """Return verified records, in order. This is the loader of decoders and forms."""
+        return self.run(lambda reader: reader.read_all(numbers))
+
+    @property
+    def reads(self) -> int:
+        """How many payloads were read so far."""
+        return self._cache.reads
+
+
+def stable(store: ObjectStore, work: Callable[[StoreReader], T]) -> T:
+    """Run ``work`` with a reader, again from the start if the file is replaced meanwhile."""
+    for _ in range(_MOST_TRIES):
+        try:
+            return work(StoreReader(store))
+        except GenerationChangedError:
+            continue
+    raise ConflictError("the store was compacted again and again while it was read; try later")

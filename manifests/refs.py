@@ -1,0 +1,216 @@
+"""References: what people type for a checkpoint, and the listing it leads to.
+
+``run`` (its head), ``run@12`` (by sequence), ``run~3`` (third ancestor; also ``run@12~3``),
+``tag:name``, or the first six or more hex digits of an id. A string that is exactly a run's name
+is that run, whatever else it looks like.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from cas.digest import Digest
+from cas.errors import CorruptionError, InvalidInputError, NotFoundError
+from cas.records import INDEX, Record, RecordReader, index_numbers
+from manifests.catalogue import Catalogue, CheckpointRow
+from manifests.cbor import MANIFEST, tag_head
+from manifests.manifest import Checkpoint, Manifest, ManifestReader
+
+__all__ = ["Listed", "RefLike", "Resolver"]
+
+RefLike = str | Digest | Checkpoint | tuple[str, int]
+"""A reference as text, an id, a checkpoint, or (run name, sequence)."""
+
+_SEQUENCE: Final = re.compile(r"(?P<run>.+)@(?P<sequence>[1-9][0-9]{0,9})", re.DOTALL)
+_ANCESTOR: Final = re.compile(r"(?P<base>.+)~(?P<count>[0-9]{1,9})", re.DOTALL)
+_ID_PREFIX: Final = re.compile(r"[0-9a-f]{6,64}")
+_TAG: Final = "tag:"
+_MOST_CANDIDATES: Final = 10
+_MANIFEST_HEAD: Final = tag_head(MANIFEST)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A checkpoint in the place where it was found: run name, sequence and catalogue row."""
+
+    run: str
+    sequence: int
+    row: CheckpointRow
+
+
+class Resolver:
+    """Resolves references in one read transaction."""
+
+    def __init__(self, reader: RecordReader) -> None:
+        self._reader = reader
+        self._catalogue = Catalogue(reader.transaction)
+        self._opener = ManifestReader(reader.read_all)
+
+    def resolve(self, ref: RefLike) -> Listed:
+        """Return the listing that a reference names.
+
+        Raises ``NotFoundError`` (also for a forgotten checkpoint, saying so) or
+        ``InvalidInputError`` for what is no reference or an ambiguous one.
+        """
+        if isinstance(ref, Digest):
+            return self._by_id(ref)
+        if isinstance(ref, Checkpoint):
+            return self._by_checkpoint(ref)
+        if isinstance(ref, tuple):
+            return self._by_sequence(*ref)
+        if isinstance(ref, str):
+            return self._by_text(ref)
+        raise InvalidInputError(
+            f"a reference is a text, an id, a checkpoint or (run, sequence), "
+            f"not {type(ref).__name__}"
+        )
+
+    def _by_text(self, ref: str) -> Listed:
+        listed = self._head(ref)
+        if listed is not None:
+            return listed
+        if ref.startswith(_TAG):
+            return self._by_tag(ref[len(_TAG) :])
+        if match := _SEQUENCE.fullmatch(ref):
+            return self._by_sequence(match["run"], int(match["sequence"]))
+        if match := _ANCESTOR.fullmatch(ref):
+            return self._ancestor(self._by_text(match["base"]), int(match["count"]), ref)
+        if _ID_PREFIX.fullmatch(ref):
+            return self._by_prefix(ref)
+        raise NotFoundError(
+            f"there is no run {ref!r}; write RUN, RUN@SEQUENCE, RUN~STEPS, tag:NAME or at least "
+            "six hex digits of an id"
+        )
+
+    def _head(self, name: str) -> Listed | None:
+        try:
+            run = self._catalogue.run(name)
+        except InvalidInputError:
+            return None
+        if run is None:
+            return None
+        row = self._catalogue.checkpoint(run.number, run.head)
+        if row is None:
+            raise NotFoundError(f"run {name!r} keeps no checkpoint")
+        return Listed(name, run.head, row)
+
+    def _by_sequence(self, name: str, sequence: int) -> Listed:
+        run = self._catalogue.need_run(name)
+        row = self._catalogue.checkpoint(run.number, sequence)
+        if row is not None:
+            return Listed(name, sequence, row)
+        if 0 < sequence <= run.last:
+            raise NotFoundError(f"checkpoint {sequence} of run {name!r} was forgotten")
+        raise NotFoundError(f"run {name!r} has no checkpoint {sequence}; its last is {run.last}")
+
+    def _by_checkpoint(self, checkpoint: Checkpoint) -> Listed:
+        run = self._catalogue.run(checkpoint.run)
+        if run is not None:
+            row = self._catalogue.checkpoint(run.number, checkpoint.sequence)
+            if row is not None and row.id == checkpoint.id:
+                return Listed(checkpoint.run, checkpoint.sequence, row)
+        return self._by_id(checkpoint.id)
+
+    def _by_tag(self, name: str) -> Listed:
+        tag = self._catalogue.tag(name)
+        if tag is None:
+            raise NotFoundError(f"there is no tag {name!r}")
+        run = self._catalogue.run(tag.run)
+        row = None if run is None else self._catalogue.checkpoint(run.number, tag.sequence)
+        if row is None or row.id != tag.id:
+            # Its run forgot it; the tag alone keeps it.
+            row = CheckpointRow(tag.record, tag.id, parent=0, new_objects=0, new_bytes=0)
+        return Listed(tag.run, tag.sequence, row)
+
+    def _by_id(self, digest: Digest) -> Listed:
+        number = self._reader.find(digest)
+        listed = None if number is None else self._listing(self._reader.read(number))
+        if listed is None:
+            raise NotFoundError(f"no run lists checkpoint {digest.short}: forgotten, or never here")
+        return listed
+
+    def _by_prefix(self, prefix: str) -> Listed:
+        found = {}
+        for record in self._manifests(prefix):
+            listed = self._listing(record)
+            if listed is not None:
+                found[listed.row.id] = listed
+        if len(found) > 1:
+            some = ", ".join(
+                f"{listed.row.id.short} ({listed.run}@{listed.sequence})"
+                for listed in list(found.values())[:_MOST_CANDIDATES]
+            )
+            raise InvalidInputError(f"the id {prefix!r} is ambiguous: {some}")
+        if not found:
+            raise NotFoundError(f"there is no run {prefix!r} and no checkpoint with such an id")
+        return next(iter(found.values()))
+
+    def _manifests(self, prefix: str) -> Iterator[Record]:
+        """Yield the manifests whose digest begins with these hex digits."""
+        whole = bytes.fromhex(prefix[: len(prefix) // 2 * 2])[:8]
+        after = int.from_bytes(whole, "big") + 1
+        end = after.to_bytes(len(whole), "big") if after < 1 << 8 * len(whole) else None
+        for _key, row in self._reader.transaction.items(INDEX, whole, end):
+            for number in index_numbers(row):
+                try:
+                    if self._reader.digest_of(number).hex().startswith(prefix):
+                        record = self._reader.read(number)
+                        if record.payload.startswith(_MANIFEST_HEAD):
+                            yield record
+                except CorruptionError:
+                    # A damaged record cannot be shown to be what was asked for; a reference that
+                    # names its run and sequence still reports the damage.
+                    continue
+
+    def _listing(self, record: Record) -> Listed | None:
+        """Return where a manifest is listed: where it was first saved, else anywhere."""
+        digest = Digest(record.digest)
+        if not record.payload.startswith(_MANIFEST_HEAD):
+            return None
+        manifest = self._opener.read(record)
+        run = self._catalogue.run(manifest.origin_run)
+        if run is not None:
+            row = self._catalogue.checkpoint(run.number, manifest.origin_sequence)
+            if row is not None and row.id == digest:
+                return Listed(run.name, manifest.origin_sequence, row)
+        for other in self._catalogue.runs():
+            for sequence, row in self._catalogue.newest(other.number):
+                if row.id == digest:
+                    return Listed(other.name, sequence, row)
+        for tag in self._catalogue.tags():
+            if tag.id == digest:
+                return self._by_tag(tag.name)
+        return None
+
+    def _ancestor(self, listed: Listed, count: int, ref: str) -> Listed:
+        run = self._catalogue.run(listed.run)
+        for _ in range(count):
+            sequence = listed.row.parent
+            if sequence and run is not None and run.name == listed.run:
+                row = self._catalogue.checkpoint(run.number, sequence)
+                if row is None:
+                    raise NotFoundError(
+                        f"{ref!r}: the ancestor {listed.run}@{sequence} was forgotten"
+                    )
+                listed = Listed(listed.run, sequence, row)
+                continue
+            parent = self.manifest(listed).parent
+            if parent is None:
+                raise NotFoundError(
+                    f"{ref!r}: {listed.run}@{listed.sequence} is the first; it has no ancestor"
+                )
+            try:
+                listed = self._by_id(parent)
+            except NotFoundError as error:
+                raise NotFoundError(
+                    f"{ref!r}: the ancestor {parent.short} was forgotten"
+                ) from error
+            run = self._catalogue.run(listed.run)
+        return listed
+
+    def manifest(self, listed: Listed) -> Manifest:
+        """Return the manifest of a listing."""
+        return self._opener.read(self._reader.read(listed.row.record))

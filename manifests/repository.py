@@ -1,0 +1,335 @@
+"""``Repository``: runs of checkpoints in a content-addressed store; this layer's front door."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from cas.digest import Digest
+from cas.errors import ReadOnlyStoreError
+from cas.store import ObjectStore
+from manifests import history, listing
+from manifests.catalogue import TABLES
+from manifests.clock import Clock, system_clock
+from manifests.commits import CommitEncoder, Place, PreparedCommit, place_after, write_commit
+from manifests.diff import Change
+from manifests.manifest import Checkpoint, RunInfo, StoreStats, microseconds
+from manifests.names import check_name
+from manifests.parameters import TreeParameters
+from manifests.paths import Redaction
+from manifests.reading import stable
+from manifests.refs import RefLike
+from manifests.registry import Registry
+from manifests.statistics import measure
+
+__all__ = ["LAST_SEEN", "OBJECTS_FOLDER", "LastSeen", "Repository"]
+
+OBJECTS_FOLDER: Final = "objects"
+
+
+class LastSeen:
+    """The default of ``parent``: what this handle last saw of the run."""
+
+    def __repr__(self) -> str:
+        return "LAST_SEEN"
+
+
+LAST_SEEN: Final = LastSeen()
+
+
+class Repository:
+    """Saves and restores the states of runs. Safe to share by threads; close it when done."""
+
+    def __init__(
+        self,
+        home: Path,
+        store: ObjectStore,
+        *,
+        registry: Registry,
+        clock: Clock,
+        redact: Redaction | None,
+    ) -> None:
+        """Use ``Repository.open`` instead."""
+        self.home = home
+        self.registry = registry
+        self._store = store
+        self._clock = clock
+        parameters = TreeParameters.from_header(store.parameters)
+        self._encoder = CommitEncoder(registry, parameters, redact)
+        self._lock = threading.Lock()
+        self._seen: dict[str, tuple[int, Digest]] = {}
+
+    @classmethod
+    def open(
+        cls,
+        home: str | Path,
+        *,
+        create: bool = True,
+        read_only: bool = False,
+        registry: Registry | None = None,
+        clock: Clock = system_clock,
+        redact: Redaction | None = None,
+        force_network: bool = False,
+        max_bytes: int | None = None,
+        parameters: TreeParameters | None = None,
+    ) -> Self:
+        """Open the repository whose objects are in ``<home>/objects``.
+
+        ``create`` makes a missing one. ``read_only`` opens beside live writers and refuses every
+        change. ``registry`` names the classes states may hold. ``redact`` replaces values before
+        anything is hashed. ``max_bytes`` bounds the file. ``parameters`` shape the trees of a new
+        store; an existing one keeps its own.
+
+        Raises ``NotFoundError`` (absent and not to be created), ``AccessError``,
+        ``CorruptStoreError`` or ``UnsupportedFormatError``.
+        """
+        home = Path(home)
+        store = ObjectStore.open(
+            home / OBJECTS_FOLDER,
+            tables=TABLES,
+            parameters=(parameters or TreeParameters()).to_header(),
+            create=create and not read_only,
+            read_only=read_only,
+            force_network=force_network,
+            max_bytes=max_bytes,
+        )
+        try:
+            registry = Registry() if registry is None else registry
+            return cls(home, store, registry=registry, clock=clock, redact=redact)
+        except BaseException:
+            store.close()
+            raise
+
+    def close(self) -> None:
+        """Release the store. Closing twice is harmless."""
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # Saving
+
+    def commit(
+        self,
+        run: str,
+        state: Any,
+        *,
+        node: str | None = None,
+        kind: str = "node_complete",
+        next_nodes: Sequence[str] = (),
+        execution: Mapping[str, Any] | None = None,
+        labels: Mapping[str, str] | None = None,
+        graph: str | None = None,
+        parent: RefLike | LastSeen | None = LAST_SEEN,
+    ) -> Checkpoint:
+        """Save a state as the next checkpoint of a run; durable when this returns.
+
+        ``execution`` is kept beside the state, split into objects like it. ``labels`` have at most
+        512 bytes in all. ``parent`` is the head this commit builds on: by default what this handle
+        last saw of the run (committed, restored or resolved), None for a run that must be new.
+        Naming an older checkpoint forks inside the run on purpose.
+
+        Raises ``ConflictError`` if another writer moved the head, ``InvalidInputError`` or
+        ``LimitError`` naming the place of a value that cannot be stored, ``StoreFullError``.
+        """
+        return self.write(
+            self.prepare(
+                run,
+                state,
+                node=node,
+                kind=kind,
+                next_nodes=next_nodes,
+                execution=execution,
+                labels=labels,
+                graph=graph,
+                parent=parent,
+            )
+        )
+
+    def prepare(
+        self,
+        run: str,
+        state: Any,
+        *,
+        node: str | None = None,
+        kind: str = "node_complete",
+        next_nodes: Sequence[str] = (),
+        execution: Mapping[str, Any] | None = None,
+        labels: Mapping[str, str] | None = None,
+        graph: str | None = None,
+        parent: RefLike | LastSeen | None = LAST_SEEN,
+    ) -> PreparedCommit:
+        """Encode a commit without storing it, for ``write``. The state may change afterwards.
+
+        Several commits of one run may be prepared one after the other before the first is
+        written; they must be written in that order.
+        """
+        self._refuse_read_only()
+        place = self._place(run, parent)
+        prepared = self._encoder.prepare(
+            place,
+            state,
+            kind=kind,
+            node=node,
+            next_nodes=next_nodes,
+            execution=execution,
+            labels=labels,
+            graph=graph,
+            created_at=self._clock(),
+        )
+        with self._lock:
+            self._seen[run] = (place.sequence, prepared.id)
+        return prepared
+
+    def write(self, prepared: PreparedCommit) -> Checkpoint:
+        """Store a prepared commit in one durable transaction. Raises what ``commit`` raises."""
+        created_us = microseconds(prepared.manifest.created_at)
+        try:
+            return self._store.write(lambda writer: write_commit(writer, prepared, created_us))
+        except BaseException:
+            self._unsee(prepared.place)
+            raise
+
+    def _place(self, run: str, parent: RefLike | LastSeen | None) -> Place:
+        check_name(run, "run name")
+        with self._lock:
+            seen = self._seen.get(run)
+        if isinstance(parent, LastSeen):
+            if seen is None:
+                seen = self._store.read(lambda reader: history.head_of(reader, run))
+            return Place.next(run, seen)
+        if parent is None:
+            return Place.next(run, None)
+        return self._store.read(lambda reader: place_after(reader, run, parent, seen))
+
+    def _see(self, checkpoint: Checkpoint) -> None:
+        """Note the head of a run as seen: what the next commit builds on by default."""
+        with self._lock:
+            self._seen[checkpoint.run] = (checkpoint.sequence, checkpoint.id)
+
+    def _unsee(self, place: Place) -> None:
+        """Go back to what was seen before a commit that failed, so that a retry builds on it.
+
+        Of several prepared in a row the first one's parent is what remains; those behind it then
+        fail with ``ConflictError`` and are not silently saved out of order.
+        """
+        with self._lock:
+            seen = self._seen.get(place.run)
+            if seen is None or seen[0] < place.sequence:
+                return
+            if place.parent is None or not place.parent_sequence:
+                del self._seen[place.run]
+            else:
+                self._seen[place.run] = (place.parent_sequence, place.parent)
+
+    # Reading
+
+    def restore(self, ref: RefLike, *, keys: Iterable[Any] | None = None) -> Any:
+        """Return the state of a checkpoint, equal to what was committed, types included.
+
+        ``keys`` limits it to these keys of a dict (or fields of a registered type), returned as a
+        dict; only what they need is read. Every object read is verified.
+
+        Raises ``NotFoundError``, ``CorruptObjectError`` or ``MissingObjectError``.
+        """
+        wanted = None if keys is None else list(keys)
+        found, state = stable(
+            self._store, lambda reader: history.restore(reader, self.registry, ref, wanted)
+        )
+        self._see_head(found)
+        return state
+
+    def execution(self, ref: RefLike) -> dict[str, Any]:
+        """Return the execution record of a checkpoint, empty if it has none."""
+        return stable(self._store, lambda reader: history.execution(reader, self.registry, ref))
+
+    def resolve(self, ref: RefLike) -> Checkpoint:
+        """Return the checkpoint that a reference names.
+
+        A reference is ``run`` (its head), ``run@12``, ``run~3``, ``tag:name``, six or more hex
+        digits of an id, an id, a checkpoint, or (run, sequence).
+        """
+        found = stable(self._store, lambda reader: history.find(reader, ref))
+        self._see_head(found)
+        return found.checkpoint
+
+    def _see_head(self, found: history.Found) -> None:
+        if found.is_head:
+            self._see(found.checkpoint)
+
+    def runs(self) -> list[RunInfo]:
+        """Return all runs, by name."""
+        return stable(self._store, history.runs)
+
+    def log(self, run: str, *, limit: int | None = None) -> list[Checkpoint]:
+        """Return the checkpoints that a run lists, newest first, at most ``limit`` of them."""
+        return stable(self._store, lambda reader: history.log(reader, run, limit))
+
+    def diff(self, before: RefLike, after: RefLike) -> list[Change]:
+        """Return what changed from one state to another. Equal subtrees are not read.
+
+        Both may be any references, of the same run or not. The order of dict keys does not count.
+        """
+        return stable(
+            self._store, lambda reader: history.diff(reader, self.registry, before, after)
+        )
+
+    def tags(self) -> dict[str, Checkpoint]:
+        """Return all tags with their checkpoints."""
+        return stable(self._store, history.tags)
+
+    def stats(self) -> StoreStats:
+        """Return logical, unique, stored and on-disk bytes, and what each run shares."""
+        return measure(self._store)
+
+    # Naming
+
+    def fork(self, ref: RefLike, new_run: str) -> Checkpoint:
+        """Start a run whose first checkpoint is the one named. Copies no object.
+
+        Raises ``ConflictError`` if the run exists.
+        """
+        self._refuse_read_only()
+        created_us = microseconds(self._clock())
+        self._store.write(lambda writer: listing.fork(writer, ref, new_run, created_us))
+        return self.resolve((new_run, 1))
+
+    def tag(self, name: str, ref: RefLike, *, force: bool = False) -> Checkpoint:
+        """Give a checkpoint a name, which also keeps it from being forgotten.
+
+        Raises ``ConflictError`` if another checkpoint has that tag, unless ``force`` moves it.
+        """
+        self._refuse_read_only()
+        self._store.write(lambda writer: listing.tag(writer, name, ref, force=force))
+        return self.resolve(f"tag:{name}")
+
+    def untag(self, name: str) -> None:
+        """Remove a tag; the checkpoint stays where a run lists it. ``NotFoundError`` if absent."""
+        self._refuse_read_only()
+        self._store.write(lambda writer: listing.untag(writer, name))
+
+    def forget(self, refs: Sequence[RefLike]) -> list[Checkpoint]:
+        """Take checkpoints off their runs' lists, all in one transaction; returns them.
+
+        The head of a run and a tagged checkpoint are refused with ``ConflictError``, and then
+        nothing is forgotten.
+        """
+        self._refuse_read_only()
+        gone = [self.resolve(ref) for ref in refs]
+        self._store.write(lambda writer: listing.forget(writer, gone))
+        return gone
+
+    def _refuse_read_only(self) -> None:
+        if self._store.environment.read_only:
+            raise ReadOnlyStoreError(f"the store in {self.home} is open for reading only")

@@ -1,0 +1,145 @@
+"""Content-defined trees: where runs of items end, and the nodes above them.
+
+A list too long for one object is cut into runs whose ends depend on the items only; the objects
+of those runs are cut into runs again, up to one node. Equal content therefore gives equal trees
+whatever the edit history, and an edit rewrites the path above it (a prolly tree, as in Noms and
+Dolt). Boundaries: of list items, the item's own digest; of dict entries, the key's; of a node's
+children, the child's digest (lists) or first key (dicts); with other bits for each level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from cas.chunker import Chunker
+from cas.digest import Digest
+from manifests.cbor import NODE, array_head, bytes_head, encode_int, tag_head
+from manifests.parameters import TreeParameters
+from manifests.pieces import Linked, Piece, PieceSink, join, size_of
+
+__all__ = ["BYTES_NODE", "DICT_NODE", "LIST_NODE", "TreeBuilder"]
+
+LIST_NODE: Final = 0
+BYTES_NODE: Final = 1
+DICT_NODE: Final = 2
+
+_TOKEN_BITS: Final = 32
+_LAST_LEVEL: Final = 7
+_NODE_HEAD: Final = tag_head(NODE)
+
+
+class _Child:
+    """A sealed run: its link, how many items or bytes it holds, and its place in the order."""
+
+    __slots__ = ("count", "first", "link", "token")
+
+    def __init__(self, link: Linked, count: int, token: bytes, first: bytes) -> None:
+        self.link = link
+        self.count = count
+        self.token = token
+        self.first = first
+
+
+def item_token(piece: Piece) -> bytes:
+    """Return the 32 bytes that decide whether a run ends at this item."""
+    if not isinstance(piece, Linked):
+        return Digest.of(piece)
+    if len(piece.parts) == 1:
+        return piece.parts[0]
+    return Digest.of(b"".join(piece.parts))
+
+
+class TreeBuilder:
+    """Builds trees into a sink, with the parameters of one store."""
+
+    def __init__(self, parameters: TreeParameters, sink: PieceSink) -> None:
+        self._parameters = parameters
+        self._sink = sink
+        self._boundary = (1 << _TOKEN_BITS) // parameters.run_target
+
+    def runs(
+        self, tokens: Sequence[bytes], sizes: Sequence[int], level: int
+    ) -> Iterator[tuple[int, int]]:
+        """Yield the runs [start, stop) into which items with these tokens and sizes fall.
+
+        A run ends at a boundary token, or when it has ``run_most`` items or ``run_bytes`` bytes;
+        never before ``run_least`` items, so that every level has fewer nodes than the one below
+        even when hostile content makes every token a boundary, or none.
+        """
+        at = 4 * min(level, _LAST_LEVEL)
+        least, most = self._parameters.run_least, self._parameters.run_most
+        most_bytes, boundary = self._parameters.run_bytes, self._boundary
+        start = size = 0
+        for index, token in enumerate(tokens):
+            count = index + 1 - start
+            size += sizes[index]
+            if count < least:
+                continue
+            if (
+                count >= most
+                or size >= most_bytes
+                or int.from_bytes(token[at : at + 4], "big") < boundary
+            ):
+                yield start, index + 1
+                start, size = index + 1, 0
+        if start < len(tokens):
+            yield start, len(tokens)
+
+    def list_node(self, items: Sequence[Piece]) -> Piece:
+        """Return the top node of the tree over placed list items."""
+        tokens = [item_token(item) for item in items]
+        children = []
+        for start, stop in self.runs(tokens, [size_of(item) for item in items], 0):
+            leaf = self._sink.seal(join(array_head(stop - start), items[start:stop]))
+            children.append(_Child(leaf, stop - start, leaf.parts[0], b""))
+        return self._grow(LIST_NODE, children)
+
+    def dict_node(self, keys: Sequence[bytes], values: Sequence[Piece]) -> Piece:
+        """Return the top node of the tree over encoded keys, ascending, and placed values."""
+        tokens = [Digest.of(key) for key in keys]
+        children = []
+        for start, stop in self.runs(tokens, [len(key) for key in keys], 0):
+            entries: list[Piece] = []
+            for key, value in zip(keys[start:stop], values[start:stop], strict=True):
+                entries += (key, value)
+            leaf = self._sink.seal(join(array_head(len(entries)), entries))
+            children.append(_Child(leaf, stop - start, tokens[start], keys[start]))
+        return self._grow(DICT_NODE, children)
+
+    def bytes_node(self, data: bytes | bytearray | memoryview) -> Piece:
+        """Return the top node of the tree over the chunks of a long byte string."""
+        view = memoryview(data).cast("B")
+        children = []
+        for chunk in Chunker(self._parameters.chunks(view.nbytes)).cut(view):
+            leaf = self._sink.seal(bytes_head(len(chunk)) + bytes(chunk))
+            children.append(_Child(leaf, len(chunk), leaf.parts[0], b""))
+        return self._grow(BYTES_NODE, children)
+
+    def _grow(self, kind: int, children: list[_Child]) -> Piece:
+        level = 1
+        while len(children) > self._parameters.short_items:
+            parents = []
+            tokens = [child.token for child in children]
+            sizes = [size_of(child.link) + len(child.first) for child in children]
+            for start, stop in self.runs(tokens, sizes, level):
+                run = children[start:stop]
+                link = self._sink.seal(self._node(kind, level, run))
+                token = link.parts[0] if kind != DICT_NODE else run[0].token
+                count = sum(child.count for child in run)
+                parents.append(_Child(link, count, token, run[0].first))
+            children = parents
+            level += 1
+        return self._node(kind, level, children)
+
+    @staticmethod
+    def _node(kind: int, level: int, children: Sequence[_Child]) -> Piece:
+        """Tag NODE on [kind, level, counts, links] and, for dicts, first keys as byte strings."""
+        head = array_head(5 if kind == DICT_NODE else 4)
+        counts = b"".join([encode_int(child.count) for child in children])
+        many = array_head(len(children))
+        pieces: list[Piece] = [many + counts, join(many, [child.link for child in children])]
+        if kind == DICT_NODE:
+            firsts = [bytes_head(len(child.first)) + child.first for child in children]
+            pieces.append(many + b"".join(firsts))
+        return join(b"".join((_NODE_HEAD, head, encode_int(kind), encode_int(level))), pieces)
