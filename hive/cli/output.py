@@ -1,0 +1,163 @@
+"""What commands print: tables and lines for people, JSON for programs.
+
+On a terminal, tables come from rich and fit its width. Into a pipe or a file they are plain columns
+of text, nothing cut off and no control sequences, and rich is not even imported. JSON is always
+ASCII, so it survives every locale and cannot carry a control character.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hive.cli.text import escape
+
+__all__ = [
+    "Column",
+    "discard_output",
+    "heading",
+    "is_terminal",
+    "line",
+    "prepare_streams",
+    "table",
+    "terminal_width",
+    "write",
+    "write_json",
+    "write_raw",
+]
+
+PIECE = 32_768
+"""Characters or bytes written at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column of a table."""
+
+    title: str
+    right: bool = False
+    """Numbers stand to the right."""
+    shrinks: bool = False
+    """Shortened with an ellipsis when the terminal is too narrow; other columns never are."""
+
+
+def table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows below their titles. Cells are escaped here: pass them as they are."""
+    cells = [[escape(cell) for cell in row] for row in rows]
+    if is_terminal():
+        _rich_table(columns, cells)
+        return
+    widths = [
+        max(len(cell) for cell in (column.title, *(row[place] for row in cells)))
+        for place, column in enumerate(columns)
+    ]
+    for row in ([column.title for column in columns], *cells):
+        line(
+            "  ".join(
+                cell.rjust(width) if column.right else cell.ljust(width)
+                for column, width, cell in zip(columns, widths, row, strict=True)
+            ).rstrip()
+        )
+
+
+def line(text: str = "") -> None:
+    """Print one line or more of text that is already safe: escape what is foreign first."""
+    write(text + "\n")
+
+
+def write(text: str) -> None:
+    """Print text that is already safe, without an end of line."""
+    if sys.stdout is None:  # the program was started with its output closed
+        return
+    # In pieces: unbuffered (PYTHONUNBUFFERED), one large write into a pipe whose reader goes away
+    # ends short and without an error; the next one has it.
+    for start in range(0, len(text), PIECE):
+        sys.stdout.write(text[start : start + PIECE])
+
+
+def write_raw(data: bytes) -> None:
+    """Print bytes exactly as they are."""
+    if sys.stdout is None:
+        return
+    sys.stdout.flush()
+    for start in range(0, len(data), PIECE):
+        sys.stdout.buffer.write(data[start : start + PIECE])
+
+
+def terminal_width() -> int:
+    """Columns to lay text out in; 80 when the output is not a terminal, whatever COLUMNS says."""
+    return shutil.get_terminal_size().columns if is_terminal() else 80
+
+
+def heading(text: str) -> None:
+    """Print a title above a part of the output, bold on a terminal."""
+    line(f"\x1b[1m{text}\x1b[0m" if is_terminal() and _wants_colour() else text)
+
+
+def write_json(value: Any) -> None:
+    """Print a value as indented JSON in ASCII. NaN and infinities must be replaced before."""
+    line(json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False))
+
+
+def is_terminal() -> bool:
+    """Tell whether the output goes to a person's terminal."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def prepare_streams() -> None:
+    """Let no character end a command: what the locale cannot show is printed as an escape."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def discard_output() -> None:
+    """Send the rest of the output nowhere, after its reader has gone or its disk is full.
+
+    What is still buffered would be written again at exit, fail again, and print a traceback that
+    nobody asked for.
+    """
+    try:
+        descriptor = sys.stdout.fileno()
+    except (AttributeError, OSError, ValueError):
+        return  # no stream, or one in memory: nothing to fail at exit
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+
+
+def _rich_table(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        shown.add_column(
+            column.title,
+            justify="right" if column.right else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+            min_width=None if column.shrinks else _width(cells, columns, column),
+        )
+    for row in cells:
+        # Text, not str: rich would read "[red]" in a run name as markup.
+        shown.add_row(*(Text(cell) for cell in row))
+    Console(file=sys.stdout, highlight=False, emoji=False).print(shown)
+
+
+def _width(cells: Sequence[Sequence[str]], columns: Sequence[Column], column: Column) -> int:
+    from rich.cells import cell_len
+
+    place = columns.index(column)
+    return max(cell_len(cell) for cell in (column.title, *(row[place] for row in cells)))
+
+
+def _wants_colour() -> bool:
+    environment = os.environ  # noqa: TID251  the command line may read it
+    return not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"

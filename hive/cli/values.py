@@ -1,0 +1,152 @@
+"""Show values of a state: as JSON for programs, as Python-like text for people.
+
+Neither is an encoding: the store's own is in docs/format.md. JSON has fewer types than a state, so
+what it lacks becomes an object with one key that starts with ``$`` (see docs/cli.md).
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import sys
+from typing import Any
+
+from hive.cli.text import escape, escape_lines
+
+__all__ = ["describe", "pretty", "to_json"]
+
+
+def to_json(value: Any) -> Any:
+    """Return what JSON can say about a value.
+
+    None, booleans, numbers and text stay. Lists, tuples and sets become arrays; a dict whose keys
+    are all text an object. Else: ``{"$bytes": base64}``, ``{"$float": "nan"}``,
+    ``{"$dict": [[key, value], ...]}``, ``{"$unregistered": name, "version": v, "fields": ...}`` for
+    an instance of a class that is not registered here, and ``{"$value": text, "type": name}`` for
+    the rest.
+    """
+    if value is None or isinstance(value, (bool, str)):
+        return value
+    if type(value) is int:
+        return {"$value": hex(value), "type": "int"} if _is_huge(value) else value
+    if type(value) is float:
+        return value if math.isfinite(value) else {"$float": str(value)}
+    if isinstance(value, (bytes, bytearray)):
+        return {"$bytes": base64.b64encode(value).decode("ascii")}
+    if isinstance(value, (list, tuple)):
+        return [to_json(item) for item in value]
+    if isinstance(value, (set, frozenset)):
+        # A set has no order of its own; one by appearance makes equal sets print alike.
+        return sorted((to_json(item) for item in value), key=repr)
+    if isinstance(value, dict):
+        if all(isinstance(key, str) and not key.startswith("$") for key in value):
+            return {key: to_json(item) for key, item in value.items()}
+        return {"$dict": [[to_json(key), to_json(item)] for key, item in value.items()]}
+    from manifests import UnregisteredValue
+
+    if isinstance(value, UnregisteredValue):
+        return {
+            "$unregistered": value.name,
+            "version": value.version,
+            "fields": to_json(value.fields),
+        }
+    return {"$value": str(value), "type": type(value).__name__}
+
+
+def pretty(value: Any, *, width: int = 80) -> str:
+    """Return a value as text for a terminal: a string as its own lines, else as indented Python."""
+    if isinstance(value, str):
+        return escape_lines(value)
+    lines: list[str] = []
+    _lay_out(value, "", "", "", width, lines)
+    return escape_lines("\n".join(lines))
+
+
+def describe(value: Any, *, width: int = 40) -> str:
+    """Return a value in one short line: small ones whole, large ones by type and length."""
+    if isinstance(value, (str, bytes, bytearray, list, tuple, set, frozenset, dict)):
+        # Only the start is looked at: the repr of a 200 MB value would take minutes.
+        if len(value) > width:
+            noun = {str: "characters", bytes: "bytes", bytearray: "bytes"}.get(type(value), "items")
+            return f"{type(value).__name__}, {len(value):,} {noun}"
+        if isinstance(value, (list, tuple, set, frozenset, dict)) and not _is_small(value):
+            return f"{type(value).__name__}, {len(value):,} items"
+    text = escape(_leaf(value))
+    return text if len(text) <= width else text[: width - 3] + "..."
+
+
+def _lay_out(
+    value: Any, indent: str, before: str, after: str, width: int, lines: list[str]
+) -> None:
+    """Append the lines of a value; ``before`` and ``after`` stand on its first and last line."""
+    room = width - len(indent) - len(before) - len(after)
+    flat = _flat(value, room)
+    if flat is not None:
+        lines.append(indent + before + flat + after)
+        return
+    opening, closing = _brackets(value)
+    lines.append(indent + before + opening)
+    for name, item in _items(value):
+        _lay_out(item, indent + "    ", name, ",", width, lines)
+    lines.append(indent + closing + after)
+
+
+def _flat(value: Any, room: int) -> str | None:
+    """Return a value in one line, or None when it has parts and does not fit into ``room``."""
+    if not _has_parts(value):
+        return _leaf(value)
+    opening, closing = _brackets(value)
+    parts = []
+    left = room - len(opening) - len(closing)
+    for name, item in _items(value):
+        part = _flat(item, left - len(name))
+        if part is None or len(name) + len(part) > left:
+            return None
+        parts.append(name + part)
+        left -= len(name) + len(part) + 2
+    comma = "," if type(value) is tuple and len(value) == 1 else ""
+    return opening + ", ".join(parts) + comma + closing
+
+
+def _has_parts(value: Any) -> bool:
+    return isinstance(value, (list, tuple, dict, set, frozenset)) and len(value) > 0
+
+
+def _brackets(value: Any) -> tuple[str, str]:
+    for kind, brackets in (
+        (list, ("[", "]")),
+        (tuple, ("(", ")")),
+        (dict, ("{", "}")),
+        (frozenset, ("frozenset({", "})")),
+    ):
+        if isinstance(value, kind):
+            return brackets
+    return "{", "}"
+
+
+def _items(value: Any) -> list[tuple[str, Any]]:
+    """The parts of a value, each with what stands before it."""
+    if isinstance(value, dict):
+        return [(f"{_flat(key, sys.maxsize)}: ", item) for key, item in value.items()]
+    if isinstance(value, (set, frozenset)):
+        return [("", item) for item in sorted(value, key=repr)]
+    return [("", item) for item in value]
+
+
+def _leaf(value: Any) -> str:
+    return hex(value) if type(value) is int and _is_huge(value) else repr(value)
+
+
+def _is_huge(number: int) -> bool:
+    """Tell whether Python might refuse to write a number in decimal digits (over 4,300 of them)."""
+    return number.bit_length() > 14_000
+
+
+def _is_small(value: Any) -> bool:
+    items = [*value.keys(), *value.values()] if isinstance(value, dict) else list(value)
+    return len(items) <= 4 and all(
+        item is None
+        or isinstance(item, (bool, int, float))
+        or (isinstance(item, str) and len(item) <= 16)
+        for item in items
+    )
