@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cas.errors import InvalidInputError
+from hive.cli.targets import load_target
+
+SOURCE = """
+from hive.graph import Goal, GraphSpec, NodeSpec
+
+graph = GraphSpec(id="g", goal_id="aim", entry_node="n", nodes=[NodeSpec(id="n")])
+goal = Goal(id="aim", name="Aim", description="of the test")
+pair = (graph, goal)
+number = 7
+
+def make():
+    return graph
+
+def make_pair():
+    return pair
+
+def broken():
+    raise RuntimeError("out of honey")
+
+class Holder:
+    inner = graph
+"""
+
+
+@pytest.fixture(autouse=True)
+def _clean_imports() -> Iterator[None]:
+    """Forget what a test imported, and where it looked."""
+    modules, path = set(sys.modules), list(sys.path)
+    yield
+    for name in set(sys.modules) - modules:
+        if not name.startswith(("hive.", "cas", "manifests", "pydantic")):
+            del sys.modules[name]
+    sys.path[:] = path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "bees.py").write_text(SOURCE)
+    (tmp_path / "apiary").mkdir()
+    (tmp_path / "apiary" / "__init__.py").write_text("")
+    (tmp_path / "apiary" / "bees.py").write_text(SOURCE)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["bees:graph", "bees.py:graph", "./bees.py:make", "apiary.bees:make", "bees:Holder.inner"],
+)
+def test_a_graph_is_found(folder: Path, target: str) -> None:
+    graph, goal = load_target(target, folder)
+    assert graph.id == "g"
+    assert goal.id == "aim"
+
+
+@pytest.mark.parametrize("target", ["bees:pair", "apiary/bees.py:make_pair"])
+def test_a_goal_comes_along(folder: Path, target: str) -> None:
+    _, goal = load_target(target, folder)
+    assert goal.description == "of the test"
+
+
+def test_a_file_sees_its_neighbours_and_its_own_name(folder: Path) -> None:
+    (folder / "apiary" / "main.py").write_text(
+        "import sys\nfrom dataclasses import dataclass\nfrom bees import graph\n"
+        "@dataclass\nclass Here:\n    x: int\n"
+        "assert sys.modules[Here.__module__].Here is Here\n"
+    )
+    graph, _ = load_target("apiary/main.py:graph", folder)
+    assert graph.id == "g"
+
+
+def test_a_file_named_like_a_module_does_not_replace_it(folder: Path) -> None:
+    import json
+
+    (folder / "json.py").write_text(SOURCE)
+    load_target("json.py:graph", folder)
+    assert sys.modules["json"] is json
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("bees", "MODULE:GRAPH"),
+        (":graph", "MODULE:GRAPH"),
+        ("bees:", "MODULE:GRAPH"),
+        ("wasps:graph", "no module 'wasps'"),
+        ("wasps.py:graph", "no file"),
+        ("apiary.py:graph", "no file"),
+        ("bees:queen", "no 'queen'"),
+        ("bees:number", "is a int, not a GraphSpec"),
+        ("bees:broken", "RuntimeError: out of honey"),
+        ("apiary.bees:graph.nodes", "is a list, not a GraphSpec"),
+    ],
+)
+def test_what_is_no_graph_says_so(folder: Path, target: str, message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        load_target(target, folder)
+
+
+def test_a_module_that_fails_says_how(folder: Path) -> None:
+    (folder / "stung.py").write_text("1 / 0\n")
+    for target in ("stung:graph", "stung.py:graph"):
+        with pytest.raises(InvalidInputError, match="ZeroDivisionError"):
+            load_target(target, folder)
+    assert "stung" not in sys.modules
+
+
+def test_a_missing_import_of_the_module_is_named(folder: Path) -> None:
+    (folder / "needs.py").write_text("import wasps\n")
+    with pytest.raises(
+        InvalidInputError, match="cannot import 'needs': there is no module 'wasps'"
+    ):
+        load_target("needs:graph", folder)
