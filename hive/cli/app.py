@@ -1,0 +1,79 @@
+"""The ``hive`` program: its commands, put together."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from hive.cli.demo import demo
+from hive.cli.failures import guarded
+from hive.cli.history import log, runs
+from hive.cli.output import discard_output, line, prepare_streams
+from hive.cli.running import resume, run
+from hive.cli.show import show
+from hive.cli.stats import stats
+
+__all__ = ["app", "main"]
+
+# rich_markup_mode: help in rich's panels takes twice as long to start as all the rest together.
+# pretty_exceptions: `guarded` prints errors, and typer's own tracebacks would show local values.
+app = typer.Typer(
+    name="hive",
+    help="Keep the state of agent runs: run a graph, look at its checkpoints, resume it.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+for command in (demo, run, resume, runs, log, show, stats):
+    app.command()(guarded(command))
+
+NEXT = """\
+Hive keeps the state of agent runs. Three ways to begin:
+
+  hive demo [FOLDER]                        see a run killed in the middle, and resumed
+  hive run FILE.py:GRAPH --input '{...}'    run a graph of yours, with checkpoints
+  hive runs                                 list the runs that are kept
+
+`hive COMMAND --help` explains a command, `hive --help` lists them all."""
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            line(f"hive {version('hive-checkpoints')}")
+        except PackageNotFoundError:  # run from a folder of sources
+            line("hive (not installed)")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def start(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Keep the state of agent runs: run a graph, look at its checkpoints, resume it."""
+    if context.invoked_subcommand is None:
+        line(NEXT)
+
+
+def main() -> None:
+    """Run the command line on ``sys.argv`` and exit with the code that docs/cli.md gives."""
+    prepare_streams()
+    try:
+        app(prog_name="hive")
+    finally:
+        try:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        except OSError:
+            # Help text into a closed pipe: what could not be written now would be tried again
+            # at exit and print a traceback.
+            discard_output()

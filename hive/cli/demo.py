@@ -1,0 +1,271 @@
+"""``hive demo``: watch a run being killed in the middle and resumed."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import shlex
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hive.cli.describe import checkpoint_json
+from hive.cli.failures import FAILED, say
+from hive.cli.options import HomeOption, JsonOption
+from hive.cli.output import Column, heading, line, table, write_json
+from hive.cli.text import count, escape, size
+
+if TYPE_CHECKING:
+    from hive.demo.driver import Outcome, Survey
+
+__all__ = ["demo"]
+
+
+def demo(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="FOLDER",
+            help="What to survey; by default this project's own files.",
+            show_default=False,
+        ),
+    ] = None,
+    home: HomeOption = None,
+    keep: Annotated[
+        bool,
+        typer.Option(
+            "--keep/--no-keep",
+            help="Keep the demo's store to look further, or delete it at the end. Without --home "
+            "it is a new folder among the temporary files.",
+        ),
+    ] = True,
+    max_files: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Survey at most N files.")
+    ] = 400,
+    max_bytes: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Survey at most N bytes in all.")
+    ] = 5_000_000,
+    as_json: JsonOption = False,
+) -> None:
+    """Survey a folder, get killed in the middle, and resume.
+
+    Needs no model and no network. The survey runs in a process of its own, which is killed with
+    SIGKILL while a node is under way; a new process resumes it, and the result is compared with
+    that of a run that nobody killed.
+    """
+    from hive.demo.driver import DemoError, run_demo
+    from hive.demo.files import Limits
+
+    surveyed = _folder(folder)
+    with _home(home, keep) as place:
+        if not as_json:
+            heading(f"Hive demo: a survey of {escape(str(surveyed))}")
+            line()
+        try:
+            outcome = run_demo(
+                surveyed,
+                place,
+                hive=[sys.executable, "-m", "hive.cli"],
+                environment=_environment(),
+                limits=Limits(max_files=max_files, max_bytes=max_bytes),
+                tell=_ignore if as_json else _tell,
+            )
+        except DemoError as error:
+            say(f"the demo failed: {error}")
+            say(f"its files are in {place}" if keep or home else "--keep keeps its files")
+            raise typer.Exit(FAILED) from error
+        if as_json:
+            write_json(_as_json(outcome, surveyed, place))
+        else:
+            _show_steps(outcome.killed)
+            _show_checkpoints(outcome)
+            _show_bytes(outcome)
+            _show_checks(outcome)
+            if keep or home:
+                _show_commands(outcome, place)
+    if not all(check.holds for check in outcome.checks):
+        raise typer.Exit(FAILED)
+
+
+def _folder(folder: Path | None) -> Path:
+    from hive import InvalidInputError
+
+    if folder is not None:
+        if not folder.is_dir():
+            raise InvalidInputError(f"{str(folder)!r} is not a folder")
+        return folder.resolve()
+    package = Path(__file__).resolve().parent.parent
+    checkout = package.parent
+    return checkout if (checkout / "pyproject.toml").is_file() else package
+
+
+@contextlib.contextmanager
+def _home(home: Path | None, keep: bool) -> Iterator[Path]:
+    """Give the demo a home: the one named, else a new one, deleted at the end unless kept."""
+    if home is not None:
+        yield home.resolve()
+        return
+    made = Path(tempfile.mkdtemp(prefix="hive-demo-"))
+    try:
+        yield made.resolve()
+    finally:
+        if not keep:
+            shutil.rmtree(made, ignore_errors=True)
+
+
+def _environment() -> dict[str, str]:
+    """The environment for the demo's processes: this one's, able to import the same Hive."""
+    environment = dict(os.environ)  # noqa: TID251  the command line may read it
+    root = Path(__file__).resolve().parent.parent.parent
+    # Installed packages are found anyway; naming their folder here would put all of them before
+    # the standard library.
+    if root.name not in ("site-packages", "dist-packages"):
+        before = environment.get("PYTHONPATH")
+        environment["PYTHONPATH"] = f"{root}{os.pathsep}{before}" if before else str(root)
+    return environment
+
+
+def _tell(text: str) -> None:
+    line(f"  {escape(text)}")
+    sys.stdout.flush()
+
+
+def _ignore(text: str) -> None:
+    del text
+
+
+def _show_steps(survey: Survey) -> None:
+    """Which process ran which node, from what the processes logged themselves."""
+    finished = {
+        (effect.pid, *effect.step) for effect in survey.effects if effect.event == "finished"
+    }
+    started = [effect for effect in survey.effects if effect.event == "started"]
+    rows = []
+    for (pid, node), visits in itertools.groupby(started, lambda effect: (effect.pid, effect.node)):
+        found = list(visits)
+        done = sum((effect.pid, *effect.step) in finished for effect in found)
+        rows.append(
+            [str(pid), node, str(len(found)), "finished" if done == len(found) else "killed"]
+        )
+    _section("The path, as the processes logged it")
+    table(
+        [
+            Column(title="PROCESS", right=True),
+            Column(title="NODE"),
+            Column(title="STARTED", right=True),
+            Column(title=""),
+        ],
+        rows,
+    )
+
+
+def _show_checkpoints(outcome: Outcome) -> None:
+    _section(f"The checkpoints of {outcome.killed.run!r}, and what each cost")
+    table(
+        [
+            Column(title="SEQ", right=True),
+            Column(title="NODE"),
+            Column(title="KIND"),
+            Column(title="STATE", right=True),
+            Column(title="NEW", right=True),
+        ],
+        [
+            [
+                str(found.sequence),
+                found.node or "-",
+                found.kind,
+                size(found.logical_bytes),
+                size(found.new_bytes),
+            ]
+            for found in outcome.checkpoints
+        ],
+    )
+
+
+def _show_bytes(outcome: Outcome) -> None:
+    logical = sum(found.logical_bytes for found in outcome.checkpoints)
+    new = sum(found.new_bytes for found in outcome.checkpoints)
+    _section("Bytes")
+    line(f"  {size(logical):>8}  {count(len(outcome.checkpoints), 'checkpoint')} as full copies")
+    line(f"  {size(new):>8}  what they added to the store")
+    line(f"  {size(outcome.unbroken_new_bytes):>8}  what the second, equal run added")
+    line(f"  {size(outcome.stats.disk_bytes):>8}  on disk, both runs together")
+
+
+def _show_checks(outcome: Outcome) -> None:
+    _section("Checked")
+    for check in outcome.checks:
+        line(f"  {'yes' if check.holds else 'NO '}  {escape(check.claim)}")
+
+
+def _show_commands(outcome: Outcome, home: Path) -> None:
+    hive = shlex.join(_command())
+    run = outcome.killed.run
+    _section("Look further")
+    if home != _default_home():
+        line(f"  export HIVE_HOME={escape(shlex.quote(str(home)))}")
+    for arguments in (f"log {run}", f"show {run}@3", f"show {run}@3 documents", "stats"):
+        line(f"  {escape(hive)} {arguments}")
+    line(f"  less {escape(shlex.quote(str(outcome.killed.work / 'report.md')))}")
+
+
+def _command() -> list[str]:
+    """How this program was started, so that a printed command works where it is pasted."""
+    started = Path(sys.argv[0])
+    if started.name != "hive":
+        return [sys.executable, "-m", "hive.cli"]
+    found = shutil.which("hive")
+    if found is not None and Path(found).resolve() == started.resolve():
+        return ["hive"]
+    return [str(started)]
+
+
+def _default_home() -> Path | None:
+    from hive import InvalidInputError
+    from hive.home import home_directory
+
+    try:
+        return home_directory(os.environ).resolve()  # noqa: TID251  as above
+    except InvalidInputError:
+        return None
+
+
+def _section(title: str) -> None:
+    line()
+    heading(escape(title))
+
+
+def _as_json(outcome: Outcome, folder: Path, home: Path) -> dict[str, Any]:
+    return {
+        "folder": str(folder),
+        "home": str(home),
+        "run": outcome.killed.run,
+        "unbroken_run": outcome.unbroken.run,
+        "report": str(outcome.killed.work / "report.md"),
+        "processes": {
+            "killed": outcome.killed_pid,
+            "resumed": outcome.resumed_pid,
+            "unbroken": outcome.unbroken_pid,
+        },
+        "effects": [
+            {
+                "event": effect.event,
+                "node": effect.node,
+                "visit": effect.visit,
+                "attempt": effect.attempt,
+                "key": effect.key,
+                "pid": effect.pid,
+            }
+            for effect in outcome.killed.effects
+        ],
+        "checkpoints": [checkpoint_json(found) for found in outcome.checkpoints],
+        "unbroken_new_bytes": outcome.unbroken_new_bytes,
+        "disk_bytes": outcome.stats.disk_bytes,
+        "checks": [{"claim": check.claim, "holds": check.holds} for check in outcome.checks],
+    }

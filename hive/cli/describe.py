@@ -1,0 +1,62 @@
+"""Checkpoints and runs in the words of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cas.digest import Digest
+    from manifests import Checkpoint, Repository
+
+__all__ = ["checkpoint_json", "status", "tags_by_id"]
+
+_STATUS_OF_KIND = {"final": "done", "failed": "failed", "paused": "paused"}
+
+
+def status(home: Path, head: Checkpoint) -> str:
+    """Say how a run stands, from its last checkpoint.
+
+    ``done``, ``failed`` and ``paused`` are what the executor noted. Else a run launched by ``hive
+    run`` is ``running`` while its process lives and ``interrupted`` afterwards; of a run that
+    another program started only that it is ``unfinished`` is known.
+    """
+    from hive.cli.launches import is_executing
+
+    executing = is_executing(home, head.run)
+    if executing:
+        return "running"
+    if head.kind in _STATUS_OF_KIND:
+        return _STATUS_OF_KIND[head.kind]
+    return "unfinished" if executing is None else "interrupted"
+
+
+def checkpoint_json(checkpoint: Checkpoint, tags: Iterable[str] = ()) -> dict[str, Any]:
+    """Return a checkpoint in the JSON shape that docs/cli.md documents."""
+    return {
+        "id": str(checkpoint.id),
+        "run": checkpoint.run,
+        "sequence": checkpoint.sequence,
+        "parent": None if checkpoint.parent is None else str(checkpoint.parent),
+        "kind": checkpoint.kind,
+        "node": checkpoint.node,
+        "next_nodes": list(checkpoint.next_nodes),
+        "created_at": checkpoint.created_at.isoformat(),
+        "graph": checkpoint.graph,
+        "labels": dict(checkpoint.labels),
+        "logical_bytes": checkpoint.logical_bytes,
+        "new_bytes": checkpoint.new_bytes,
+        "new_objects": checkpoint.new_objects,
+        "origin_run": checkpoint.origin_run,
+        "origin_sequence": checkpoint.origin_sequence,
+        "tags": list(tags),
+    }
+
+
+def tags_by_id(repo: Repository) -> dict[Digest, list[str]]:
+    """Return the tags of each tagged checkpoint, in the order of their names."""
+    names: dict[Digest, list[str]] = {}
+    for name, tagged in sorted(repo.tags().items()):
+        names.setdefault(tagged.id, []).append(name)
+    return names

@@ -1,0 +1,255 @@
+"""``hive run`` and ``hive resume``: execute a graph of the user's with checkpoints."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hive.cli.failures import FAILED, say
+from hive.cli.options import HomeOption, JsonOption, RunArgument, open_to_write
+from hive.cli.output import Column, line, table, write_json
+from hive.cli.text import count, escape
+from hive.cli.values import describe, to_json
+
+if TYPE_CHECKING:
+    from hive.cli.launches import Launch
+    from hive.graph import ExecutionResult, Goal, GraphSpec
+    from manifests import Repository
+
+__all__ = ["resume", "run"]
+
+
+def run(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODULE:GRAPH",
+            help="Where the graph is: package.module:name or FILE.py:name, a GraphSpec or a "
+            "function without arguments that returns one, with or without its Goal.",
+        ),
+    ],
+    given: Annotated[
+        str,
+        typer.Option(
+            "--input", metavar="JSON", help="The input: a JSON object, @FILE, or - for stdin."
+        ),
+    ] = "{}",
+    name: Annotated[
+        str | None,
+        typer.Option("--run", metavar="NAME", help="The run's name; without it a new one."),
+    ] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a graph with a checkpoint after every node."""
+    from hive.cli.launches import Launch, record_launch, while_executing
+    from hive.cli.targets import load_target
+
+    input_data = _read_input(given)
+    folder = Path.cwd()
+    graph, goal = load_target(target, folder)
+    with open_to_write(home) as repo:
+        taken = {info.name for info in repo.runs()}
+        chosen = name or _free_name(graph.id, taken)
+        if chosen in taken:
+            from hive import ConflictError
+
+            raise ConflictError(
+                f"there is a run {chosen!r} already: `hive resume` continues it, --run names "
+                "another one",
+                run=chosen,
+            )
+        with while_executing(repo.home, chosen):
+            # Before the first checkpoint: a run that can be seen can also be resumed.
+            record_launch(repo.home, Launch(chosen, target, folder))
+            result = _execute(repo, graph, goal, chosen, input_data, resume=False)
+    _finish(result, as_json)
+
+
+def resume(
+    name: RunArgument,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--target",
+            metavar="MODULE:GRAPH",
+            help="Where the graph is, if the run was not launched by `hive run` or it has moved.",
+            show_default=False,
+        ),
+    ] = None,
+    given: Annotated[
+        str | None,
+        typer.Option(
+            "--input",
+            metavar="JSON",
+            help="What a paused run waits for: a JSON object, @FILE, or - for stdin.",
+            show_default=False,
+        ),
+    ] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Continue a run after its last finished node.
+
+    Without --target the graph is found, and relative paths are meant, as when the run was launched.
+    """
+    from hive.cli.launches import Launch, record_launch, while_executing
+    from hive.cli.targets import load_target
+
+    input_data = None if given is None else _read_input(given)
+    with open_to_write(home) as repo:
+        _expect_run(repo, name)
+        if target is None:
+            launch = _launch_of(repo, name)
+            _enter(launch)
+        else:
+            launch = Launch(name, target, Path.cwd())
+        graph, goal = load_target(launch.target, launch.folder)
+        with while_executing(repo.home, name):
+            if target is not None:
+                record_launch(repo.home, launch)
+            result = _execute(repo, graph, goal, name, input_data, resume=True)
+    _finish(result, as_json)
+
+
+def _execute(
+    repo: Repository,
+    graph: GraphSpec,
+    goal: Goal,
+    name: str,
+    input_data: dict[str, Any] | None,
+    *,
+    resume: bool,
+) -> ExecutionResult:
+    import asyncio
+
+    from hive import CheckpointConfig, CheckpointManager
+    from hive.graph import GraphExecutor, Runtime
+
+    manager = CheckpointManager(repo, CheckpointConfig())
+    executor = GraphExecutor(runtime=Runtime(), checkpoint_manager=manager)
+    try:
+        return asyncio.run(executor.execute(graph, goal, input_data, run=name, resume=resume))
+    except KeyboardInterrupt:
+        say(f"{_resume_command(name)} continues after the last finished node")
+        raise
+
+
+def _finish(result: ExecutionResult, as_json: bool) -> None:
+    """Print the result; exit with 1 when the run failed."""
+    paused = result.paused_at is not None
+    status = "paused" if paused else "done" if result.success else "failed"
+    if as_json:
+        write_json(
+            {
+                "run": result.run_id,
+                "status": status,
+                "steps": result.steps_executed,
+                "path": result.path,
+                "paused_at": result.paused_at,
+                "error": result.error,
+                "checkpoint": result.checkpoint_id,
+                "output": to_json(result.output),
+            }
+        )
+    else:
+        line(f"run {escape(result.run_id)}: {status} after {count(result.steps_executed, 'step')}")
+        line(f"path: {escape(short_path(result.path))}")
+        if result.output:
+            line()
+            table(
+                [Column(title="KEY", shrinks=True), Column(title="VALUE", shrinks=True)],
+                [[key, describe(value)] for key, value in result.output.items()],
+            )
+    if paused:
+        say(f"waits after {result.paused_at!r}; {_resume_command(result.run_id)} continues")
+    elif not result.success:
+        say(f"run failed: {result.error}")
+        say(f"when that is mended, {_resume_command(result.run_id)} goes on from there")
+        raise typer.Exit(FAILED)
+
+
+def short_path(path: list[str]) -> str:
+    """Write the nodes of a path in one line, repeated ones once: ``find, read x8, index``."""
+    parts = []
+    for node, visits in itertools.groupby(path):
+        times = sum(1 for _ in visits)
+        parts.append(node if times == 1 else f"{node} x{times}")
+    return ", ".join(parts)
+
+
+def _read_input(given: str) -> dict[str, Any]:
+    """Parse what followed ``--input``."""
+    from hive import InvalidInputError
+
+    try:
+        if given == "-":
+            given = sys.stdin.read()
+        elif given.startswith("@"):
+            given = Path(given[1:]).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInputError(f"cannot read the input from {given!r}: {error}") from error
+    try:
+        value = json.loads(given)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInputError(f"the input is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise InvalidInputError(
+            'the input must be a JSON object, such as \'{"folder": "docs"}\': its keys are '
+            "what the first node gets"
+        )
+    return value
+
+
+def _expect_run(repo: Repository, name: str) -> None:
+    """Refuse what is not the name of a run, such as ``run@3``."""
+    found = repo.resolve(name)
+    if found.run != name:
+        from hive import InvalidInputError
+
+        raise InvalidInputError(
+            f"{name!r} names a checkpoint of {found.run!r}; only a run resumes, at its last step"
+        )
+
+
+def _launch_of(repo: Repository, name: str) -> Launch:
+    from hive import NotFoundError
+    from hive.cli.launches import find_launch
+
+    launch = find_launch(repo.home, name)
+    if launch is None:
+        raise NotFoundError(
+            f"run {name!r} was not launched by `hive run` here, so its graph is not known; "
+            "name it: --target MODULE:GRAPH"
+        )
+    return launch
+
+
+def _enter(launch: Launch) -> None:
+    """Go where the run was launched: a node may have been given relative paths."""
+    from hive import InvalidInputError
+
+    try:
+        os.chdir(launch.folder)
+    except OSError as error:
+        raise InvalidInputError(
+            f"the run was launched in {str(launch.folder)!r}, which cannot be entered "
+            f"({error.strerror}); go where it should continue and name its graph with --target"
+        ) from error
+
+
+def _free_name(graph_id: str, taken: set[str]) -> str:
+    return next(
+        name for number in itertools.count(1) if (name := f"{graph_id}-{number}") not in taken
+    )
+
+
+def _resume_command(name: str) -> str:
+    return f"`hive resume {shlex.quote(name)}`"

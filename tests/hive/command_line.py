@@ -1,0 +1,105 @@
+"""Ways to run the command line in tests: in this process, as a child, on a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from typer.testing import CliRunner
+
+PROJECT = Path(__file__).resolve().parents[2]
+HIVE = [sys.executable, "-m", "hive.cli"]
+
+
+class Ran:
+    """How a command ended."""
+
+    def __init__(self, code: int, output: str, errors: str) -> None:
+        self.code = code
+        self.output = output
+        self.errors = errors
+
+    @property
+    def json(self) -> Any:
+        """The output as JSON; the command must have succeeded or have failed as a run."""
+        assert self.code in (0, 1), (self.code, self.errors)
+        return json.loads(self.output)
+
+
+def hive(*arguments: str, given: str | None = None) -> Ran:
+    """Run a command in this process."""
+    from hive.cli.app import app
+
+    result = CliRunner().invoke(app, list(arguments), input=given, prog_name="hive")
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return Ran(result.exit_code, result.stdout, result.stderr)
+
+
+def environment(**changes: str | None) -> dict[str, str]:
+    """The environment for a child: this one's, able to import the project, with changes."""
+    merged: dict[str, str | None] = {**os.environ, "PYTHONPATH": str(PROJECT), **changes}
+    return {name: value for name, value in merged.items() if value is not None}
+
+
+def spawn(
+    *arguments: str,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    given: str = "",
+) -> Ran:
+    """Run a command in a process of its own, its output in pipes."""
+    done = subprocess.run(
+        [*HIVE, *arguments],
+        cwd=cwd,
+        env=environment() if env is None else env,
+        input=given.encode(),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    return Ran(done.returncode, done.stdout.decode("utf-8"), done.stderr.decode("utf-8"))
+
+
+def start(*arguments: str, cwd: Path | None = None) -> subprocess.Popen[bytes]:
+    """Start a command in a process of its own and return at once."""
+    return subprocess.Popen(
+        [*HIVE, *arguments],
+        cwd=cwd,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def on_terminal(*arguments: str, columns: int = 80) -> tuple[int, str]:
+    """Run a command on a terminal of its own; return its exit code and all that it showed."""
+    ours, theirs = pty.openpty()
+    try:
+        process = subprocess.Popen(
+            [*HIVE, *arguments],
+            env=environment(TERM="xterm-256color", COLUMNS=str(columns), NO_COLOR=None),
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+        )
+        os.close(theirs)
+        shown = bytearray()
+        while True:
+            try:
+                data = os.read(ours, 65_536)
+            except OSError:  # Linux says so when the other side is closed
+                break
+            if not data:
+                break
+            shown += data
+        return process.wait(timeout=60), shown.decode("utf-8").replace("\r\n", "\n")
+    finally:
+        os.close(ours)
