@@ -1,0 +1,127 @@
+"""``GraphSpec.validate``: every problem, each with its place."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from hive.graph import EdgeCondition, EdgeSpec, GraphSpec, NodeSpec
+
+
+def graph(**changes: Any) -> GraphSpec:
+    fields: dict[str, Any] = {
+        "id": "g",
+        "entry_node": "a",
+        "nodes": [NodeSpec(id="a"), NodeSpec(id="b")],
+        "edges": [EdgeSpec(id="ab", source="a", target="b")],
+    }
+    return GraphSpec(**{**fields, **changes})
+
+
+def test_a_good_graph_has_no_problems() -> None:
+    assert graph(terminal_nodes=["b"], entry_points={"b_resume": "b"}).validate() == []
+
+
+def test_all_problems_are_reported_each_with_its_place() -> None:
+    broken = graph(
+        id="\x07",
+        entry_node="x",
+        entry_points={"start": "y"},
+        terminal_nodes=["z"],
+        pause_nodes=["a", "w"],
+        nodes=[
+            NodeSpec(id="a", routes={"on": "b"}),
+            NodeSpec(id="a", node_type="router", routes={"on": "v"}),
+            NodeSpec(id="b", backoff_seconds=9, backoff_max_seconds=1),
+        ],
+        edges=[
+            EdgeSpec(id="e", source="a", target="u"),
+            EdgeSpec(id="e", source="t", target="b"),
+            EdgeSpec(id="no", source="a", target="b", condition=EdgeCondition.CONDITIONAL),
+            EdgeSpec(id="odd", source="a", target="b", condition_expr="1"),
+        ],
+    )
+    found = broken.validate()
+    places = [line.partition(": ")[0] for line in found]
+    assert places == [
+        "graph.id",
+        "graph.entry_node",
+        "graph.entry_points['start']",
+        "graph.terminal_nodes[0]",
+        "graph.pause_nodes[1]",
+        "nodes['a']",
+        "nodes['a'].routes",
+        "nodes['a'].routes['on']",
+        "nodes['b'].backoff_max_seconds",
+        "edges['e']",
+        "edges['e'].target",
+        "edges['e'].source",
+        "edges['no'].condition_expr",
+        "edges['odd'].condition_expr",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"nodes": [], "edges": []}, "graph.nodes: there are none"),
+        ({"edges": []}, r"nodes\['b'\]: cannot be reached from entry node 'a'"),
+        ({"entry_points": {"both": ["a", "b"]}}, r"names 2 nodes to start in parallel"),
+        ({"terminal_nodes": ["a", "b"]}, r"edges\['ab'\]: never followed"),
+        (
+            {
+                "edges": [
+                    EdgeSpec(
+                        id="ab",
+                        source="a",
+                        target="b",
+                        condition=EdgeCondition.CONDITIONAL,
+                        condition_expr=")",
+                    )
+                ]
+            },
+            r"edges\['ab'\].condition_expr: not an expression",
+        ),
+        (
+            {"nodes": [NodeSpec(id="a", node_type="llm", function=print), NodeSpec(id="b")]},
+            r"nodes\['a'\].function: node_type 'llm' takes a registered node object",
+        ),
+    ],
+)
+def test_a_problem_says_what_is_wrong(changes: dict[str, Any], message: str) -> None:
+    (problem,) = graph(**changes).validate()
+    assert re.search(message, problem)
+
+
+def test_a_node_that_something_may_jump_to_is_not_called_unreachable() -> None:
+    nodes = [NodeSpec(id="a", node_type="planner"), NodeSpec(id="b")]
+    assert graph(nodes=nodes, edges=[]).validate() == []
+
+
+def test_a_misspelt_field_is_refused() -> None:
+    with pytest.raises(ValidationError, match="max_retry"):
+        NodeSpec(id="a", max_retry=3)  # type: ignore[call-arg]
+
+
+def test_a_graph_survives_json_without_its_functions() -> None:
+    spec = graph(nodes=[NodeSpec(id="a", function=len), NodeSpec(id="b")])
+    again = GraphSpec.model_validate_json(spec.model_dump_json())
+    assert again.nodes == [NodeSpec(id="a"), NodeSpec(id="b")]
+    assert again.edges == spec.edges
+
+
+def test_edges_are_tried_by_priority_then_by_declaration() -> None:
+    edges = [
+        EdgeSpec(id="low", source="a", target="b", priority=-1),
+        EdgeSpec(id="first", source="a", target="b", priority=5),
+        EdgeSpec(id="second", source="a", target="b", priority=5),
+        EdgeSpec(id="other", source="b", target="a", priority=9),
+    ]
+    assert [edge.id for edge in graph(edges=edges).get_outgoing_edges("a")] == [
+        "first",
+        "second",
+        "low",
+    ]
