@@ -1,0 +1,134 @@
+"""A thread that does jobs in the order in which they were handed in, and waiting for a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from hive import errors
+
+__all__ = ["BackgroundThread", "drop_after_fork", "in_thread"]
+
+_T = TypeVar("_T")
+
+
+class _Dropping(Protocol):
+    def drop_in_child(self) -> None: ...
+
+
+class BackgroundThread:
+    """Does jobs one after the other; each belongs to an owner, whose jobs can be waited for.
+
+    The thread is started by the first job and is a daemon: whoever hands jobs in must wait for
+    them before the interpreter ends. A job must not raise.
+    """
+
+    def __init__(self, *, max_pending: int) -> None:
+        """Let at most ``max_pending`` jobs wait (inclusive) before ``submit`` waits too."""
+        self._max_pending = max_pending
+        self._changed = threading.Condition()
+        self._jobs: deque[tuple[object, Callable[[], None]]] = deque()
+        self._running: object = None
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+        drop_after_fork(self)
+
+    def submit(self, owner: object, job: Callable[[], None], *, wait: bool = True) -> bool:
+        """Hand in a job. Without ``wait``, return False if there is no room for it now.
+
+        Raises:
+            InvalidInputError: The thread was stopped.
+        """
+        with self._changed:
+            if not wait and len(self._jobs) >= self._max_pending:
+                return False
+            self._changed.wait_for(lambda: len(self._jobs) < self._max_pending)
+            if self._stopping:
+                raise errors.InvalidInputError("the checkpoint manager was closed")
+            self._jobs.append((owner, job))
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._work, name="hive-checkpoints", daemon=True
+                )
+                self._thread.start()
+            self._changed.notify_all()
+        return True
+
+    def pending(self, owner: object) -> bool:
+        """Tell whether a job of ``owner`` waits or is being done."""
+        with self._changed:
+            return self._is_pending(owner)
+
+    def join(self, owner: object) -> None:
+        """Wait until all jobs of ``owner`` are done."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._is_pending(owner))
+
+    def stop(self, *, wait: bool = True) -> None:
+        """End the thread when the jobs that wait are done, and take no more; ``wait`` for that."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+            thread = self._thread
+        if wait and thread is not None:
+            thread.join()
+
+    def drop_in_child(self) -> None:
+        """Forget all jobs: they are the parent's, which goes on doing them."""
+        # The thread does not exist in the child, and the lock may have been held by it.
+        self._changed = threading.Condition()
+        self._jobs = deque()
+        self._running = None
+        self._thread = None
+
+    def _is_pending(self, owner: object) -> bool:
+        return self._running is owner or any(other is owner for other, _ in self._jobs)
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._running = None
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: bool(self._jobs) or self._stopping)
+                if not self._jobs:
+                    return
+                self._running, job = self._jobs.popleft()
+            job()
+
+
+async def in_thread(job: Callable[[], _T]) -> _T:
+    """Do a job in another thread and wait for it, also when the waiting task is cancelled.
+
+    A write cannot be taken back half-way. To return before it ended would leave the caller not
+    knowing whether it happened.
+    """
+    task = asyncio.ensure_future(asyncio.to_thread(job))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        if not task.cancelled() and (error := task.exception()) is not None:
+            raise error from None
+        raise
+
+
+_DROPPING: weakref.WeakSet[_Dropping] = weakref.WeakSet()
+
+
+def drop_after_fork(item: _Dropping) -> None:
+    """Call ``item.drop_in_child()`` in every child process that is forked while it lives."""
+    _DROPPING.add(item)
+
+
+def _drop_in_child() -> None:
+    for item in list(_DROPPING):
+        item.drop_in_child()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_drop_in_child)

@@ -1,0 +1,338 @@
+"""``CheckpointManager``: saves and finds the checkpoints of runs, for executors and for people."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from hive import errors
+from hive.graph.background import BackgroundThread, in_thread
+from hive.graph.run_writer import CheckpointWarning, RunWriter
+from hive.schemas.checkpoint import CheckpointConfig
+
+if TYPE_CHECKING:
+    from cas.digest import Digest
+    from manifests import Checkpoint, RefLike, Repository
+
+__all__ = ["CheckpointManager", "CheckpointWarning", "ResumePoint"]
+
+
+@dataclass(frozen=True, slots=True)
+class ResumePoint:
+    """A checkpoint that an executor can continue from.
+
+    Attributes:
+        checkpoint: The checkpoint.
+        state: Its state, the memory.
+        execution: Its execution record.
+        is_head: It is the head of its run.
+    """
+
+    checkpoint: Checkpoint
+    state: Any
+    execution: dict[str, Any]
+    is_head: bool
+
+
+class CheckpointManager:
+    """Saves checkpoints as a ``CheckpointConfig`` says, and finds them again.
+
+    ::
+
+        with CheckpointManager("/srv/agents") as manager:
+            executor = GraphExecutor(Runtime(), manager)
+
+    ``close`` (or the end of a ``with`` or ``async with`` block) waits for everything to be on
+    disk. A process that forks leaves what is not written to the parent. A manager that is not
+    closed writes what is left when the interpreter ends normally.
+
+    Args:
+        storage: A repository, which stays the caller's to close; the path of a home directory;
+            or None for the default home. A path is opened when it is first needed.
+        config: How to save and what to keep.
+        sleep: Waits before a write is tried again, in seconds.
+    """
+
+    def __init__(
+        self,
+        storage: Repository | str | os.PathLike[str] | None = None,
+        config: CheckpointConfig | None = None,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.config = CheckpointConfig() if config is None else config
+        self._owns = storage is None or isinstance(storage, str | os.PathLike)
+        self._home = storage if isinstance(storage, str | os.PathLike) else None
+        self._repository = None if isinstance(storage, str | os.PathLike) else storage
+        self._sleep = sleep
+        self._background = BackgroundThread(max_pending=self.config.max_pending)
+        self._writers: dict[str, RunWriter] = {}
+        self._lock = threading.Lock()
+        self._closed = False
+        self._at_exit = partial(_flush_at_exit, weakref.ref(self))
+        atexit.register(self._at_exit)
+        # A manager that is dropped without close must not leave its thread waiting for ever.
+        weakref.finalize(self, self._background.stop, wait=False).atexit = False
+
+    @property
+    def repository(self) -> Repository:
+        """The repository, opened now if it was not yet.
+
+        Raises:
+            InvalidInputError: The manager is closed, or there is no usable default home.
+            HiveError: The store cannot be opened.
+        """
+        with self._lock:
+            if self._closed:
+                raise errors.InvalidInputError("this checkpoint manager is closed: make a new one")
+            if self._repository is None:
+                from hive.home import open_repository
+
+                self._repository = open_repository(self._home)
+            return self._repository
+
+    # Saving
+
+    def save(
+        self,
+        run: str,
+        state: Any,
+        *,
+        kind: str = "node_complete",
+        node: str | None = None,
+        next_nodes: Sequence[str] = (),
+        execution: Mapping[str, Any] | None = None,
+        labels: Mapping[str, str] | None = None,
+        graph: str | None = None,
+    ) -> Digest | None:
+        """Save a checkpoint on top of the last one this manager saved of the run, else of its head.
+
+        Returns:
+            The checkpoint's id; None if nothing was saved, because saving is not enabled or it
+            failed and ``on_save_error`` is ``warn``. Under ``async`` and ``exit`` durability the
+            checkpoint is not on disk yet.
+
+        Raises:
+            ConflictError: Somebody else moved the run on.
+            HiveError: This save, or an earlier one in the background, failed.
+        """
+        if not self.config.enabled:
+            return None
+        fields = {
+            "node": node,
+            "next_nodes": next_nodes,
+            "execution": execution,
+            "labels": labels,
+            "graph": graph,
+        }
+        return self._writer(run).stage(state, kind=kind, **fields).complete()
+
+    async def asave(self, run: str, state: Any, **fields: Any) -> Digest | None:
+        """Do what ``save`` does; the event loop goes on while the disk is waited for.
+
+        The state is encoded before the first wait.
+        """
+        if not self.config.enabled:
+            return None
+        staged = self._writer(run).stage(state, **{"kind": "node_complete", **fields})
+        return staged.id if staged.finish is None else await in_thread(staged.finish)
+
+    def writer(self, run: str, tip: Checkpoint | None) -> RunWriter:
+        """Return a writer that goes on with a run from ``tip`` alone; for executors.
+
+        Args:
+            run: Name of the run.
+            tip: What must be the run's head at the first write; None if the run must be new.
+        """
+        repository = self.repository
+        with self._lock:
+            before = self._writers.get(run)
+        if before is not None:
+            before.flush()
+        writer = RunWriter(
+            repository,
+            run,
+            self.config,
+            tip=tip,
+            background=self._background,
+            sleep=self._sleep,
+        )
+        with self._lock:
+            self._writers[run] = writer
+        return writer
+
+    def release(self, writer: RunWriter) -> None:
+        """Let go of a writer that was flushed and will not be used again."""
+        with self._lock:
+            if self._writers.get(writer.run) is writer:
+                del self._writers[writer.run]
+
+    def flush(self, run: str | None = None) -> None:
+        """Wait until what was saved is on disk, of one run or of all.
+
+        Raises:
+            HiveError: Something could not be written; the other runs were still waited for.
+        """
+        with self._lock:
+            writers = [
+                writer for name, writer in self._writers.items() if run is None or name == run
+            ]
+        failures = []
+        for writer in writers:
+            try:
+                writer.flush()
+            except errors.HiveError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+    async def aflush(self, run: str | None = None) -> None:
+        """Do what ``flush`` does without holding up the event loop."""
+        await in_thread(lambda: self.flush(run))
+
+    def close(self) -> None:
+        """Flush, end the background thread, and close the repository if this manager opened it.
+
+        Closing twice is harmless.
+
+        Raises:
+            HiveError: Something could not be written; the manager is closed all the same.
+        """
+        if self._closed:
+            return
+        try:
+            self.flush()
+        finally:
+            self._background.stop()
+            atexit.unregister(self._at_exit)
+            with self._lock:
+                self._closed = True
+                self._writers.clear()
+                if self._owns and self._repository is not None:
+                    self._repository.close()
+
+    async def aclose(self) -> None:
+        """Do what ``close`` does without holding up the event loop."""
+        await in_thread(self.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    # Finding
+
+    def latest(self, run: str) -> Checkpoint | None:
+        """Return the head of a run, or None if there is no such run."""
+        return next(iter(self.history(run, limit=1)), None)
+
+    def history(self, run: str, *, limit: int | None = None) -> list[Checkpoint]:
+        """Return the checkpoints of a run, newest first; none if there is no such run."""
+        self._settle()
+        try:
+            return self.repository.log(run, limit=limit)
+        except errors.NotFoundError:
+            return []
+
+    def restore(self, ref: RefLike) -> Any:
+        """Return the state of a checkpoint.
+
+        Raises:
+            NotFoundError: There is no such checkpoint.
+            CorruptionError: It is damaged; nothing damaged is returned.
+        """
+        self._settle()
+        return self.repository.restore(ref)
+
+    def fork(self, ref: RefLike, new_run: str | None = None) -> Checkpoint:
+        """Start a run at a checkpoint of another one; ``<run>-fork-<n>`` if it gets no name.
+
+        Raises:
+            NotFoundError: There is no such checkpoint.
+            ConflictError: A run of that name exists.
+        """
+        self._settle()
+        if new_run is not None:
+            return self.repository.fork(ref, new_run)
+        checkpoint = self.repository.resolve(ref)
+        number = 1
+        while True:
+            name = f"{checkpoint.run}-fork-{number}"
+            number += 1
+            if self.latest(name) is None:
+                try:
+                    return self.repository.fork(checkpoint, name)
+                except errors.ConflictError:
+                    continue  # another process took the name first
+
+    def resume_point(self, run: str) -> ResumePoint | None:
+        """Return the newest checkpoint of a run that an executor can continue; None without one.
+
+        It is the run's head unless somebody committed to the run by hand.
+        """
+        for limit in (1, None):  # nearly always the first
+            for checkpoint in self.history(run, limit=limit):
+                if checkpoint.graph is not None:
+                    return self.point_at(checkpoint)
+        return None
+
+    def point_at(self, ref: RefLike) -> ResumePoint:
+        """Return a checkpoint with all that an executor needs to continue from it.
+
+        Raises:
+            NotFoundError: There is no such checkpoint.
+            CorruptionError: It is damaged.
+        """
+        self._settle()
+        repository = self.repository
+        checkpoint = repository.resolve(ref)
+        head = self.latest(checkpoint.run)
+        return ResumePoint(
+            checkpoint,
+            repository.restore(checkpoint),
+            repository.execution(checkpoint),
+            head is not None and head.sequence == checkpoint.sequence,
+        )
+
+    def _writer(self, run: str) -> RunWriter:
+        with self._lock:
+            writer = self._writers.get(run)
+        return self.writer(run, self.latest(run)) if writer is None else writer
+
+    def _settle(self) -> None:
+        """Wait for the background thread, so that what was saved is found."""
+        with self._lock:
+            writers = list(self._writers.values())
+        for writer in writers:
+            writer.settle()
+
+
+def _flush_at_exit(reference: weakref.ref[CheckpointManager]) -> None:
+    manager = reference()
+    if manager is not None:
+        manager.flush()

@@ -1,0 +1,212 @@
+"""``GraphExecutor``: runs graphs, saves a checkpoint after every node, resumes exactly."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from hive import errors
+from hive.graph.execution import Execution
+from hive.graph.implementation import node_for
+from hive.graph.node import Node
+from hive.graph.recorder import Recorder
+from hive.graph.start import Start, StartRequest
+
+if TYPE_CHECKING:
+    from hive.graph.checkpoint_manager import CheckpointManager
+    from hive.graph.goal import Goal
+    from hive.graph.result import ExecutionResult
+    from hive.graph.runtime import Runtime
+    from hive.graph.spec import GraphSpec
+
+__all__ = ["GraphExecutor"]
+
+
+class GraphExecutor:
+    """Runs graphs of nodes, one node after the other.
+
+    ::
+
+        executor = GraphExecutor(Runtime(), CheckpointManager(storage, CheckpointConfig()))
+        executor.register_function("double", lambda number: {"number": number * 2})
+        result = await executor.execute(graph, goal, {"number": 21}, run="first")
+
+    A run that was interrupted at any moment and is resumed ends as one that was not: same output,
+    path and counters; finished nodes ran once. The node that was in flight runs again, with the
+    same ``ctx.attempt`` and ``ctx.idempotency_key``.
+
+    Args:
+        runtime: Receives the reports of the runs.
+        checkpoint_manager: Where checkpoints go; without one nothing is saved and no store is
+            imported.
+        node_registry: ``{node id: node object}``, as ``register_node`` would add them.
+        sleep: Waits before retries, in seconds.
+        timer: A monotonic clock in seconds, for latencies.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        checkpoint_manager: CheckpointManager | None = None,
+        node_registry: Mapping[str, Node] | None = None,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        timer: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.runtime = runtime
+        self.checkpoint_manager = checkpoint_manager
+        self._nodes: dict[str, Node] = {}
+        self._functions: dict[str, Callable[..., Any]] = {}
+        self._sleep = sleep
+        self._timer = timer
+        for node_id, node in (node_registry or {}).items():
+            self.register_node(node_id, node)
+
+    def register_function(self, node_id: str, function: Callable[..., Any]) -> None:
+        """Make a sync or async function what runs for a function or router node.
+
+        It is called with the node's input as keyword arguments; a parameter named ``ctx`` receives
+        the ``NodeContext``. A mapping that it returns is written to memory under its own keys,
+        those of ``output_keys`` where the node declares them; any other value goes to the single
+        output key. It may also return a ``NodeResult``.
+        """
+        if not callable(function):
+            raise errors.InvalidInputError(
+                f"node {node_id!r}: a {type(function).__name__} cannot be called"
+            )
+        self._functions[node_id] = function
+
+    def register_node(self, node_id: str, node: Node) -> None:
+        """Make an object with ``async execute(ctx) -> NodeResult`` what runs for a node."""
+        if not callable(getattr(node, "execute", None)):
+            raise errors.InvalidInputError(
+                f"node {node_id!r}: a {type(node).__name__} has no method execute(ctx)"
+            )
+        self._nodes[node_id] = node
+
+    async def execute(
+        self,
+        graph: GraphSpec,
+        goal: Goal,
+        input_data: Mapping[str, Any] | None = None,
+        session_state: Mapping[str, Any] | None = None,
+        *,
+        run: str | None = None,
+        resume: bool | str = False,
+        accept_changed_graph: bool = False,
+    ) -> ExecutionResult:
+        """Run a graph until it completes, pauses or fails.
+
+        Args:
+            graph: What to run.
+            goal: What it is for.
+            input_data: Written to memory; the input of the first node. At a resume after a pause
+                it is added to memory and to the next node's input.
+            session_state: Of an earlier result: continues there, without a store if need be.
+            run: Name of the run; a fresh one if None.
+            resume: True: continue ``run`` where it stands; a run that does not exist starts at the
+                entry node. A reference such as ``"run@7"``: continue from that checkpoint, as a
+                fork named by ``run`` (else ``<run>-fork-<n>``) unless it is the run's head. A
+                completed run gives its recorded result and nothing runs; a failed run continues
+                at the node that failed, with new attempts.
+            accept_changed_graph: Resume although graph or goal are not what the run was made with.
+
+        Returns:
+            The result. A node that fails is a result with ``success`` False, not an exception.
+
+        Raises:
+            InvalidInputError: The graph has problems, a node has no implementation, or the
+                arguments do not fit together.
+            ConflictError: The run exists and ``resume`` is False, somebody else continues it, or
+                the graph changed.
+            HiveError: A checkpoint could not be read, or not be written (see
+                ``CheckpointConfig.on_save_error``).
+        """
+        nodes = self._implementations(graph)
+        manager = self.checkpoint_manager
+        if manager is not None and not manager.config.enabled:
+            manager = None
+        request = StartRequest(graph, goal, dict(input_data or {}), run, accept_changed_graph)
+        start = await _start(request, manager, session_state, resume)
+        self.runtime.start_run(
+            goal.id,
+            goal.description,
+            start.progress.inputs[0] if start.progress.inputs else None,
+            run=start.run,
+            decisions=start.decisions,
+        )
+        writer = None if manager is None else manager.writer(start.run, start.tip)
+        recorder = Recorder(
+            writer,
+            run=start.run,
+            graph=graph,
+            goal=goal,
+            runtime=self.runtime,
+            checkpoint_id=None if start.tip is None else str(start.tip.id),
+        )
+        execution = Execution(
+            graph=graph,
+            goal=goal,
+            run=start.run,
+            memory=start.memory,
+            progress=start.progress,
+            nodes=nodes,
+            runtime=self.runtime,
+            recorder=recorder,
+            sleep=self._sleep,
+            timer=self._timer,
+        )
+        try:
+            if start.unsaved:
+                await recorder.save("input", None, start.progress, start.memory)
+            result = await execution.drive()
+        except BaseException as error:
+            self.runtime.end_run(False, f"interrupted by {type(error).__name__}", run=start.run)
+            raise
+        if manager is not None and writer is not None:
+            manager.release(writer)
+        self.runtime.end_run(result.success, _narrative(result), result.output, run=start.run)
+        return result
+
+    def _implementations(self, graph: GraphSpec) -> dict[str, Node]:
+        problems = graph.validate()
+        nodes: dict[str, Node] = {}
+        for spec in graph.nodes:
+            try:
+                nodes[spec.id] = node_for(
+                    spec, self._nodes.get(spec.id), self._functions.get(spec.id)
+                )
+            except errors.InvalidInputError as error:
+                problems.append(str(error))
+        if problems:
+            raise errors.InvalidInputError(
+                f"graph {graph.id!r} cannot be run: {'; '.join(problems)}"
+            )
+        return nodes
+
+
+async def _start(
+    request: StartRequest,
+    manager: CheckpointManager | None,
+    session_state: Mapping[str, Any] | None,
+    resume: bool | str,
+) -> Start:
+    if resume is not False and session_state:
+        raise errors.InvalidInputError("pass resume or session_state, not both")
+    if resume is not False:
+        if manager is None:
+            raise errors.InvalidInputError("resume needs an enabled checkpoint_manager")
+        return await request.from_checkpoint(manager, None if resume is True else resume)
+    if session_state:
+        return await request.from_session(session_state, manager)
+    return await request.new_run(manager)
+
+
+def _narrative(result: ExecutionResult) -> str:
+    if result.paused_at is not None:
+        return f"paused after {result.paused_at} ({result.steps_executed} steps)"
+    if result.success:
+        return f"completed in {result.steps_executed} steps"
+    return f"failed after {result.steps_executed} steps: {result.error}"

@@ -1,0 +1,127 @@
+"""How plain functions become nodes: function nodes and routers."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from hive import errors
+from hive.graph.node import Node, NodeResult
+
+if TYPE_CHECKING:
+    from hive.graph.context import NodeContext
+    from hive.graph.node import NodeSpec
+
+__all__ = ["FunctionNode", "RouterNode", "node_for"]
+
+
+class FunctionNode:
+    """A sync or async function as a node.
+
+    It is called with keyword arguments: the node's input. A node that declares no ``input_keys``
+    passes what the function's parameters name, from its input first, then from memory. A parameter
+    called ``ctx`` receives the ``NodeContext``.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        """Look at the function's parameters once."""
+        self._function = function
+        self._named, self._takes_all = _parameters(function)
+
+    async def execute(self, ctx: NodeContext) -> NodeResult:
+        """Call the function and turn what it returned into a result."""
+        value = await self._call(ctx)
+        if isinstance(value, NodeResult):
+            return value
+        return NodeResult(success=True, output=_output_of(value, ctx.node_spec))
+
+    async def _call(self, ctx: NodeContext) -> Any:
+        arguments = dict(ctx.input_data)
+        if not ctx.node_spec.input_keys and not self._takes_all:
+            arguments = {
+                name: ctx.input_data[name] if name in ctx.input_data else ctx.memory.read(name)
+                for name in self._named
+                if name in ctx.input_data or name in ctx.memory
+            }
+        if "ctx" in self._named:
+            arguments["ctx"] = ctx
+        value = self._function(**arguments)
+        return await value if inspect.isawaitable(value) else value
+
+
+class RouterNode(FunctionNode):
+    """A function that returns where to go: a key of the node's ``routes``, else a node id.
+
+    With routes, an unknown answer takes the route ``default`` where there is one. A single output
+    key receives the answer.
+    """
+
+    async def execute(self, ctx: NodeContext) -> NodeResult:
+        """Call the function and resolve the route."""
+        answer = await self._call(ctx)
+        if isinstance(answer, NodeResult):
+            return answer
+        routes = ctx.node_spec.routes
+        if not isinstance(answer, str):
+            raise errors.InvalidInputError(
+                f"router {ctx.node_id!r} returned a {type(answer).__name__}; return the name of a "
+                "route"
+            )
+        target = routes.get(answer, routes.get("default")) if routes else answer
+        if target is None:
+            raise errors.InvalidInputError(
+                f"router {ctx.node_id!r} returned a route that is not among {sorted(routes)}"
+            )
+        keys = ctx.node_spec.output_keys
+        output = {keys[0]: answer} if len(keys) == 1 else {}
+        return NodeResult(success=True, output=output, next_node=target)
+
+
+def node_for(spec: NodeSpec, registered: Node | None, function: Callable[..., Any] | None) -> Node:
+    """Return what runs for a node: its registered object, else its function.
+
+    Raises:
+        InvalidInputError: It has neither, or it is of a type that a function cannot be.
+    """
+    if registered is not None:
+        return registered
+    function = function or spec.function
+    place = f"nodes[{spec.id!r}]"
+    if spec.node_type not in {"function", "router"}:
+        raise errors.InvalidInputError(
+            f"{place}: node_type {spec.node_type!r} needs a node object: call register_node"
+        )
+    if function is None:
+        raise errors.InvalidInputError(f"{place}: nothing implements it: call register_function")
+    return RouterNode(function) if spec.node_type == "router" else FunctionNode(function)
+
+
+def _parameters(function: Callable[..., Any]) -> tuple[list[str], bool]:
+    """Return the parameters that take a keyword, and whether any keyword is taken."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # some builtins have no signature: let the call itself judge
+        return [], True
+    keyword = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    named = [parameter.name for parameter in parameters if parameter.kind in keyword]
+    return named, any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
+
+
+def _output_of(value: Any, spec: NodeSpec) -> dict[str, Any]:
+    keys = spec.output_keys
+    if isinstance(value, Mapping):
+        if value and keys and not any(key in keys for key in value):
+            # To drop everything silently would lose the node's work.
+            raise errors.InvalidInputError(
+                f"node {spec.id!r} returned none of its output_keys {keys}"
+            )
+        return dict(value)
+    if len(keys) == 1:
+        return {keys[0]: value}
+    if value is None:
+        return {}
+    raise errors.InvalidInputError(
+        f"node {spec.id!r} returned a {type(value).__name__} and declares {len(keys)} output_keys: "
+        "return a mapping, or declare one output key"
+    )

@@ -1,0 +1,240 @@
+"""Where a call of ``execute`` starts: a new run, a session's state, or a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+from hive import errors
+from hive.graph.background import in_thread
+from hive.graph.fingerprint import canonical_text, differences
+from hive.graph.memory import SharedMemory, copy_value
+from hive.graph.names import name_problem
+from hive.graph.progress import Progress
+from hive.graph.runtime import Decision
+
+if TYPE_CHECKING:
+    from hive.graph.checkpoint_manager import CheckpointManager, ResumePoint
+    from hive.graph.goal import Goal
+    from hive.graph.spec import GraphSpec
+    from manifests import Checkpoint
+
+__all__ = ["Start", "StartRequest"]
+
+MAX_SHOWN_CHANGES: Final = 8
+
+
+@dataclass(slots=True)
+class Start:
+    """The beginning of one execution.
+
+    Attributes:
+        run: Name of the run.
+        memory: Its memory.
+        progress: Where it stands. ``running`` unless there is nothing left to do.
+        decisions: What it decided before.
+        tip: The run's head, which the next checkpoint goes on top of; None if the run is new.
+        unsaved: Memory or progress hold something that no checkpoint of the run has.
+    """
+
+    run: str
+    memory: SharedMemory
+    progress: Progress
+    decisions: list[Decision] = field(default_factory=list)
+    tip: Checkpoint | None = None
+    unsaved: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StartRequest:
+    """What a caller of ``execute`` asked for."""
+
+    graph: GraphSpec
+    goal: Goal
+    input_data: dict[str, Any]
+    run: str | None
+    accept_changed_graph: bool
+
+    async def new_run(self, manager: CheckpointManager | None) -> Start:
+        """Begin a run at the graph's entry node.
+
+        Raises:
+            ConflictError: The store has a run of that name.
+        """
+        run = self._name(self.run)
+        if manager is not None and self.run is not None:
+            head = await in_thread(partial(manager.latest, run))
+            if head is not None:
+                raise errors.ConflictError(
+                    f"there is a run {run!r} already (at checkpoint {head.sequence}): pass "
+                    "resume=True to continue it, or choose another name",
+                    run=run,
+                )
+        given = copy_value(self.input_data, "input_data")
+        progress = Progress(next_node=self.graph.entry_node, input_data=given, inputs=[given])
+        return Start(run, SharedMemory(given), progress, unsaved=True)
+
+    async def from_session(
+        self, session: Mapping[str, Any], manager: CheckpointManager | None
+    ) -> Start:
+        """Continue what an earlier result's ``session_state`` holds; the input is added to it.
+
+        Raises:
+            InvalidInputError: The state is malformed, or names a node that does not exist.
+            ConflictError: Graph or goal changed, or the store has the run in another state.
+        """
+        memory = session.get("memory", {})
+        if not isinstance(memory, Mapping):
+            raise errors.InvalidInputError("session_state['memory'] is not a mapping")
+        record = session.get("progress")
+        run = self._name(self.run if self.run is not None else session.get("run_id"))
+        if record is None:
+            node = self._session_entry(session)
+            start = Start(run, SharedMemory(memory), Progress(next_node=node, input_data={}))
+        else:
+            if not isinstance(record, Mapping):
+                raise errors.InvalidInputError("session_state['progress'] is not a mapping")
+            start = self._from_record(run, memory, record)
+        self._add_input(start)
+        start.unsaved = True
+        if manager is not None:
+            start.tip = await in_thread(partial(manager.latest, run))
+            if start.tip is not None and str(start.tip.id) != session.get("checkpoint_id"):
+                raise errors.ConflictError(
+                    f"run {run!r} is not where this session_state left it: continue it with "
+                    "resume=True, or give the session another run name",
+                    run=run,
+                )
+        return start
+
+    async def from_checkpoint(self, manager: CheckpointManager, ref: str | None) -> Start:
+        """Continue a run at its head, or from an earlier checkpoint as a fork.
+
+        Args:
+            manager: Holds the run.
+            ref: The checkpoint; the head of the requested run if None.
+
+        Raises:
+            InvalidInputError: No run was named, or it cannot take new input where it stands.
+            NotFoundError: There is no such checkpoint.
+            ConflictError: Graph or goal changed, or the run's head is not the executor's.
+        """
+        if ref is None:
+            return await self._continue_run(manager)
+        point = await in_thread(partial(manager.point_at, ref))
+        checkpoint = point.checkpoint
+        if point.is_head and self.run in (None, checkpoint.run):
+            return self._at_head(point)
+        # Everything is checked before the fork exists, so that a refusal leaves nothing behind.
+        start = self._from_point(checkpoint.run, point)
+        self._add_input(start)
+        start.tip = await in_thread(partial(manager.fork, checkpoint, self.run))
+        start.run = start.tip.run
+        return start
+
+    async def _continue_run(self, manager: CheckpointManager) -> Start:
+        if self.run is None:
+            raise errors.InvalidInputError("resume=True needs the name of the run: pass run=")
+        point = await in_thread(partial(manager.resume_point, self.run))
+        return await self.new_run(manager) if point is None else self._at_head(point)
+
+    def _at_head(self, point: ResumePoint) -> Start:
+        if not point.is_head:
+            raise errors.ConflictError(
+                f"the head of run {point.checkpoint.run!r} was not written by a graph executor; "
+                f"continue from '{point.checkpoint.run}@{point.checkpoint.sequence}' as a fork",
+                run=point.checkpoint.run,
+            )
+        start = self._from_point(point.checkpoint.run, point)
+        given = self.input_data
+        known = not given or given in start.progress.inputs
+        status = Progress.from_record(point.execution).status
+        if status == "paused" or (status == "failed" and not known):
+            self._add_input(start)
+        elif not known:
+            # The usual caller passes the same input at every start of its process. Other input
+            # would have to be mixed into work that is under way, or be ignored.
+            raise errors.InvalidInputError(
+                f"run {start.run!r} is {'over' if status == 'completed' else 'under way'} and "
+                "takes no new input: resume it with the input it was started with or with none, "
+                "or start another run"
+            )
+        return start
+
+    def _from_point(self, run: str, point: ResumePoint) -> Start:
+        start = self._from_record(run, point.state, point.execution)
+        start.tip = point.checkpoint
+        return start
+
+    def _from_record(self, run: str, memory: Mapping[str, Any], record: Mapping[str, Any]) -> Start:
+        progress = Progress.from_record(copy_value(dict(record), "execution"))
+        self._check_unchanged(run, record)
+        if progress.status in {"paused", "failed"}:
+            progress.status, progress.paused_at, progress.error = "running", None, None
+        self._check_place(progress)
+        decisions = [Decision.from_record(item) for item in record.get("decisions", ())]
+        return Start(run, SharedMemory(memory), progress, decisions)
+
+    def _check_unchanged(self, run: str, record: Mapping[str, Any]) -> None:
+        if self.accept_changed_graph:
+            return
+        changed = [
+            line
+            for what, spec in (("graph", self.graph), ("goal", self.goal))
+            for line in differences(record[what], canonical_text(spec), what)
+        ]
+        if len(changed) > MAX_SHOWN_CHANGES:
+            changed[MAX_SHOWN_CHANGES:] = [f"and {len(changed) - MAX_SHOWN_CHANGES} more"]
+        if changed:
+            raise errors.ConflictError(
+                f"run {run!r} was made with another graph or goal ({'; '.join(changed)}); resume "
+                "it with the old one, or pass accept_changed_graph=True",
+                run=run,
+            )
+
+    def _check_place(self, progress: Progress) -> None:
+        finished = None if progress.finished is None else progress.finished.node
+        for node in (progress.next_node, finished):
+            if node is not None and self.graph.get_node(node) is None:
+                raise errors.InvalidInputError(
+                    f"the run goes on at node {node!r}, which the graph does not have"
+                )
+        if progress.status == "running" and not (progress.next_node or finished or progress.path):
+            raise errors.InvalidInputError("the session names no node to go on with")
+
+    def _add_input(self, start: Start) -> None:
+        """Put new input into memory and into the next node's input."""
+        if not self.input_data:
+            return
+        given = copy_value(self.input_data, "input_data")
+        for key, value in given.items():
+            start.memory.write(key, value)
+        start.progress.input_data = {**start.progress.input_data, **given}
+        start.progress.inputs.append(given)
+        start.unsaved = True
+
+    def _session_entry(self, session: Mapping[str, Any]) -> str:
+        """Find the node that a session without progress names: an entry point or a node."""
+        name = session.get("resume_from")
+        if name is None:
+            return self.graph.entry_node
+        node = self.graph.get_entry_point(name) or name
+        if self.graph.get_node(node) is None:
+            raise errors.InvalidInputError(
+                f"session_state['resume_from'] is {name!r}, which is neither an entry point nor a "
+                "node of the graph"
+            )
+        return node
+
+    def _name(self, run: object) -> str:
+        if run is None:
+            return f"{self.graph.id}-{uuid4().hex[:12]}"
+        if not isinstance(run, str):
+            raise errors.InvalidInputError(f"a run name is text, not {type(run).__name__}")
+        problem = name_problem(run)
+        if problem:
+            raise errors.InvalidInputError(f"run name {run!r}: {problem}")
+        return run

@@ -1,0 +1,166 @@
+"""One visit of a node: attempts, retries with back-off, and what the successful attempt wrote."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Container, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from hive import errors
+from hive.graph.context import NodeContext
+from hive.graph.memory import SharedMemory, copy_value
+from hive.graph.node import NodeResult
+
+if TYPE_CHECKING:
+    from hive.graph.goal import Goal
+    from hive.graph.node import Node, NodeSpec
+    from hive.graph.runtime import Runtime
+
+__all__ = ["Attempt", "Visit", "backoff_seconds"]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One finished attempt.
+
+    Attributes:
+        result: What it gave; an exception is a failed result.
+        final: No further attempt will be made: it succeeded, or the retries are used up or not
+            wanted for this failure.
+        latency_ms: Milliseconds it took.
+    """
+
+    result: NodeResult
+    final: bool
+    latency_ms: int
+
+
+@dataclass(slots=True)
+class Visit:
+    """What all attempts of one visit share.
+
+    Attributes:
+        run: Name of the run.
+        spec: The node's specification.
+        node: What runs.
+        number: Which visit of this node it is, from 1.
+        input_data: The input; each attempt gets a copy.
+        memory: The run's memory; only a successful attempt changes it.
+        goal: The run's goal.
+        runtime: Where the node records decisions.
+        targets: The node ids that a result may name as the next node.
+        sleep: Waits before a retry.
+        timer: A monotonic clock in seconds.
+    """
+
+    run: str
+    spec: NodeSpec
+    node: Node
+    number: int
+    input_data: dict[str, Any]
+    memory: SharedMemory
+    goal: Goal
+    runtime: Runtime
+    targets: Container[str]
+    sleep: Callable[[float], Awaitable[None]]
+    timer: Callable[[], float]
+
+    async def attempt(self, number: int) -> Attempt:
+        """Make attempt ``number`` (from 1), after the wait that precedes a retry.
+
+        A resumed run waits again: the wait before the attempt in flight is not known to be over.
+        """
+        if number > 1:
+            await self.sleep(backoff_seconds(self.spec, number - 1))
+        staged = self.memory.staged()
+        started = self.timer()
+        # Only Exception: cancellation and Ctrl-C end the run where it is and are no failed attempt.
+        try:
+            result = await self._execute(number, staged)
+            causes = [_leading_name(result.error)]
+        except Exception as error:
+            result = NodeResult(success=False, error=f"{type(error).__name__}: {error}")
+            causes = _class_names(error)
+        latency_ms = result.latency_ms or int((self.timer() - started) * 1000)
+        if result.success:
+            staged.apply()
+        used_up = number > self.spec.max_retries
+        wanted = not self.spec.retry_on or any(cause in self.spec.retry_on for cause in causes)
+        return Attempt(result, result.success or used_up or not wanted, latency_ms)
+
+    async def _execute(self, number: int, staged: SharedMemory) -> NodeResult:
+        """Run the node and write its output into the staged memory."""
+        spec = self.spec
+        # Undeclared keys are no limit. A node may read back what it writes.
+        readable = [*spec.input_keys, *spec.output_keys] if spec.input_keys else None
+        context = NodeContext(
+            runtime=self.runtime,
+            node_id=spec.id,
+            node_spec=spec,
+            memory=staged.with_permissions(readable, spec.output_keys or None),
+            input_data=self._input(),
+            goal=self.goal,
+            attempt=number,
+            max_attempts=spec.max_retries + 1,
+            run=self.run,
+            visit=self.number,
+        )
+        result: Any = self.node.execute(context)
+        if inspect.isawaitable(result):
+            result = await result
+        checked = self._checked(result)
+        if checked.success:
+            for key, value in checked.output.items():
+                if not spec.output_keys or key in spec.output_keys:
+                    staged.write(key, value)
+        return checked
+
+    def _checked(self, result: Any) -> NodeResult:
+        """Return a copy of what a node object returned, which the node may still hold and change.
+
+        Raises:
+            InvalidInputError: It is not what a node may return.
+        """
+        place = f"result of node {self.spec.id!r}"
+        if not isinstance(result, NodeResult):
+            raise errors.InvalidInputError(f"{place}: {type(result).__name__} is no NodeResult")
+        if not isinstance(result.output, Mapping):
+            raise errors.InvalidInputError(f"{place}: the output is not a mapping")
+        if not all(isinstance(key, str) for key in result.output):
+            raise errors.InvalidInputError(f"{place}: a key of the output is not text")
+        for name in ("tokens_used", "latency_ms"):
+            if not isinstance(getattr(result, name), int) or getattr(result, name) < 0:
+                raise errors.InvalidInputError(f"{place}: {name} is not a whole number from 0")
+        if result.next_node is not None and result.next_node not in self.targets:
+            raise errors.InvalidInputError(f"{place}: there is no node {result.next_node!r}")
+        return replace(result, output=copy_value(dict(result.output), f"{place}, output"))
+
+    def _input(self) -> dict[str, Any]:
+        """Return the input of one attempt: the declared keys, else all that was handed over."""
+        keys = self.spec.input_keys
+        given = copy_value(self.input_data, "input_data")
+        if not keys:
+            return dict(given)
+        return {
+            key: given[key] if key in given else self.memory.read(key)
+            for key in keys
+            if key in given or key in self.memory
+        }
+
+
+def backoff_seconds(spec: NodeSpec, retry: int) -> float:
+    """Return the wait before a node's retry number ``retry`` (from 1), in seconds."""
+    # The exponent is bounded: 2.0 ** 1024 overflows.
+    return min(spec.backoff_max_seconds, spec.backoff_seconds * 2.0 ** min(retry - 1, 64))
+
+
+def _class_names(error: Exception) -> list[str]:
+    names = []
+    for cls in type(error).__mro__:
+        names += [cls.__name__, f"{cls.__module__}.{cls.__qualname__}"]
+    return names
+
+
+def _leading_name(text: str | None) -> str:
+    return (text or "").partition(":")[0].strip()

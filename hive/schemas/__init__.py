@@ -1,0 +1,1 @@
+"""Pydantic schemas that people configure Hive with."""

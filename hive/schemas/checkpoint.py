@@ -1,0 +1,61 @@
+"""How checkpoints are written and kept."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+__all__ = ["CheckpointConfig"]
+
+
+class CheckpointConfig(BaseModel):
+    """Configuration of a ``CheckpointManager``.
+
+    Attributes:
+        enabled: False: nothing is saved, and no store is opened or created.
+        durability: ``sync``: a checkpoint is on disk before the next node starts. ``async``: it is
+            encoded before the next node starts and written by a background thread, in order; a
+            crash loses at most what was not written yet, never something in between. ``exit``:
+            only the last one is written, at the end, at a pause, at ``flush`` and at ``close``.
+        retention: ``all`` checkpoints of a run are kept; ``latest_only`` the newest;
+            ``prune_old`` those that ``keep_last`` or ``max_age`` keeps. Whatever it says, a run's
+            head, the newest checkpoint that can be resumed and tagged ones are kept. Dropping a
+            checkpoint frees no bytes by itself; garbage collection does.
+        keep_last: For ``prune_old``: keep this many of the newest checkpoints.
+        max_age: For ``prune_old``: keep those at most this much older than the newest.
+        on_save_error: When a checkpoint cannot be written: ``raise`` the error to the caller, or
+            ``warn`` and go on without that checkpoint. A ``ConflictError`` is always raised:
+            somebody else continues the run.
+        save_failed_attempts: Save after each failed attempt of a node, so that a crash does not
+            make the attempts count from one again.
+        write_attempts: How often a write is tried in all, when the error may pass.
+        retry_delay_seconds: Wait before the second try; doubled for each further one.
+        max_pending: For ``async``: how many encoded checkpoints may wait to be written, inclusive,
+            before a save waits too.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    enabled: bool = True
+    durability: Literal["sync", "async", "exit"] = "sync"
+    retention: Literal["all", "latest_only", "prune_old"] = "all"
+    keep_last: int | None = Field(default=None, ge=1)
+    max_age: dt.timedelta | None = Field(default=None, ge=dt.timedelta(0))
+    on_save_error: Literal["raise", "warn"] = "raise"
+    save_failed_attempts: bool = True
+    write_attempts: int = Field(default=4, ge=1)
+    retry_delay_seconds: float = Field(default=0.05, ge=0.0)
+    max_pending: int = Field(default=64, ge=1)
+
+    @model_validator(mode="after")
+    def _check_retention(self) -> Self:
+        numbers = self.keep_last is not None or self.max_age is not None
+        if self.retention == "prune_old" and not numbers:
+            raise ValueError("retention 'prune_old' needs keep_last, max_age or both")
+        if self.retention != "prune_old" and numbers:
+            raise ValueError(
+                f"keep_last and max_age are for retention 'prune_old', not {self.retention!r}"
+            )
+        return self
