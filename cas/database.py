@@ -230,8 +230,10 @@ class Database:
         except (lmdb.NotFoundError, lmdb.ReadonlyError):
             return None
 
-    def may_lack_tables(self) -> bool:
-        """Whether a table that was missing may have been created by another process since."""
+    def is_outdated(self) -> bool:
+        """Whether opening again would find more: a table, or a lock file, that was missing."""
+        if not self.locked and self._lock_is_usable():
+            return True
         return (
             None in self.databases.values()
             and self.lmdb.info()["last_txnid"] != self._seen_transaction

@@ -129,9 +129,10 @@ class GenerationLock:
         self.read_only = read_only
         self.generation = 0
         self.gate = Gate(first=self._take, last=self._give_back)
-        self._line = b""
+        self._line: bytes | None = None
         self._file: _LockFile | None = None
         self._turnstile: _LockFile | None = None
+        self._closed_turnstile: _LockFile | None = None
         self.open()
 
     def open(self) -> None:
@@ -168,7 +169,7 @@ class GenerationLock:
 
     def close(self) -> None:
         """Let go of the files; they are closed when the last thread that uses them is done."""
-        self._file = self._turnstile = None
+        self._file = self._turnstile = self._closed_turnstile = None
 
     def identity(self) -> tuple[int, int] | None:
         """Return device and inode of the open generation file."""
@@ -184,7 +185,7 @@ class GenerationLock:
         here would unlock the parent, and keeping the file open would keep its lock beyond the
         parent's death. So the child closes its copies at once and opens the files for itself.
         """
-        for file in (self._file, self._turnstile):
+        for file in (self._file, self._turnstile, self._closed_turnstile):
             if file is not None:
                 file.close()
         self.close()
@@ -271,16 +272,18 @@ class GenerationLock:
             file = self._opened()
             # A descriptor of its own: on the shared one, another thread's passage through the
             # turnstile would turn this exclusive lock into a shared one.
-            turnstile = self._open_turnstile()
-            if turnstile is not None:
-                fcntl.flock(turnstile, fcntl.LOCK_EX)
-            fcntl.flock(file, fcntl.LOCK_EX)
+            turnstile = self._closed_turnstile = self._open_turnstile()
             try:
+                if turnstile is not None:
+                    fcntl.flock(turnstile, fcntl.LOCK_EX)
+                fcntl.flock(file, fcntl.LOCK_EX)
                 yield self.read()
             finally:
+                # Unlocked and not just closed: a process forked meanwhile has copies open.
                 fcntl.flock(file, fcntl.LOCK_UN)
                 if turnstile is not None:
-                    turnstile.close()
+                    fcntl.flock(turnstile, fcntl.LOCK_UN)
+                self._closed_turnstile = None
 
     def read(self) -> int:
         """Return the generation that the file names now. Call it while holding the lock.

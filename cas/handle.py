@@ -255,7 +255,7 @@ class Handle:
         try:
             if not self._is_current(lock.generation):
                 raise _StaleSignal
-            if self._opened().may_lack_tables():
+            if self._opened().is_outdated():
                 self._suspect = True
                 raise _StaleSignal
         except BaseException:
