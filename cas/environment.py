@@ -253,9 +253,8 @@ def _fill(
     database = create_database(place, tables, limits)
     try:
         while prepare is not None:
-            view = WriteTransaction(
-                database.lmdb.begin(write=True), database.databases, place, generation=1
-            )
+            view = WriteTransaction(database.databases, place, generation=1)
+            view.begin(database.lmdb)
             try:
                 prepare(view)
                 view.commit()

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from cas.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 __all__ = ["Gate"]
 
@@ -22,117 +21,118 @@ __all__ = ["Gate"]
 class Gate:
     """A shared/exclusive lock among threads, which a thread may enter repeatedly.
 
-    A waiting exclusive holder keeps new threads out, but not a thread that is inside already:
-    else a nested entry would wait for the exclusive holder, and that one for the thread.
+    A thread that waits to shut the gate keeps new threads out, but not one that is inside already:
+    else a nested entry would wait for that thread, and it for the nested one.
 
-    Leaving names the depth to return to, so that it may be repeated: a ``KeyboardInterrupt`` in
-    the middle must not leave a thread inside for ever. For the same reason the mutex is a plain
-    lock (entering a ``Condition`` can be interrupted between locking and the ``with`` block).
+    A ``KeyboardInterrupt`` may come between any two instructions, even at the first one of a
+    method that cleans up. So ``leave`` and ``reopen`` may be repeated, and a caller does so::
+
+        depth = gate.depth()
+        try:
+            gate.enter()
+            ...
+        finally:
+            try:
+                gate.leave(depth)
+            except BaseException:
+                gate.leave(depth)
+                raise
+
+    For the same reason the mutex is a plain lock: entering a ``Condition`` can be interrupted
+    between locking it and the ``with`` block.
     """
 
     def __init__(self, *, first: Callable[[], None], last: Callable[[], None]) -> None:
         """Make a gate that calls ``first`` when somebody enters it empty, ``last`` when it empties.
 
-        Both run under the gate's mutex. When ``first`` raises, nobody has entered.
+        Both run under the gate's mutex. When ``first`` raises, nobody has entered. ``last`` may be
+        called more often than ``first``.
         """
         self._first = first
         self._last = last
         self._mutex = threading.Lock()
         self._changed = threading.Condition(self._mutex)
         self._inside: dict[int, int] = {}
-        self._closing = 0
+        self._shutting: set[int] = set()
         self._owner: int | None = None
 
-    def holds(self) -> bool:
-        """Whether the calling thread is inside."""
-        return threading.get_ident() in self._inside
+    def depth(self) -> int:
+        """Return how often the calling thread is inside."""
+        return self._inside.get(threading.get_ident(), 0)
 
-    def enter(self) -> int:
-        """Enter; wait while the gate is closed or somebody waits to close it.
+    def is_mine(self) -> bool:
+        """Whether the calling thread is inside, or has shut the gate, or waits to do so."""
+        me = threading.get_ident()
+        return me in self._inside or me in self._shutting
 
-        Returns:
-            The depth to hand to ``leave``: how often this thread was inside before.
-        """
+    def owned(self) -> bool:
+        """Whether the calling thread has shut the gate and nobody is inside."""
+        return self._owner == threading.get_ident()
+
+    def enter(self) -> None:
+        """Enter; wait while the gate is shut or somebody waits to shut it."""
         me = threading.get_ident()
         depth = self._inside.get(me, 0)
-        try:
-            if depth:
-                self._inside[me] = depth + 1
-            else:
-                with self._mutex:
-                    while self._closing:
-                        self._changed.wait()
-                    if not self._inside:
-                        self._first()
-                    self._inside[me] = 1
-        except BaseException:
-            self.leave(depth)
-            raise
-        return depth
+        if depth:
+            self._inside[me] = depth + 1
+            return
+        with self._mutex:
+            while self._shutting:
+                self._changed.wait()
+            if not self._inside:
+                self._first()
+            self._inside[me] = 1
 
     def leave(self, depth: int) -> None:
-        """Return to ``depth``. Does nothing for a thread that is not inside.
-
-        Such a thread is one of a forked child, whose gate is not the one it entered.
-        """
+        """Be inside only ``depth`` times any more, as ``depth`` said before ``enter``."""
         me = threading.get_ident()
-        if me not in self._inside:
-            return
         if depth:
             self._inside[me] = depth
             return
         with self._mutex:
-            del self._inside[me]
-            if not self._inside:
+            self._inside.pop(me, None)
+            if not self._inside and self._owner is None:
                 self._last()
-            self._changed.notify_all()
+            if self._shutting:
+                self._changed.notify_all()
 
-    @contextmanager
-    def closed(self) -> Iterator[None]:
-        """Hold the gate shut with nobody inside.
+    def shut(self) -> None:
+        """Keep everybody out, and wait until nobody is inside.
 
         Raises:
-            InvalidInputError: The calling thread is inside, or holds the gate shut already.
+            InvalidInputError: The calling thread is inside, or has shut the gate already.
         """
         me = threading.get_ident()
-        if me in self._inside or self._owner == me:
+        if self.is_mine():
             raise InvalidInputError("this needs a moment without transactions: end this one first")
-        waiting = False
-        try:
-            with self._mutex:
-                waiting = True
-                self._closing += 1
-                while self._inside or self._owner is not None:
-                    self._changed.wait()
-                self._owner = me
-            yield
-        finally:
-            if waiting:
-                with self._mutex:
-                    if self._owner == me:
-                        self._owner = None
-                    self._closing -= 1
-                    self._changed.notify_all()
+        with self._mutex:
+            self._shutting.add(me)
+            while self._inside or self._owner is not None:
+                self._changed.wait()
+            self._owner = me
+
+    def reopen(self) -> None:
+        """Undo ``shut``, or an attempt at it."""
+        me = threading.get_ident()
+        with self._mutex:
+            if self._owner == me:
+                self._owner = None
+            self._shutting.discard(me)
+            self._changed.notify_all()
 
     def freeze(self, *, timeout_seconds: float) -> bool:
         """Keep new threads out and wait until only the calling thread can be inside.
 
         Returns:
-            Whether everybody else left in time. Either way ``thaw`` must follow.
+            Whether everybody else left in time. Either way ``reopen`` must follow.
         """
         me = threading.get_ident()
         deadline = time.monotonic() + timeout_seconds
         with self._mutex:
-            self._closing += 1
+            self._shutting.add(me)
             while self._inside.keys() - {me} or self._owner not in (None, me):
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return False
                 self._changed.wait(left)
         return True
-
-    def thaw(self) -> None:
-        """Undo ``freeze``."""
-        with self._mutex:
-            self._closing -= 1
-            self._changed.notify_all()

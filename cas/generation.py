@@ -18,7 +18,7 @@ import fcntl
 import os
 import re
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from blake3 import blake3
 
@@ -27,7 +27,7 @@ from cas.failures import translate
 from cas.gate import Gate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 __all__ = [
@@ -41,6 +41,8 @@ __all__ = [
     "generation_line",
     "parse_generation_line",
 ]
+
+T = TypeVar("T")
 
 LAYOUT = 1
 FIRST_GENERATION = 1
@@ -132,7 +134,7 @@ class GenerationLock:
         self._line: bytes | None = None
         self._file: _LockFile | None = None
         self._turnstile: _LockFile | None = None
-        self._closed_turnstile: _LockFile | None = None
+        self._shut_turnstile: _LockFile | None = None
         self.open()
 
     def open(self) -> None:
@@ -169,7 +171,7 @@ class GenerationLock:
 
     def close(self) -> None:
         """Let go of the files; they are closed when the last thread that uses them is done."""
-        self._file = self._turnstile = self._closed_turnstile = None
+        self._file = self._turnstile = self._shut_turnstile = None
 
     def identity(self) -> tuple[int, int] | None:
         """Return device and inode of the open generation file."""
@@ -185,7 +187,7 @@ class GenerationLock:
         here would unlock the parent, and keeping the file open would keep its lock beyond the
         parent's death. So the child closes its copies at once and opens the files for itself.
         """
-        for file in (self._file, self._turnstile, self._closed_turnstile):
+        for file in (self._file, self._turnstile, self._shut_turnstile):
             if file is not None:
                 file.close()
         self.close()
@@ -206,58 +208,68 @@ class GenerationLock:
             raise
 
     def _give_back(self) -> None:
-        fcntl.flock(self._opened(), fcntl.LOCK_UN)
+        if self._file is not None:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
 
-    def enter(self) -> int:
+    def enter(self) -> None:
         """Take the lock shared. Afterwards ``generation`` is the current one.
 
-        Returns:
-            The depth to hand to ``leave``.
+        Use it, with ``leave``, as ``Gate`` says.
 
         Raises:
             CorruptStoreError: The generation file is damaged.
             UnsupportedFormatError: The store has a newer layout.
         """
         turnstile = self._turnstile
-        if turnstile is not None and not self.gate.holds():
+        if turnstile is not None and not self.gate.depth():
             fcntl.flock(turnstile, fcntl.LOCK_SH)
             fcntl.flock(turnstile, fcntl.LOCK_UN)
-        return self.gate.enter()
+        self.gate.enter()
 
     def leave(self, depth: int) -> None:
-        """Return what ``enter`` took; ``depth`` is what that returned."""
-        try:
-            self.gate.leave(depth)
-        except BaseException:
-            # An interrupt in the middle; a thread left inside would block every later growth.
-            self.gate.leave(depth)
-            raise
+        """Hold the lock only ``depth`` times any more."""
+        self.gate.leave(depth)
 
     @contextmanager
     def shared(self) -> Iterator[int]:
         """Hold the lock shared; the value is the current generation."""
-        depth = self.enter()
+        depth = self.gate.depth()
         try:
+            self.enter()
             yield self.generation
         finally:
             self.leave(depth)
 
-    @contextmanager
-    def alone(self) -> Iterator[int]:
-        """Hold the lock shared with no other thread of this process in it.
+    def alone(self, action: Callable[[int], T]) -> T:
+        """Run ``action`` with the lock held shared and no other thread of this process in it.
 
         This is what changing the LMDB handle (growing, reopening, closing) needs; other processes
-        are not kept out. The value is the current generation.
+        are not kept out. ``action`` gets the current generation.
 
         Raises:
             InvalidInputError: This thread is inside a transaction.
         """
-        with self.gate.closed():
+        self._refuse_inside()
+        try:
+            self.gate.shut()
             self._take()
+            return action(self.generation)
+        finally:
             try:
-                yield self.generation
-            finally:
-                self._give_back()
+                self._reopen()
+            except BaseException:
+                self._reopen()
+                raise
+
+    def _refuse_inside(self) -> None:
+        # Before any ``finally``: reopening would undo what the outer user of the gate has shut.
+        if self.gate.is_mine():
+            raise InvalidInputError("this needs a moment without transactions: end this one first")
+
+    def _reopen(self) -> None:
+        if self.gate.owned():
+            self._give_back()
+        self.gate.reopen()
 
     @contextmanager
     def exclusive(self) -> Iterator[int]:
@@ -268,22 +280,23 @@ class GenerationLock:
         """
         if self.read_only:
             raise InvalidInputError(f"{self.store} is open for reading only")
-        with self.gate.closed():
+        self._refuse_inside()
+        try:
+            self.gate.shut()
             file = self._opened()
             # A descriptor of its own: on the shared one, another thread's passage through the
             # turnstile would turn this exclusive lock into a shared one.
-            turnstile = self._closed_turnstile = self._open_turnstile()
-            try:
-                if turnstile is not None:
-                    fcntl.flock(turnstile, fcntl.LOCK_EX)
-                fcntl.flock(file, fcntl.LOCK_EX)
-                yield self.read()
-            finally:
-                # Unlocked and not just closed: a process forked meanwhile has copies open.
-                fcntl.flock(file, fcntl.LOCK_UN)
-                if turnstile is not None:
-                    fcntl.flock(turnstile, fcntl.LOCK_UN)
-                self._closed_turnstile = None
+            self._shut_turnstile = self._open_turnstile()
+            if self._shut_turnstile is not None:
+                fcntl.flock(self._shut_turnstile, fcntl.LOCK_EX)
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield self.read()
+        finally:
+            turnstile, self._shut_turnstile = self._shut_turnstile, None
+            # Unlocked and not just closed: a process forked meanwhile has copies open.
+            self._reopen()
+            if turnstile is not None:
+                fcntl.flock(turnstile, fcntl.LOCK_UN)
 
     def read(self) -> int:
         """Return the generation that the file names now. Call it while holding the lock.

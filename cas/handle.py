@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import lmdb
@@ -24,7 +23,7 @@ from cas.generation import GenerationLock, generation_directory
 from cas.transactions import MapFullSignal, ReadTransaction, WriteTransaction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from cas.table import Table
@@ -89,14 +88,16 @@ class Handle:
             elif not new and (read_only or not self.read_only):
                 self._raise_limits(limits)
                 return
-            upgrade = self.read_only and not read_only
-            with self.lock.gate.closed():
-                if upgrade:
-                    self.lock.upgrade()
+
+            def extend(_: int) -> None:
+                if self.read_only and not read_only:
+                    self._lock().upgrade()
                     self.read_only = False
                 self._tables.update(new)
                 self._raise_limits(limits)
                 self._suspect = True
+
+            self.lock.alone(extend)
         self._refresh()
 
     def _raise_limits(self, limits: MapLimits) -> None:
@@ -106,26 +107,26 @@ class Handle:
 
     def _refresh(self) -> None:
         """Open the current generation afresh, once no transaction of this process is active."""
-        lock = self._lock()
         if self._abandoned:
             refuse_after_fork(self.store)
-        if self._limits is None:
-            raise InvalidInputError(f"the store {self.store} was never opened")
+        lock = self._lock()
         lock.open()
-        with lock.alone() as generation:
-            if self._is_current(generation):
-                return  # Another thread was faster.
-            if self._database is not None:
-                self._database.close()
-                self._database = None
-            self._database = Database(
-                generation_directory(self.store, generation),
-                self._tables.values(),
-                self._limits,
-                read_only=self.read_only,
-            )
-            self.generation = generation
-            self._suspect = False
+        lock.alone(self._reopen)
+
+    def _reopen(self, generation: int) -> None:
+        if self._is_current(generation) or self._limits is None:
+            return  # Another thread was faster.
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+        self._database = Database(
+            generation_directory(self.store, generation),
+            self._tables.values(),
+            self._limits,
+            read_only=self.read_only,
+        )
+        self.generation = generation
+        self._suspect = False
 
     def _is_current(self, generation: int) -> bool:
         return self._database is not None and not self._suspect and generation == self.generation
@@ -135,27 +136,36 @@ class Handle:
             raise InvalidInputError(f"the store {self.store} is closed")
         return self.lock
 
-    @contextmanager
-    def quiet(self) -> Iterator[None]:
-        """Hold off transactions of this process, after those that are active.
+    def _opened(self) -> Database:
+        if self._database is None:
+            raise InvalidInputError(f"the store {self.store} is closed")
+        return self._database
+
+    def when_quiet(self, action: Callable[[], None]) -> None:
+        """Run ``action``, which may close the handle, while no transaction is active.
 
         Raises:
             InvalidInputError: This thread is inside a transaction.
         """
         if self.lock is None:
-            yield
+            action()
             return
-        with self.lock.gate.closed():
-            yield
+        gate = self.lock.gate
+        if gate.is_mine():
+            raise InvalidInputError("the store cannot be closed inside one of its transactions")
+        try:
+            gate.shut()
+            action()
+        finally:
+            gate.reopen()
 
     def close(self) -> None:
-        """Close the store. Call it in ``quiet``; the handle cannot be used afterwards."""
+        """Close the store, in ``when_quiet``. The handle cannot be used afterwards."""
         if self._database is not None:
             self._database.close()
             self._database = None
         if self.lock is not None:
             self.lock.close()
-            self.lock = None
 
     # -- transactions ----------------------------------------------------------------------
 
@@ -170,35 +180,40 @@ class Handle:
             except _StaleSignal:
                 self._refresh()
             except _ResizedSignal:
-                self._adopt_map()
+                self._lock().alone(self._adopt_map)
 
     def _read_nested(self, work: Callable[[ReadTransaction], T], stack: list[ReadTransaction]) -> T:
         # No new LMDB snapshot inside a read: it could need a larger map, which cannot be set
         # while the outer one is active. Inside a write nobody else can have committed.
-        inside_write = isinstance(stack[-1], WriteTransaction)
-        view = self._begin_read() if inside_write else stack[-1].nested()
-        stack.append(view)
+        height = len(stack)
+        inside_write = stack[-1].writes
+        view = self._new_reader() if inside_write else stack[-1].nested()
         try:
+            stack.append(view)
+            if inside_write:
+                self._begin(view)
             return work(view)
         finally:
-            stack.remove(view)
+            del stack[height:]
             if inside_write:
                 view.abort()
-            else:
-                view.end()
+            view.end()
 
     def _read_once(self, work: Callable[[ReadTransaction], T], me: int) -> T:
-        lock, depth = self._enter()
+        lock = self._lock()
+        view = None
         try:
-            view = self._begin_read()
+            self._enter(lock)
+            view = self._new_reader()
+            self._begin(view)
             self._active[me] = [view]
-            try:
-                return work(view)
-            finally:
-                self._active.pop(me, None)
-                view.abort()
+            return work(view)
         finally:
-            lock.leave(depth)
+            try:
+                self._leave(lock, me, view)
+            except BaseException:
+                self._leave(lock, me, view)
+                raise
 
     def write(self, work: Callable[[WriteTransaction], T], *, frees_space: bool) -> T:
         """Run ``work`` in a write transaction and commit it; see ``Environment.write``."""
@@ -215,61 +230,71 @@ class Handle:
                 except _StaleSignal:
                     self._refresh()
                 except _ResizedSignal:
-                    self._adopt_map()
+                    self._lock().alone(self._adopt_map)
                 except _GrowSignal:
-                    self._grow()
+                    self._lock().alone(self._grow)
                 except StoreFullError:
                     if not (frees_space and release_ballast(self.store)):
                         raise
 
     def _write_once(self, work: Callable[[WriteTransaction], T], me: int) -> T:
-        lock, depth = self._enter()
+        lock = self._lock()
+        view = None
         try:
-            view = self._begin_write()
+            self._enter(lock)
+            view = WriteTransaction(self._opened().databases, self.store, self.generation)
+            self._begin(view)
             self._active[me] = [view]
-            try:
-                result = work(view)
-                if view.failure is not None:
-                    raise view.failure  # The function went on after a failure; LMDB cannot.
-                view.commit()
-            except BaseException as error:
-                if isinstance(view.failure, MapFullSignal) and isinstance(error, Exception):
-                    raise _GrowSignal from None
-                # After a failed write or sync the handle's idea of the file is not to be trusted,
-                # and a second sync would claim success for pages that were never written.
-                self._suspect |= view.failure is not None
-                raise
-            finally:
-                self._active.pop(me, None)
-                view.abort()
+            result = work(view)
+            if view.failure is not None:
+                raise view.failure  # The function went on after a failure; LMDB cannot.
+            view.commit()
+        except Exception:
+            if view is not None and isinstance(view.failure, MapFullSignal):
+                raise _GrowSignal from None
+            # After a failed write or sync the handle's idea of the file is not to be trusted, and
+            # a second sync would claim success for pages that were never written.
+            self._suspect |= view is not None and view.failure is not None
+            raise
         finally:
-            lock.leave(depth)
+            try:
+                self._leave(lock, me, view)
+            except BaseException:
+                self._leave(lock, me, view)
+                raise
         return result
 
-    def _enter(self) -> tuple[GenerationLock, int]:
+    def _enter(self, lock: GenerationLock) -> None:
         """Take the generation lock shared, with the current generation open."""
-        lock = self._lock()
         if self._database is None:
             raise _StaleSignal
-        depth = lock.enter()
-        try:
-            if not self._is_current(lock.generation):
-                raise _StaleSignal
-            if self._opened().is_outdated():
-                self._suspect = True
-                raise _StaleSignal
-        except BaseException:
-            lock.leave(depth)
-            raise
-        return lock, depth
+        lock.enter()
+        if not self._is_current(lock.generation):
+            raise _StaleSignal
+        if self._opened().is_outdated():
+            self._suspect = True
+            raise _StaleSignal
 
-    def _begin_read(self) -> ReadTransaction:
+    def _leave(self, lock: GenerationLock, me: int, view: ReadTransaction | None) -> None:
+        """Undo ``_enter`` and what followed. May be repeated, and is after an interrupt.
+
+        In a forked child there is nothing to undo: the lock is another one, and the transaction
+        was dropped.
+        """
+        self._active.pop(me, None)
+        if view is not None:
+            view.abort()
+        lock.leave(0)
+
+    def _new_reader(self) -> ReadTransaction:
+        return ReadTransaction(self._opened().databases, self.store, self.generation)
+
+    def _begin(self, view: ReadTransaction) -> None:
+        """Begin the LMDB transaction of ``view``."""
         database = self._opened()
         for attempt in range(_READER_ATTEMPTS):
             try:
-                return ReadTransaction(
-                    database.lmdb.begin(), database.databases, self.store, self.generation
-                )
+                return view.begin(database.lmdb)
             except lmdb.MapResizedError:
                 raise _ResizedSignal from None
             except lmdb.ReadersFullError as error:
@@ -279,35 +304,17 @@ class Handle:
                 if attempt:
                     time.sleep(_READER_PAUSE_SECONDS)
             except lmdb.Error as error:
+                self._suspect |= view.writes
                 raise translate(error, self.store) from error
-        raise AssertionError("unreachable")
+        raise AssertionError("the last attempt raises")
 
-    def _begin_write(self) -> WriteTransaction:
-        database = self._opened()
-        try:
-            return WriteTransaction(
-                database.lmdb.begin(write=True), database.databases, self.store, self.generation
-            )
-        except lmdb.MapResizedError:
-            raise _ResizedSignal from None
-        except lmdb.Error as error:
-            self._suspect = True
-            raise translate(error, self.store) from error
+    def _adopt_map(self, _: int) -> None:
+        if self._database is not None:
+            self._database.adopt_map()
 
-    def _opened(self) -> Database:
-        if self._database is None:
-            raise InvalidInputError(f"the store {self.store} is closed")
-        return self._database
-
-    def _adopt_map(self) -> None:
-        with self._lock().alone():
-            if self._database is not None:
-                self._database.adopt_map()
-
-    def _grow(self) -> None:
-        with self._lock().alone():
-            if self._database is not None:
-                self._database.grow()
+    def _grow(self, _: int) -> None:
+        if self._database is not None:
+            self._database.grow()
 
     # -- forking ---------------------------------------------------------------------------
 
@@ -321,7 +328,7 @@ class Handle:
     def thaw_after_fork(self) -> None:
         """Let transactions begin again in the parent."""
         if self.lock is not None:
-            self.lock.gate.thaw()
+            self.lock.gate.reopen()
         self._opening.release()
 
     def renew_after_fork(self) -> None:

@@ -111,11 +111,16 @@ def release(handle: Handle) -> None:
         if handle.users > 1:
             handle.users -= 1
             return
-    with handle.quiet(), _registry.lock:
-        handle.users -= 1
-        if handle.users:
-            return
-        handle.close()
-        _registry.replaced.discard(handle)
-        if _registry.handles.get(handle.store) is handle:
-            del _registry.handles[handle.store]
+
+    def drop() -> None:
+        with _registry.lock:
+            handle.users -= 1
+            if handle.users:
+                return
+            # Before it leaves the registry: LMDB refuses to open what is open already.
+            handle.close()
+            _registry.replaced.discard(handle)
+            if _registry.handles.get(handle.store) is handle:
+                del _registry.handles[handle.store]
+
+    handle.when_quiet(drop)

@@ -6,7 +6,8 @@ checksum: there is one cursor per table and transaction, found by the table's na
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, ClassVar
 
 import lmdb
 
@@ -39,21 +40,30 @@ class ReadTransaction:
         CorruptStoreError: A row's checksum does not match, or LMDB finds its file damaged.
     """
 
+    writes: ClassVar[bool] = False
+
     def __init__(
-        self,
-        transaction: Transaction,
-        databases: Mapping[str, lmdb._Database | None],
-        path: Path,
-        generation: int,
+        self, databases: Mapping[str, lmdb._Database | None], path: Path, generation: int
     ) -> None:
-        """Wrap an LMDB transaction; only ``cas.handle`` does this."""
+        """Make a transaction that has not begun; only the handle of a store does this."""
         self.generation = generation
-        self._transaction: Transaction | None = transaction
+        self._transaction: Transaction | None = None
         self._databases = databases
         self._path = path
         self._cursors: dict[str, Cursor] = {}
         self._iterating: set[Cursor] = set()
         self.failure: Exception | None = None
+
+    def begin(self, environment: lmdb.Environment) -> None:
+        """Begin the LMDB transaction.
+
+        No variable ever holds it but this object: an interrupt would leave it alive in the frame
+        of a traceback, and with it LMDB's write lock.
+
+        Raises:
+            lmdb.Error: It cannot begin.
+        """
+        self._transaction = environment.begin(write=self.writes)
 
     def end(self) -> None:
         """Forget the LMDB transaction; using this object afterwards is an error.
@@ -67,17 +77,20 @@ class ReadTransaction:
         self._transaction = None
 
     def abort(self) -> None:
-        """End the transaction; what a writer changed is gone."""
-        transaction = self._transaction
+        """End the transaction; what a writer changed is gone. May be repeated."""
+        if self._transaction is not None:
+            # It may be over: an interrupt can come right after a commit.
+            with suppress(lmdb.Error):
+                self._transaction.abort()
         self.end()
-        if transaction is not None:
-            transaction.abort()
 
     def nested(self) -> ReadTransaction:
         """Return another view of the same snapshot, to be ended before this one."""
         if self._transaction is None:
             raise InvalidInputError(_ENDED)
-        return ReadTransaction(self._transaction, self._databases, self._path, self.generation)
+        view = ReadTransaction(self._databases, self._path, self.generation)
+        view._transaction = self._transaction
+        return view
 
     def _database(self, table: Table) -> lmdb._Database | None:
         if self._transaction is None:
@@ -239,6 +252,8 @@ class WriteTransaction(ReadTransaction):
     An iteration over ``items`` sees changes made meanwhile behind the place where it is.
     """
 
+    writes = True
+
     def _step(self, cursor: Cursor, key: bytes, *, forward: bool) -> bool:
         # A deletion moves other cursors by itself, so one more step would skip a row: look the
         # last key up again instead.
@@ -301,20 +316,19 @@ class WriteTransaction(ReadTransaction):
             MapFullSignal: The map must grow first.
             HiveError: The commit failed, and nothing of it is visible.
         """
-        transaction = self._transaction
-        if transaction is None:
+        if self._transaction is None:
             raise InvalidInputError(
                 "this process was forked inside a write transaction: only the parent can commit it"
             )
-        self.end()
         try:
-            transaction.commit()
+            self._transaction.commit()
         except lmdb.MapFullError as error:
             self.failure = MapFullSignal()
             raise self.failure from error
         except lmdb.Error as error:
             self.failure = translate(error, self._path)
             raise self.failure from error
+        self.end()
 
     def _writable(self, table: Table) -> Cursor:
         cursor = self._cursor(table)

@@ -109,12 +109,17 @@ def test_a_reader_cannot_lock_exclusively(store: Path) -> None:
 
 def test_a_thread_cannot_wait_for_itself(lock: GenerationLock) -> None:
     with lock.shared():
-        for locking in (lock.exclusive, lock.alone):
-            with pytest.raises(InvalidInputError, match="end this one first"), locking():
-                pass
+        with pytest.raises(InvalidInputError, match="end this one first"), lock.exclusive():
+            pass
+        with pytest.raises(InvalidInputError, match="end this one first"):
+            lock.alone(str)
     with lock.exclusive():
         with pytest.raises(InvalidInputError, match="end this one first"), lock.exclusive():
             pass
+        with pytest.raises(InvalidInputError, match="end this one first"):
+            lock.alone(str)
+        assert lock.gate.owned()
+    assert lock.alone(str) == "1"
 
 
 def test_sharing_again_does_not_wait(lock: GenerationLock) -> None:
