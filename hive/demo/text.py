@@ -87,7 +87,8 @@ def sentences(text: str) -> list[str]:
     found: list[str] = []
     for paragraph in _paragraphs(text):
         flat = " ".join(_MARKS.sub("", line).strip() for line in paragraph.split("\n"))
-        found += [part for part in _SENTENCE_END.split(flat) if _PROSE.match(part)]
+        parts = (part.rstrip('" ') for part in _SENTENCE_END.split(flat))
+        found += [part for part in parts if _PROSE.match(part)]
     return found
 
 
