@@ -22,7 +22,8 @@ from hive.cli.output import Column, heading, line, table, write_json
 from hive.cli.text import count, escape, size
 
 if TYPE_CHECKING:
-    from hive.demo.driver import Outcome, Survey
+    from hive.demo.checks import Survey
+    from hive.demo.driver import Outcome
 
 __all__ = ["demo"]
 

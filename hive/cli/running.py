@@ -51,13 +51,16 @@ def run(
     """Run a graph with a checkpoint after every node."""
     from hive.cli.launches import Launch, record_launch, while_executing
     from hive.cli.targets import load_target
+    from manifests.names import check_name
 
     input_data = _read_input(given)
+    if name is not None:
+        check_name(name, "run name")
     folder = Path.cwd()
     graph, goal = load_target(target, folder)
     with open_to_write(home) as repo:
         taken = {info.name for info in repo.runs()}
-        chosen = name or _free_name(graph.id, taken)
+        chosen = _free_name(graph.id, taken) if name is None else name
         if chosen in taken:
             from hive import ConflictError
 

@@ -9,7 +9,7 @@ import typer
 from hive.cli.describe import checkpoint_json, tags_by_id
 from hive.cli.options import HomeOption, JsonOption, open_to_read
 from hive.cli.output import Column, line, table, terminal_width, write_json, write_raw
-from hive.cli.text import escape, size
+from hive.cli.text import count, escape, size
 from hive.cli.values import describe, pretty, to_json
 
 if TYPE_CHECKING:
@@ -81,8 +81,8 @@ def _show_checkpoint(checkpoint: Checkpoint, tags: list[str]) -> None:
         "tags": ", ".join(tags),
         "labels": ", ".join(f"{name}={text}" for name, text in checkpoint.labels.items()),
         "graph": checkpoint.graph or "",
-        "state": f"{size(checkpoint.logical_bytes)}, of which new {size(checkpoint.new_bytes)} in "
-        f"{checkpoint.new_objects:,} objects",
+        "state": f"{size(checkpoint.logical_bytes)} as a full copy; saving it added "
+        f"{size(checkpoint.new_bytes)} in {count(checkpoint.new_objects, 'object')}",
     }
     for name, text in fields.items():
         if text:

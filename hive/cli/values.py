@@ -11,9 +11,11 @@ import math
 import sys
 from typing import Any
 
-from hive.cli.text import escape, escape_lines
+from hive.cli.text import count, escape, escape_lines
 
 __all__ = ["describe", "pretty", "to_json"]
+
+_SIZED = (str, bytes, bytearray, list, tuple, set, frozenset, dict)
 
 
 def to_json(value: Any) -> Any:
@@ -42,9 +44,7 @@ def to_json(value: Any) -> Any:
         if all(isinstance(key, str) and not key.startswith("$") for key in value):
             return {key: to_json(item) for key, item in value.items()}
         return {"$dict": [[to_json(key), to_json(item)] for key, item in value.items()]}
-    from manifests import UnregisteredValue
-
-    if isinstance(value, UnregisteredValue):
+    if _is_unregistered(value):
         return {
             "$unregistered": value.name,
             "version": value.version,
@@ -64,13 +64,14 @@ def pretty(value: Any, *, width: int = 80) -> str:
 
 def describe(value: Any, *, width: int = 40) -> str:
     """Return a value in one short line: small ones whole, large ones by type and length."""
-    if isinstance(value, (str, bytes, bytearray, list, tuple, set, frozenset, dict)):
+    if _is_unregistered(value):
+        return escape(f"{value.name}, not registered here")
+    if isinstance(value, _SIZED):
         # Only the start is looked at: the repr of a 200 MB value would take minutes.
-        if len(value) > width:
-            noun = {str: "characters", bytes: "bytes", bytearray: "bytes"}.get(type(value), "items")
-            return f"{type(value).__name__}, {len(value):,} {noun}"
-        if isinstance(value, (list, tuple, set, frozenset, dict)) and not _is_small(value):
-            return f"{type(value).__name__}, {len(value):,} items"
+        is_text = isinstance(value, (str, bytes, bytearray))
+        if len(value) > width or not (is_text or _is_small(value)):
+            noun = "character" if isinstance(value, str) else "byte" if is_text else "item"
+            return f"{type(value).__name__}, {count(len(value), noun)}"
     text = escape(_leaf(value))
     return text if len(text) <= width else text[: width - 3] + "..."
 
@@ -109,7 +110,9 @@ def _flat(value: Any, room: int) -> str | None:
 
 
 def _has_parts(value: Any) -> bool:
-    return isinstance(value, (list, tuple, dict, set, frozenset)) and len(value) > 0
+    if isinstance(value, (list, tuple, dict, set, frozenset)):
+        return len(value) > 0
+    return _is_unregistered(value)
 
 
 def _brackets(value: Any) -> tuple[str, str]:
@@ -121,6 +124,8 @@ def _brackets(value: Any) -> tuple[str, str]:
     ):
         if isinstance(value, kind):
             return brackets
+    if _is_unregistered(value):
+        return f"{value.name}(", ")"
     return "{", "}"
 
 
@@ -130,11 +135,20 @@ def _items(value: Any) -> list[tuple[str, Any]]:
         return [(f"{_flat(key, sys.maxsize)}: ", item) for key, item in value.items()]
     if isinstance(value, (set, frozenset)):
         return [("", item) for item in sorted(value, key=repr)]
+    if _is_unregistered(value):
+        return [("", value.fields)]
     return [("", item) for item in value]
 
 
 def _leaf(value: Any) -> str:
     return hex(value) if type(value) is int and _is_huge(value) else repr(value)
+
+
+def _is_unregistered(value: Any) -> bool:
+    """Tell whether it stands for an instance of a class that only its application knows."""
+    from manifests import UnregisteredValue
+
+    return isinstance(value, UnregisteredValue)
 
 
 def _is_huge(number: int) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,18 @@ from typer.testing import CliRunner
 
 PROJECT = Path(__file__).resolve().parents[2]
 HIVE = [sys.executable, "-m", "hive.cli"]
+
+
+@contextlib.contextmanager
+def fresh_imports() -> Iterator[None]:
+    """Forget afterwards which files below temporary folders were imported, and the import path."""
+    modules, path = set(sys.modules), list(sys.path)
+    yield
+    sys.path[:] = path
+    for name in set(sys.modules) - modules:
+        file = getattr(sys.modules[name], "__file__", None)
+        if file is not None and not Path(file).is_relative_to(PROJECT) and "pytest-" in file:
+            del sys.modules[name]
 
 
 class Ran:

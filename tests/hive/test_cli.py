@@ -376,21 +376,12 @@ def test_no_locale_is_a_crash(repo: Repository, encoding: str) -> None:
     env = environment(
         LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0", PYTHONIOENCODING=encoding
     )
-    for arguments in (["runs"], ["runs", "--json"], ["show", f"{repo.resolve(('bees', 1)).id}"]):
-        done = subprocess.run(
-            [*HIVE, *arguments], env=env, capture_output=True, timeout=60, check=False
-        )
+    for arguments in (["runs"], ["runs", "--json"]):
+        done = subprocess.run([*HIVE, *arguments], env=env, capture_output=True, check=False)
         assert (done.returncode, done.stderr) == (0, b"")
-        done.stdout.decode(encoding)
-    assert (
-        b"\\u0436"
-        in subprocess.run(
-            [*HIVE, "runs"],
-            env={**env, "PYTHONIOENCODING": "ascii"},
-            capture_output=True,
-            check=True,
-        ).stdout
-    )
+        shown = done.stdout.decode(encoding)
+        if "--json" in arguments or encoding == "ascii":
+            assert "\\u0436" in shown
 
 
 # --- errors ---------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import pytest
 
 from cas.errors import InvalidInputError
 from hive.cli.targets import load_target
+from tests.hive.command_line import fresh_imports
 
 SOURCE = """
 from hive.graph import Goal, GraphSpec, NodeSpec
@@ -31,24 +32,15 @@ class Holder:
 """
 
 
-@pytest.fixture(autouse=True)
-def _clean_imports() -> Iterator[None]:
-    """Forget what a test imported, and where it looked."""
-    modules, path = set(sys.modules), list(sys.path)
-    yield
-    for name in set(sys.modules) - modules:
-        if not name.startswith(("hive.", "cas", "manifests", "pydantic")):
-            del sys.modules[name]
-    sys.path[:] = path
-
-
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder with a graph in a file and in a package."""
     (tmp_path / "bees.py").write_text(SOURCE)
     (tmp_path / "apiary").mkdir()
     (tmp_path / "apiary" / "__init__.py").write_text("")
     (tmp_path / "apiary" / "bees.py").write_text(SOURCE)
-    return tmp_path
+    with fresh_imports():
+        yield tmp_path
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from hive.cli.text import age, count, escape, escape_lines, size
 from hive.cli.values import describe, pretty, to_json
+from manifests import UnregisteredValue
 
 anything = st.recursive(
     st.none()
@@ -100,6 +101,33 @@ def test_integers_beyond_the_digit_limit_of_python() -> None:
     assert hex(huge) in pretty([huge])
 
 
+def test_values_of_classes_that_are_not_known_here() -> None:
+    value = UnregisteredValue("hive.Bee\x1b", 2, {"name": "Maja", "friends": ["Willi"] * 20})
+    assert describe(value) == "hive.Bee\\x1b, not registered here"
+    assert pretty(value).splitlines()[:3] == ["hive.Bee\\x1b(", "    {", "        'name': 'Maja',"]
+    assert to_json(value)["$unregistered"] == "hive.Bee\x1b"
+    assert to_json(value)["version"] == 2
+    assert to_json(value)["fields"]["name"] == "Maja"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ([], "[]"),
+        ((1,), "(1,)"),
+        (frozenset({1}), "frozenset({1})"),
+        ({"a": [1, "x" * 10]}, "{'a': [1, 'xxxxxxxxxx']}"),
+        (
+            {"a": [1, "x" * 20]},
+            "{\n    'a': [\n        1,\n        'xxxxxxxxxxxxxxxxxxxx',\n    ],\n}",
+        ),
+    ],
+    ids=["empty", "single", "frozen", "fits", "broken"],
+)
+def test_values_are_laid_out_as_python(value: object, text: str) -> None:
+    assert pretty(value, width=30) == text
+
+
 def test_a_string_is_shown_as_its_own_lines() -> None:
     assert pretty("one\n\ttwo\x1b[1m") == "one\n\ttwo\\x1b[1m"
 
@@ -112,7 +140,7 @@ def test_a_string_is_shown_as_its_own_lines() -> None:
         ("x" * 41, "str, 41 characters"),
         (b"x" * 41, "bytes, 41 bytes"),
         ([1, 2], "[1, 2]"),
-        ([[1]], "list, 1 items"),
+        ([[1]], "list, 1 item"),
         ({"a": 1}, "{'a': 1}"),
         (set(), "set()"),
     ],
