@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,17 +15,20 @@ from cas.records import RecordReader
 from cas.writer import RecordWriter
 from manifests.catalogue import Catalogue, CatalogueWriter, CheckpointRow, RunRow
 from manifests.encoder import Encoder
+from manifests.incremental import Memory
 from manifests.manifest import Checkpoint, Manifest, checkpoint_of
+from manifests.memo import Node
 from manifests.names import check_name
 from manifests.parameters import TreeParameters
 from manifests.paths import Redaction
-from manifests.pieces import PieceSink, logical_size
+from manifests.pieces import Piece, PieceSink, logical_size
 from manifests.refs import RefLike, Resolver
 from manifests.registry import Registry
 
 __all__ = ["CommitEncoder", "Place", "PreparedCommit", "place_after", "write_commit"]
 
 _NULL: Final = b"\xf6"
+_MOST_MEMORIES: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,7 @@ class CommitEncoder:
         self._registry = registry
         self._parameters = parameters
         self._redaction = redaction
+        self._memories = RunMemories()
 
     def prepare(
         self,
@@ -90,8 +95,13 @@ class CommitEncoder:
         labels: Mapping[str, str] | None,
         graph: str | None,
         created_at: dt.datetime,
+        changed: Collection[Any] | None = None,
+        trust_identity: bool = False,
     ) -> PreparedCommit:
-        """Encode everything a checkpoint holds. Touches neither disk nor network."""
+        """Encode everything a checkpoint holds. Touches neither disk nor network.
+
+        Of a run whose last commit this encoder has prepared, only what changed since is encoded.
+        """
         check_name(place.run, "run name")
         check_name(kind, "kind")
         if node is not None:
@@ -101,10 +111,14 @@ class CommitEncoder:
         if created_at.tzinfo is None:
             raise InvalidInputError("the clock must return moments with a time zone")
         sink = PieceSink()
-        state_piece = self._encoder(sink, "state").state(state)
-        execution_piece = (
-            _NULL if execution is None else self._encoder(sink, "execution").state(dict(execution))
-        )
+        old = self._memories.take(place)
+        memory = Memory(old.state, changed=changed, trust_identity=trust_identity)
+        execution_memory = Memory(old.execution)
+        state_piece = self._encoder(sink, "state", memory).state(state)
+        execution_piece: Piece = _NULL
+        if execution is not None:
+            encoder = self._encoder(sink, "execution", execution_memory)
+            execution_piece = encoder.state(dict(execution))
         manifest = Manifest(
             origin_run=place.run,
             origin_sequence=place.sequence,
@@ -119,13 +133,55 @@ class CommitEncoder:
             state=state_piece,
             execution=execution_piece,
         )
-        names = self._encoder(sink, "next_nodes").value(manifest.next_nodes)
+        names = self._encoder(sink, "next_nodes", None).value(manifest.next_nodes)
         digest = manifest.seal(sink, names)
+        if not place.branches:
+            self._memories.keep(place, RunMemory(digest, memory.root, execution_memory.root))
         return PreparedCommit(place, digest, manifest, sink.objects)
 
-    def _encoder(self, sink: PieceSink, root: str) -> Encoder:
-        redaction = self._redaction if root == "state" else None
-        return Encoder(self._registry, self._parameters, sink, redaction, root=root)
+    def _encoder(self, sink: PieceSink, root: str, memory: Memory | None) -> Encoder:
+        redaction = None
+        if root == "state" and self._redaction is not None:
+            redaction, memory = self._redaction, None
+        return Encoder(self._registry, self._parameters, sink, redaction, root=root, memory=memory)
+
+
+@dataclass(frozen=True, slots=True)
+class RunMemory:
+    """What the commit ``id`` saw of a run's state and of its execution record."""
+
+    id: Digest | None = None
+    state: Node | None = None
+    execution: Node | None = None
+
+
+class RunMemories:
+    """The memories of the runs committed last. Each is used by one commit, which leaves the next.
+
+    It keeps the objects of those states alive; so there are few of them.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._memories: dict[str, RunMemory] = {}
+
+    def take(self, place: Place) -> RunMemory:
+        """Take the memory of the commit that will be the parent, or an empty one.
+
+        Only of the parent: what is not encoded again must be reachable from a listed checkpoint.
+        """
+        with self._lock:
+            memory = self._memories.pop(place.run, None)
+        if memory is None or memory.id != place.parent or place.branches:
+            return RunMemory()
+        return memory
+
+    def keep(self, place: Place, memory: RunMemory) -> None:
+        """Keep a memory for the next commit of the run."""
+        with self._lock:
+            self._memories[place.run] = memory
+            while len(self._memories) > _MOST_MEMORIES:
+                del self._memories[next(iter(self._memories))]
 
 
 def place_after(

@@ -25,6 +25,7 @@ from manifests.cbor import (
     TUPLE,
     TagDecoder,
     loads,
+    loads_all,
     tag_decoders,
 )
 from manifests.encoder import MAX_DEPTH, Encoder
@@ -88,7 +89,7 @@ class Decoder:
     def __init__(self, registry: Registry, load: Loader) -> None:
         self._registry = registry
         self._load = load
-        self._children: list[Sequence[StoredObject]] = []
+        self._children: list[list[_Child]] = []
         self._deep = False
         own = {tag: _ignoring_mutability(make) for tag, make in constructors(registry).items()}
         self._decoders = tag_decoders({LINK: self._link, **own})
@@ -112,8 +113,7 @@ class Decoder:
             self._deep = True
             if len(self._children) > MAX_HEIGHT:
                 raise LimitError("the stored value is nested too deeply")
-        # All links of an object are needed, so they are fetched together.
-        self._children.append(self._load(item.links) if item.links else ())
+        self._children.append(self._fetch(item.links) if item.links else [])
         try:
             try:
                 return loads(item.payload, self._decoders, depth=_SHALLOW)
@@ -126,11 +126,41 @@ class Decoder:
         finally:
             self._children.pop()
 
+    def _fetch(self, links: Sequence[Any]) -> list[_Child]:
+        """Load linked objects together, and decode together those that link no further.
+
+        They are the messages of a list, the chunks of a text: one call of the library instead of
+        one each saves more than half the time of a restore.
+        """
+        children = [_Child(item) for item in self._load(links)]
+        last = [child for child in children if not child.item.links]
+        if len(last) > 1:
+            try:
+                payloads = [child.item.payload for child in last]
+                values = loads_all(payloads, self._decoders, depth=_SHALLOW)
+            except (RecursionError, CorruptObjectError):
+                return children  # one by one, so that the error is about the right one
+            for child, value in zip(last, values, strict=True):
+                child.values.append(value)
+        return children
+
     def _link(self, index: Any, _immutable: bool) -> Any:
         children = self._children[-1]
         if type(index) is not int or not 0 <= index < len(children):
             raise CorruptObjectError("a payload refers to a link that its object does not have")
-        return self._decode(children[index])
+        child = children[index]
+        # A link that occurs twice gives two values: what is changed in one must not show in both.
+        return child.values.pop() if child.values else self._decode(child.item)
+
+
+class _Child:
+    """A linked object, and its value if that was decoded ahead and not used yet."""
+
+    __slots__ = ("item", "values")
+
+    def __init__(self, item: StoredObject) -> None:
+        self.item = item
+        self.values: list[Any] = []
 
 
 def _concatenate(node: Sequence[Any]) -> Any:

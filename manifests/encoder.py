@@ -26,12 +26,14 @@ from manifests.cbor import (
     map_head,
     tag_head,
 )
+from manifests.incremental import Memory
+from manifests.memo import LEAST_ITEMS, Node
 from manifests.parameters import TreeParameters
 from manifests.paths import Field, Redaction, Step, path_text
 from manifests.pieces import Linked, Piece, PieceSink, join, size_of
 from manifests.registry import Registry, UnregisteredValue
 from manifests.scalars import SCALAR_TYPES, TEXT, encode_scalar
-from manifests.trees import TreeBuilder
+from manifests.trees import TreeBuilder, TreeCache, item_token
 
 __all__ = ["MAX_DEPTH", "MAX_KEY_BYTES", "Encoder"]
 
@@ -56,15 +58,22 @@ class Encoder:
         redaction: Redaction | None = None,
         *,
         root: str = "state",
+        memory: Memory | None = None,
     ) -> None:
-        """Encode with these classes and sizes. ``root`` is what errors call the whole value."""
+        """Encode with these classes and sizes.
+
+        ``root`` is what errors call the whole value. ``memory`` remembers the last encoding of
+        the value, so that only what changed is encoded; it cannot be used with a redaction, which
+        may replace the same object by another one each time.
+        """
         self._registry = registry
         self._parameters = parameters
         self._sink = sink
         self._trees = TreeBuilder(parameters, sink)
         self._redaction = redaction
         self._name = root
-        self._steps: list[Step] = []
+        self._memory = memory
+        self.steps: list[Step] = []
         self._parents: list[Any] = []
         self._in_key = 0
 
@@ -91,26 +100,26 @@ class Encoder:
         return piece
 
     def _guarded(self, encode: Callable[[Any], Piece], value: Any) -> Piece:
-        self._steps.clear()
+        self.steps.clear()
         self._parents.clear()
         try:
             return encode(value)
         except (InvalidInputError, LimitError) as error:
             if error.path is not None:
                 raise
-            raise type(error)(str(error), path=path_text(self._steps, self._name)) from error
+            raise type(error)(str(error), path=path_text(self.steps, self._name)) from error
         except HiveError:
             raise
         except UnicodeEncodeError as error:
             raise InvalidInputError(
                 "the text has a lone surrogate, which UTF-8 cannot express",
-                path=path_text(self._steps, self._name),
+                path=path_text(self.steps, self._name),
             ) from error
         except (ValueError, TypeError, OverflowError, AttributeError, RuntimeError) as error:
             # A property or ``to_fields`` of the user's that fails, a dict changed by a thread.
             raise InvalidInputError(
                 f"the value could not be encoded ({type(error).__name__})",
-                path=path_text(self._steps, self._name),
+                path=path_text(self.steps, self._name),
             ) from error
 
     def _root(self, value: Any) -> Piece:
@@ -120,7 +129,8 @@ class Encoder:
         entry = self._registry.entry_of(type(value))
         if entry is not None:
             self._enter(value)
-            return self._named(entry.name, entry.version, entry.to_fields(value), root=True)
+            fields = entry.to_fields(value)
+            return self._named(value, entry.name, entry.version, fields, root=True)
         return self._value(value)
 
     def _value(self, value: Any) -> Piece:
@@ -142,21 +152,24 @@ class Encoder:
 
     def _enter(self, container: Any) -> None:
         self._parents.append(container)
+        if self._memory is not None:
+            self._memory.note(container, self._registry.entry_of(type(container)))
         if len(self._parents) > MAX_DEPTH:
             seen: set[int] = set()
             for depth, parent in enumerate(self._parents):
                 if id(parent) in seen:
-                    del self._steps[depth:]
+                    del self.steps[depth:]
                     raise InvalidInputError("the value contains itself; a state is a tree")
                 seen.add(id(parent))
             raise LimitError(f"nested deeper than {MAX_DEPTH} containers")
 
-    def _child(self, step: Step, value: Any) -> Piece:
-        self._steps.append(step)
-        if self._redaction is not None and self._redaction.matches(self._steps):
-            value = self._redaction.replace(path_text(self._steps, self._name), value)
+    def child(self, step: Step, value: Any) -> Piece:
+        """Encode an item of the container that is being encoded."""
+        self.steps.append(step)
+        if self._redaction is not None and self._redaction.matches(self.steps):
+            value = self._redaction.replace(path_text(self.steps, self._name), value)
         piece = self._value(value)
-        self._steps.pop()
+        self.steps.pop()
         return piece
 
     # Texts and byte strings
@@ -175,11 +188,15 @@ class Encoder:
         return self._trees.bytes_node(data)
 
     def _bytearray(self, data: bytearray) -> Piece:
+        if self._memory is not None:
+            self._memory.note_unwatchable()
         if len(data) <= self._parameters.whole_text:
             return join(tag_head(BYTEARRAY), [self._bytes(bytes(data))])
         return join(tag_head(BYTEARRAY), [self._bytes(memoryview(data))])
 
     def _array(self, value: Any) -> Piece:
+        if self._memory is not None:
+            self._memory.note_unwatchable()
         (form, shape, fortran), data = encode_array(value)
         head = tag_head(ARRAY) + array_head(4) + cbor2.dumps(form) + cbor2.dumps(shape)
         return join(head + (_TRUE if fortran else _FALSE), [self._bytes(data)])
@@ -187,19 +204,31 @@ class Encoder:
     # Sequences and sets
 
     def _list(self, items: Sequence[Any]) -> Piece:
+        if self._memory is not None and len(items) >= LEAST_ITEMS and not self._in_key:
+            node, unchanged = self._memory.sequence(self, items)
+            if len(items) <= self._parameters.short_items:
+                node.tree = TreeCache()  # what it holds is of a list before this one
+                return join(array_head(len(items)), node.pieces)
+            return self._trees.list_node(node.pieces, node.tokens, node.sizes, node.tree, unchanged)
         pieces = []
         for index, item in enumerate(items):
-            pieces.append(self._child(index, item))
+            pieces.append(self.child(index, item))
         return self._run(pieces)
+
+    def item_of_list(self, piece: Piece) -> tuple[Piece, bytes, int]:
+        """Return an item of a list as it stands there: the piece or a link, its token, its size."""
+        placed = self._sink.place(piece, self._parameters.inline_item)
+        return placed, item_token(placed), size_of(placed)
 
     def _run(self, pieces: Sequence[Piece]) -> Piece:
         """Return the list of already encoded items: one array, or a tree."""
         if self._in_key:
             return join(array_head(len(pieces)), pieces)
-        placed = [self._sink.place(piece, self._parameters.inline_item) for piece in pieces]
-        if len(placed) <= self._parameters.short_items:
-            return join(array_head(len(placed)), placed)
-        return self._trees.list_node(placed)
+        if len(pieces) <= self._parameters.short_items:
+            limit = self._parameters.inline_item
+            return join(array_head(len(pieces)), [self._sink.place(p, limit) for p in pieces])
+        placed, tokens, sizes = zip(*map(self.item_of_list, pieces), strict=True)
+        return self._trees.list_node(placed, tokens, sizes, TreeCache())
 
     def _tuple(self, items: tuple[Any, ...]) -> Piece:
         return join(tag_head(TUPLE), [self._list(items)])
@@ -229,27 +258,58 @@ class Encoder:
 
     def _dict(self, items: dict[Any, Any], *, root: bool = False) -> Piece:
         texts = all(type(key) is str for key in items)
-        keys, values = [], []
-        for key, value in items.items():
-            keys.append(encode_text(key) if texts else self._key(key))
-            values.append(self._child(key, value))
-        if not texts:
-            _refuse_twins(keys)
-        return self._entries(keys, values, texts=texts, root=root)
+        return self._mapping(items, items, list(items), texts=texts, root=root)
+
+    def _mapping(
+        self,
+        container: Any,
+        items: dict[Any, Any],
+        steps: Sequence[Step],
+        *,
+        texts: bool,
+        root: bool,
+    ) -> Piece:
+        """Encode a dict, or the fields of a registered value, which is then the container."""
+        memory = self._memory
+        # A registered value is watched by its attributes; only as the root has it a node.
+        remembered = root or (container is items and len(items) >= LEAST_ITEMS)
+        if memory is None or self._in_key or not remembered:
+            keys, values = [], []
+            for key, step, value in zip(items, steps, items.values(), strict=True):
+                keys.append(encode_text(key) if texts else self._key(key))
+                values.append(self.child(step, value))
+            return self._entries(keys, values, None, None, texts=texts, root=root)
+        node, dirty = memory.mapping(
+            self, container, list(items), list(items.values()), steps, root=root
+        )
+        if dirty is None:
+            node.encoded_keys = [encode_text(key) if texts else self._key(key) for key in items]
+        return self._entries(node.encoded_keys, node.pieces, node, dirty, texts=texts, root=root)
 
     def _entries(
-        self, keys: Sequence[bytes], values: Sequence[Piece], *, texts: bool, root: bool
+        self,
+        keys: Sequence[bytes],
+        values: Sequence[Piece],
+        node: Node | None,
+        dirty: Sequence[int] | None,
+        *,
+        texts: bool,
+        root: bool,
     ) -> Piece:
-        """Return the dict of already encoded keys and values: in one piece, split, or a tree."""
+        """Return the dict of encoded keys and values: in one piece, split, or a tree."""
+        if not texts:
+            _refuse_twins(keys)
         parameters = self._parameters
-        key_bytes = sum(map(len, keys))
-        short = len(keys) <= parameters.short_items and key_bytes <= parameters.run_bytes
-        size = key_bytes + sum(map(size_of, values))
-        whole = short and not root and size <= parameters.whole_dict
+        short, whole = len(keys) <= parameters.short_items, False
+        if short:
+            key_bytes = sum(map(len, keys))
+            size = key_bytes + sum(map(size_of, values))
+            short = key_bytes <= parameters.run_bytes
+            whole = short and not root and size <= parameters.whole_dict
         if not (whole or self._in_key):
-            values = [self._sink.place(value, parameters.inline_item) for value in values]
+            values = self._placed(values, node)
             if not short:
-                return self._tree_dict(keys, values)
+                return self._tree_dict(keys, values, node, dirty)
         entries: list[Piece] = []
         for key, value in zip(keys, values, strict=True):
             entries += (key, value)
@@ -257,16 +317,45 @@ class Encoder:
             return join(map_head(len(keys)), entries)
         return join(tag_head(PAIRS) + array_head(len(entries)), entries)
 
-    def _tree_dict(self, keys: Sequence[bytes], values: Sequence[Piece]) -> Piece:
+    def _placed(self, values: Sequence[Piece], node: Node | None) -> list[Piece]:
+        limit = self._parameters.inline_item
+        known = [None] * len(values) if node is None else node.placed
+        placed = [
+            self._sink.place(value, limit) if old is None else old
+            for value, old in zip(values, known, strict=True)
+        ]
+        if node is not None:
+            node.placed = list(placed)
+        return placed
+
+    def _tree_dict(
+        self,
+        keys: Sequence[bytes],
+        values: Sequence[Piece],
+        node: Node | None,
+        dirty: Sequence[int] | None,
+    ) -> Piece:
         """A key-sorted tree, and the keys in insertion order where that is another order."""
-        order = sorted(range(len(keys)), key=keys.__getitem__)
-        node = self._trees.dict_node([keys[i] for i in order], [values[i] for i in order])
-        in_order: Piece = _NULL if order == list(range(len(keys))) else self._run(keys)
-        return join(tag_head(TREE_DICT) + array_head(2), [node, in_order])
+        if node is None:
+            node = Node(None, is_dict=True)
+        if dirty is None or len(node.order) != len(keys):
+            dirty = None
+            node.order = sorted(range(len(keys)), key=keys.__getitem__)
+            in_order = node.order == list(range(len(keys)))
+            node.order_piece = _NULL if in_order else self._run(keys)
+        order = node.order
+        changed = None
+        if dirty is not None:
+            marked = set(dirty)
+            changed = [place for place, index in enumerate(order) if index in marked]
+        tree = self._trees.dict_node(
+            [keys[i] for i in order], [values[i] for i in order], node.tree, changed
+        )
+        return join(tag_head(TREE_DICT) + array_head(2), [tree, node.order_piece])
 
     def _registered(self, value: Any) -> Piece:
         if type(value) is UnregisteredValue:
-            return self._named(value.name, value.version, value.fields)
+            return self._named(value, value.name, value.version, value.fields)
         cls = type(value)
         entry = self._registry.entry_of(cls)
         if entry is None:
@@ -274,16 +363,15 @@ class Encoder:
                 f"values of type {cls.__module__}.{cls.__qualname__} are stored only once the type "
                 "is registered: registry.register(...)"
             )
-        return self._named(entry.name, entry.version, entry.to_fields(value))
+        return self._named(value, entry.name, entry.version, entry.to_fields(value))
 
-    def _named(self, name: str, version: int, fields: Any, *, root: bool = False) -> Piece:
+    def _named(
+        self, value: Any, name: str, version: int, fields: Any, *, root: bool = False
+    ) -> Piece:
         """Tag REGISTERED on [name, version, fields]."""
         if type(fields) is dict and all(type(key) is str for key in fields):
-            keys, values = [], []
-            for key, value in fields.items():
-                keys.append(encode_text(key))
-                values.append(self._child(Field(key), value))
-            piece = self._entries(keys, values, texts=True, root=root)
+            steps = [Field(key) for key in fields]
+            piece = self._mapping(value, fields, steps, texts=True, root=root)
         else:
             piece = self._value(fields)
         head = tag_head(REGISTERED) + array_head(3) + encode_text(name) + encode_int(version)

@@ -11,7 +11,7 @@ import dataclasses
 import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import pydantic
 
@@ -24,6 +24,10 @@ T = TypeVar("T")
 ToFields = Callable[[Any], Any]
 FromFields = Callable[[Any], Any]
 Migration = Callable[[Any], Any]
+
+Content = Literal["constant", "attributes", "model", "unknown"]
+"""What can change in a value without the value becoming another object: nothing (enums), its
+``__dict__`` (dataclasses), a model's ``__dict__`` and set of fields, or nobody knows what."""
 
 _PYDANTIC_FIELDS: Final = "fields"
 _PYDANTIC_SET: Final = "set"
@@ -55,6 +59,7 @@ class TypeEntry:
     to_fields: ToFields
     from_fields: FromFields
     migrations: Mapping[int, Migration]
+    content: Content
 
     def read(self, version: int, fields: Any) -> Any:
         """Return the value stored as ``fields`` by ``version`` of the class.
@@ -111,14 +116,17 @@ class Registry:
             raise InvalidInputError("a registered type needs a name and a version of 1 or more")
         if (to_fields is None) != (from_fields is None):
             raise InvalidInputError("to_fields and from_fields are given together or not at all")
+        content: Content = "unknown"
         if to_fields is None or from_fields is None:
-            to_fields, from_fields = _functions_for(cls)
+            to_fields, from_fields, content = _functions_for(cls)
         known = self._by_name.get(entry_name)
         if known is not None and known.cls is not cls:
             raise InvalidInputError(
                 f"the name {entry_name!r} is registered for another class; pass name="
             )
-        entry = TypeEntry(cls, entry_name, version, to_fields, from_fields, migrations or {})
+        entry = TypeEntry(
+            cls, entry_name, version, to_fields, from_fields, migrations or {}, content
+        )
         self._by_class[cls] = entry
         self._by_name[entry_name] = entry
         return cls
@@ -135,15 +143,16 @@ class Registry:
         return entry.read(version, fields)
 
 
-def _functions_for(cls: type) -> tuple[ToFields, FromFields]:
+def _functions_for(cls: type) -> tuple[ToFields, FromFields, Content]:
     if issubclass(cls, enum.Enum):
-        return _enum_functions(cls)
+        return *_enum_functions(cls), "constant"
     if issubclass(cls, pydantic.BaseModel):
-        return _model_functions(cls)
+        return *_model_functions(cls), "model"
     if dataclasses.is_dataclass(cls):
-        return _dataclass_functions(cls)
+        slots = any("__slots__" in vars(base) for base in cls.__mro__[:-1])
+        return *_dataclass_functions(cls), "unknown" if slots else "attributes"
     if issubclass(cls, tuple) and hasattr(cls, "_fields"):
-        return lambda value: value._asdict(), lambda fields: cls(**fields)
+        return lambda value: value._asdict(), lambda fields: cls(**fields), "constant"
     raise InvalidInputError(
         f"{cls.__qualname__} is no enum, dataclass, named tuple or pydantic model: register it "
         "with to_fields and from_fields"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -132,6 +132,8 @@ class Repository:
         labels: Mapping[str, str] | None = None,
         graph: str | None = None,
         parent: RefLike | LastSeen | None = LAST_SEEN,
+        changed: Collection[Any] | None = None,
+        trust_identity: bool = False,
     ) -> Checkpoint:
         """Save a state as the next checkpoint of a run; durable when this returns.
 
@@ -139,6 +141,13 @@ class Repository:
         512 bytes in all. ``parent`` is the head this commit builds on: by default what this handle
         last saw of the run (committed, restored or resolved), None for a run that must be new.
         Naming an older checkpoint forks inside the run on purpose.
+
+        Only what changed since this handle's last commit of the run is encoded; what changed is
+        found, in place or not. Two promises save the search: ``changed`` names the only top-level
+        keys that may differ (the others are not looked at), and ``trust_identity`` says that an
+        item of a list or dict (of 16 items or more) which is the same object as in the last commit
+        has not changed inside. Either promise
+        broken, the checkpoint silently misses the change.
 
         Raises ``ConflictError`` if another writer moved the head, ``InvalidInputError`` or
         ``LimitError`` naming the place of a value that cannot be stored, ``StoreFullError``.
@@ -154,6 +163,8 @@ class Repository:
                 labels=labels,
                 graph=graph,
                 parent=parent,
+                changed=changed,
+                trust_identity=trust_identity,
             )
         )
 
@@ -169,6 +180,8 @@ class Repository:
         labels: Mapping[str, str] | None = None,
         graph: str | None = None,
         parent: RefLike | LastSeen | None = LAST_SEEN,
+        changed: Collection[Any] | None = None,
+        trust_identity: bool = False,
     ) -> PreparedCommit:
         """Encode a commit without storing it, for ``write``. The state may change afterwards.
 
@@ -187,6 +200,8 @@ class Repository:
             labels=labels,
             graph=graph,
             created_at=self._clock(),
+            changed=changed,
+            trust_identity=trust_identity,
         )
         with self._lock:
             self._seen[run] = (place.sequence, prepared.id)

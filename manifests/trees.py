@@ -9,6 +9,7 @@ children, the child's digest (lists) or first key (dicts); with other bits for e
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -16,9 +17,9 @@ from cas.chunker import Chunker
 from cas.digest import Digest
 from manifests.cbor import NODE, array_head, bytes_head, encode_int, tag_head
 from manifests.parameters import TreeParameters
-from manifests.pieces import Linked, Piece, PieceSink, join, size_of
+from manifests.pieces import LINK_BYTES, Linked, Piece, PieceSink, join
 
-__all__ = ["BYTES_NODE", "DICT_NODE", "LIST_NODE", "TreeBuilder"]
+__all__ = ["BYTES_NODE", "DICT_NODE", "LIST_NODE", "TreeBuilder", "TreeCache", "item_token"]
 
 LIST_NODE: Final = 0
 BYTES_NODE: Final = 1
@@ -41,6 +42,25 @@ class _Child:
         self.first = first
 
 
+class TreeCache:
+    """The runs and inner nodes of a tree as last built, for building the next one from.
+
+    Everything in it is reachable from the checkpoint it was built for; whoever reuses it must know
+    that this checkpoint is still listed.
+    """
+
+    __slots__ = ("inner", "items", "runs")
+
+    def __init__(self) -> None:
+        self.items = 0
+        self.runs: list[tuple[int, int, _Child]] = []
+        self.inner: dict[tuple[bytes, ...], _Child] = {}
+
+
+def _stop(run: tuple[int, int, _Child]) -> int:
+    return run[1]
+
+
 def item_token(piece: Piece) -> bytes:
     """Return the 32 bytes that decide whether a run ends at this item."""
     if not isinstance(piece, Linked):
@@ -59,19 +79,20 @@ class TreeBuilder:
         self._boundary = (1 << _TOKEN_BITS) // parameters.run_target
 
     def runs(
-        self, tokens: Sequence[bytes], sizes: Sequence[int], level: int
+        self, tokens: Sequence[bytes], sizes: Sequence[int], level: int, start: int = 0
     ) -> Iterator[tuple[int, int]]:
         """Yield the runs [start, stop) into which items with these tokens and sizes fall.
 
         A run ends at a boundary token, or when it has ``run_most`` items or ``run_bytes`` bytes;
         never before ``run_least`` items, so that every level has fewer nodes than the one below
-        even when hostile content makes every token a boundary, or none.
+        even when hostile content makes every token a boundary, or none. ``start`` is where an
+        earlier run has ended: runs do not depend on what stands before them.
         """
         at = 4 * min(level, _LAST_LEVEL)
         least, most = self._parameters.run_least, self._parameters.run_most
         most_bytes, boundary = self._parameters.run_bytes, self._boundary
-        start = size = 0
-        for index, token in enumerate(tokens):
+        size = 0
+        for index in range(start, len(tokens)):
             count = index + 1 - start
             size += sizes[index]
             if count < least:
@@ -79,33 +100,82 @@ class TreeBuilder:
             if (
                 count >= most
                 or size >= most_bytes
-                or int.from_bytes(token[at : at + 4], "big") < boundary
+                or int.from_bytes(tokens[index][at : at + 4], "big") < boundary
             ):
                 yield start, index + 1
                 start, size = index + 1, 0
         if start < len(tokens):
             yield start, len(tokens)
 
-    def list_node(self, items: Sequence[Piece]) -> Piece:
-        """Return the top node of the tree over placed list items."""
-        tokens = [item_token(item) for item in items]
-        children = []
-        for start, stop in self.runs(tokens, [size_of(item) for item in items], 0):
-            leaf = self._sink.seal(join(array_head(stop - start), items[start:stop]))
-            children.append(_Child(leaf, stop - start, leaf.parts[0], b""))
-        return self._grow(LIST_NODE, children)
+    def list_node(
+        self,
+        items: Sequence[Piece],
+        tokens: Sequence[bytes],
+        sizes: Sequence[int],
+        cache: TreeCache,
+        unchanged: tuple[int, int] = (0, 0),
+    ) -> Piece:
+        """Return the top node of the tree over placed list items, and renew the cache.
 
-    def dict_node(self, keys: Sequence[bytes], values: Sequence[Piece]) -> Piece:
-        """Return the top node of the tree over encoded keys, ascending, and placed values."""
-        tokens = [Digest.of(key) for key in keys]
-        children = []
-        for start, stop in self.runs(tokens, [len(key) for key in keys], 0):
-            entries: list[Piece] = []
-            for key, value in zip(keys[start:stop], values[start:stop], strict=True):
-                entries += (key, value)
-            leaf = self._sink.seal(join(array_head(len(entries)), entries))
-            children.append(_Child(leaf, stop - start, tokens[start], keys[start]))
-        return self._grow(DICT_NODE, children)
+        ``tokens`` (``item_token``) and ``sizes`` are the items'. ``unchanged`` says how many items
+        at the beginning and at the end are those of the list that the cache was built for.
+        """
+        prefix, suffix = unchanged
+        old, shift = cache.runs, len(items) - cache.items
+        # The last run ended with the list, not at a boundary: new items may belong to it.
+        kept = bisect.bisect_right(old, prefix, hi=max(len(old) - 1, 0), key=_stop)
+        runs = old[:kept]
+        first = bisect.bisect_left(old, cache.items - suffix, key=_stop)
+        same_stops = {old[index][1] + shift: index + 1 for index in range(first, len(old))}
+        for start, stop in self.runs(tokens, sizes, 0, runs[-1][1] if runs else 0):
+            leaf = self._sink.seal(join(array_head(stop - start), items[start:stop]))
+            runs.append((start, stop, _Child(leaf, stop - start, leaf.parts[0], b"")))
+            if stop in same_stops:
+                rest = old[same_stops[stop] :]
+                runs += [(start + shift, stop + shift, child) for start, stop, child in rest]
+                break
+        cache.items, cache.runs = len(items), runs
+        return self._grow(LIST_NODE, [child for _, _, child in runs], cache)
+
+    def dict_node(
+        self,
+        keys: Sequence[bytes],
+        values: Sequence[Piece],
+        cache: TreeCache,
+        changed: Sequence[int] | None = None,
+    ) -> Piece:
+        """Return the top node of the tree over encoded keys, ascending, and renew the cache.
+
+        ``values`` are placed. ``changed`` are the positions, ascending, of the values that are not
+        those the cache was built for; None if the keys are others.
+        """
+        if changed is None or cache.items != len(keys):
+            tokens = [Digest.of(key) for key in keys]
+            ends = self.runs(tokens, [len(key) for key in keys], 0)
+            runs = [(*end, self._dict_leaf(keys, values, *end, tokens[end[0]])) for end in ends]
+        else:
+            runs = []
+            for start, stop, child in cache.runs:
+                at = bisect.bisect_left(changed, start)
+                if at < len(changed) and changed[at] < stop:
+                    child = self._dict_leaf(keys, values, start, stop, child.token)
+                runs.append((start, stop, child))
+        cache.items, cache.runs = len(keys), runs
+        return self._grow(DICT_NODE, [child for _, _, child in runs], cache)
+
+    def _dict_leaf(
+        self,
+        keys: Sequence[bytes],
+        values: Sequence[Piece],
+        start: int,
+        stop: int,
+        token: bytes,
+    ) -> _Child:
+        entries: list[Piece] = []
+        for key, value in zip(keys[start:stop], values[start:stop], strict=True):
+            entries += (key, value)
+        leaf = self._sink.seal(join(array_head(len(entries)), entries))
+        return _Child(leaf, stop - start, token, keys[start])
 
     def bytes_node(self, data: bytes | bytearray | memoryview) -> Piece:
         """Return the top node of the tree over the chunks of a long byte string."""
@@ -114,22 +184,29 @@ class TreeBuilder:
         for chunk in Chunker(self._parameters.chunks(view.nbytes)).cut(view):
             leaf = self._sink.seal(bytes_head(len(chunk)) + bytes(chunk))
             children.append(_Child(leaf, len(chunk), leaf.parts[0], b""))
-        return self._grow(BYTES_NODE, children)
+        return self._grow(BYTES_NODE, children, TreeCache())
 
-    def _grow(self, kind: int, children: list[_Child]) -> Piece:
+    def _grow(self, kind: int, children: list[_Child], cache: TreeCache) -> Piece:
         level = 1
+        inner: dict[tuple[bytes, ...], _Child] = {}
         while len(children) > self._parameters.short_items:
             parents = []
             tokens = [child.token for child in children]
-            sizes = [size_of(child.link) + len(child.first) for child in children]
+            sizes = [LINK_BYTES + len(child.first) for child in children]
             for start, stop in self.runs(tokens, sizes, level):
                 run = children[start:stop]
-                link = self._sink.seal(self._node(kind, level, run))
-                token = link.parts[0] if kind != DICT_NODE else run[0].token
-                count = sum(child.count for child in run)
-                parents.append(_Child(link, count, token, run[0].first))
+                links = tuple([child.link.parts[0] for child in run])
+                parent = cache.inner.get(links)
+                if parent is None:
+                    link = self._sink.seal(self._node(kind, level, run))
+                    token = link.parts[0] if kind != DICT_NODE else run[0].token
+                    count = sum([child.count for child in run])
+                    parent = _Child(link, count, token, run[0].first)
+                inner[links] = parent
+                parents.append(parent)
             children = parents
             level += 1
+        cache.inner = inner
         return self._node(kind, level, children)
 
     @staticmethod

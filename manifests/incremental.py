@@ -1,0 +1,228 @@
+"""Encoding only what changed since the last commit of a run, with the nodes of ``memo``.
+
+``Memory`` is the encoder's helper for one encoding of one value: it holds the old nodes on the way
+down, decides which items are unchanged, has the encoder encode the others, and leaves new nodes.
+Pieces are reused only while the checkpoint they were encoded for is the parent of the one being
+encoded: then everything below them is reachable from a listed checkpoint, so it is stored and no
+sweep can have removed it. If encoding raises, the memory must be thrown away.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Collection, Sequence
+from itertools import compress, count
+from typing import Any, Protocol
+
+from manifests.memo import Node, Segment, Watch, positions
+from manifests.paths import Step
+from manifests.pieces import Piece
+from manifests.registry import TypeEntry
+
+__all__ = ["ItemEncoder", "Memory"]
+
+
+class ItemEncoder(Protocol):
+    """What the memory needs of an encoder."""
+
+    steps: list[Step]
+
+    def child(self, step: Step, value: Any) -> Piece:
+        """Encode an item of the container that is being encoded."""
+        ...
+
+    def item_of_list(self, piece: Piece) -> tuple[Piece, bytes, int]:
+        """Return the placed piece of a list item, its token and its size."""
+        ...
+
+
+class Memory:
+    """The nodes of one value: those of the last encoding going in, those of this one coming out.
+
+    ``changed`` names the only fields of the root that may have changed (None: any may).
+    ``trust_identity`` promises that an item of a larger list or dict which is still the same
+    object has not changed inside. The lists and dicts themselves are compared item by item.
+    """
+
+    def __init__(
+        self,
+        root: Node | None = None,
+        *,
+        changed: Collection[Any] | None = None,
+        trust_identity: bool = False,
+    ) -> None:
+        self.root = root
+        self._changed = changed
+        self._trust = trust_identity
+        self._segment: Segment | None = None
+        self._nested: dict[tuple[Step, ...], Node] = {}
+        self._base = 0
+
+    def note(self, container: Any, entry: TypeEntry | None) -> None:
+        """Note a container on the way down."""
+        if self._segment is not None:
+            self._segment.note(container, entry)
+
+    def note_unwatchable(self) -> None:
+        """Note something that can change in place without a trace here: an array, a bytearray."""
+        if self._segment is not None:
+            self._segment.opaque = True
+
+    def sequence(self, encoder: ItemEncoder, items: Sequence[Any]) -> tuple[Node, tuple[int, int]]:
+        """Encode the items of a list or tuple.
+
+        Returns its node, and how many items at the beginning and at the end are as before.
+        """
+        node = self._enter(encoder, items, is_dict=False)
+        values = list(items)
+        stale = node.stale(trust_identity=self._trust)
+        prefix, suffix = positions(node, values, stale)
+        old_end, end = len(node.values) - suffix, len(values) - suffix
+        same_length = len(values) == len(node.values)
+        segments = []
+        placed: list[Piece] = []
+        tokens: list[bytes] = []
+        sizes: list[int] = []
+        for index in range(prefix, end):
+            below = None
+            if same_length:
+                below = node.watch.segments[index]
+                if values[index] is node.values[index] and index not in stale:
+                    segments.append(below)
+                    placed.append(node.pieces[index])
+                    tokens.append(node.tokens[index])
+                    sizes.append(node.sizes[index])
+                    continue
+            piece, segment = self._item(encoder, index, values[index], below)
+            item, token, size = encoder.item_of_list(piece)
+            segments.append(segment)
+            placed.append(item)
+            tokens.append(token)
+            sizes.append(size)
+        node.pieces[prefix:old_end] = placed
+        node.tokens[prefix:old_end] = tokens
+        node.sizes[prefix:old_end] = sizes
+        _renew_watch(node, prefix, old_end, segments)
+        node.container, node.values = items, values
+        return node, (prefix, suffix)
+
+    def mapping(
+        self,
+        encoder: ItemEncoder,
+        container: Any,
+        keys: Sequence[Any],
+        values: Sequence[Any],
+        steps: Sequence[Step],
+        *,
+        root: bool,
+    ) -> tuple[Node, list[int] | None]:
+        """Encode the values of a dict, or of the fields of a registered root.
+
+        Returns its node, and the positions whose piece is another one than before; None if the
+        keys are not the same objects in the same order as before.
+        """
+        node = self._enter(encoder, container, is_dict=True, root=root)
+        aligned = len(keys) == len(node.keys) and all(map(operator.is_, keys, node.keys))
+        if root:
+            reusable = self._fields_as_before(node, keys, values)
+        else:
+            reusable = _entries_as_before(node, keys, values, self._trust, aligned=aligned)
+        pieces: list[Piece] = []
+        segments = []
+        dirty = []
+        for index, (value, old) in enumerate(zip(values, reusable, strict=True)):
+            if old >= 0:
+                pieces.append(node.pieces[old])
+                segments.append(node.watch.segments[old])
+                continue
+            below = node.watch.segments[index] if aligned else None
+            piece, segment = self._item(encoder, steps[index], value, below)
+            pieces.append(piece)
+            segments.append(segment)
+            dirty.append(index)
+        if dirty or not aligned:
+            placed = [node.placed[old] if old >= 0 else None for old in reusable]
+            node.pieces, node.placed = pieces, placed
+            node.watch = Watch(segments)
+        node.container, node.keys, node.values = container, list(keys), list(values)
+        return node, dirty if aligned else None
+
+    def _fields_as_before(
+        self, node: Node, keys: Sequence[Any], values: Sequence[Any]
+    ) -> list[int]:
+        """Return, for each field of the root, its old position if it need not be encoded, or -1.
+
+        Fields are looked at one by one: larger containers in them decide for themselves.
+        """
+        places = {key: index for index, key in enumerate(node.keys)}
+        reusable = []
+        for key, value in zip(keys, values, strict=True):
+            old = places.get(key, -1)
+            if old >= 0 and (self._changed is None or key in self._changed):
+                same = value is node.values[old]
+                if not (same and node.watch.segments[old].is_constant()):
+                    old = -1
+            reusable.append(old)
+        return reusable
+
+    def _enter(
+        self, encoder: ItemEncoder, container: Any, *, is_dict: bool, root: bool = False
+    ) -> Node:
+        """Return the old node of a container, or a new one, and hook it where it belongs."""
+        if root:
+            node = self.root or Node(container, is_dict=True)
+            self.root = node
+            return node
+        tail = tuple(encoder.steps[self._base :])
+        old = self._nested.pop(tail, None)
+        node = old if old is not None and old.is_dict == is_dict else Node(container, is_dict)
+        node.tail = tail
+        if self._segment is not None:
+            self._segment.nodes.append(node)
+        return node
+
+    def _item(
+        self, encoder: ItemEncoder, step: Step, value: Any, below: Segment | None
+    ) -> tuple[Piece, Segment]:
+        """Encode one item, collecting what has to be watched below it."""
+        outer = self._segment, self._nested, self._base
+        segment = self._segment = Segment()
+        self._nested = {} if below is None else {node.tail: node for node in below.nodes}
+        self._base = len(encoder.steps) + 1
+        piece = encoder.child(step, value)
+        self._segment, self._nested, self._base = outer
+        return piece, segment
+
+
+def _entries_as_before(
+    node: Node, keys: Sequence[Any], values: Sequence[Any], trust: bool, *, aligned: bool
+) -> list[int]:
+    """Return, for each entry of a dict, its old position if it need not be encoded, or -1."""
+    stale = node.stale(trust_identity=trust)
+    if aligned:
+        reusable = list(range(len(values)))
+        for index in compress(count(), map(operator.is_not, values, node.values)):
+            reusable[index] = -1
+        for index in stale:
+            reusable[index] = -1
+        return reusable
+    places = {key: index for index, key in enumerate(node.keys)}
+    reusable = []
+    for key, value in zip(keys, values, strict=True):
+        old = places.get(key, -1)
+        # Keys are compared by identity too: 1, 1.0 and True find each other in a dict.
+        if old >= 0 and not (
+            key is node.keys[old] and value is node.values[old] and old not in stale
+        ):
+            old = -1
+        reusable.append(old)
+    return reusable
+
+
+def _renew_watch(node: Node, prefix: int, old_end: int, segments: Sequence[Segment]) -> None:
+    if prefix == old_end == len(node.values):
+        for segment in segments:
+            node.watch.add(segment)
+    elif segments or prefix != old_end:
+        kept = node.watch.segments
+        node.watch = Watch([*kept[:prefix], *segments, *kept[old_end:]])

@@ -1,0 +1,267 @@
+"""What the last commit of a run saw, so that the next one encodes only what changed.
+
+A commit must not pay for what did not change and must never miss a change, one made in place
+included. So for the root of a state, and for every larger list or dict below it, the memo keeps
+its items, their encoded pieces, and the mutable containers below each item with what they held.
+An item is unchanged if it is the same object as before and every container below it holds the
+very same objects in the same order: immutable leaves cannot change, so identity all the way down
+is proof. An equal but new leaf counts as changed and is encoded again, which costs time and never
+correctness. Equality alone would take 1, 1.0 and True for the same and not see the order of keys.
+
+The comparison runs in C (``map`` of ``is`` over flat lists). A walk in Python costs ten times as
+much, and more than encoding everything.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Collection, Iterable, Sequence
+from itertools import chain, compress, count
+from typing import Any, Final
+
+from manifests.pieces import Piece
+from manifests.registry import TypeEntry, UnregisteredValue
+from manifests.trees import TreeCache
+
+__all__ = ["LEAST_ITEMS", "Node", "Segment", "Watch", "positions"]
+
+LEAST_ITEMS: Final = 16
+"""A list, tuple or dict of so many items has a node of its own; others belong to their parent's."""
+
+
+class Segment:
+    """The mutable containers below one item. ``opaque``: something there cannot be watched."""
+
+    __slots__ = ("dicts", "lists", "models", "nodes", "objects", "opaque")
+
+    def __init__(self) -> None:
+        self.dicts: list[dict[Any, Any]] = []
+        self.lists: list[list[Any]] = []
+        self.objects: list[Any] = []
+        self.models: list[Any] = []
+        self.nodes: list[Node] = []
+        self.opaque = False
+
+    def is_constant(self) -> bool:
+        """Whether nothing below the item can change as long as it is the same object."""
+        watched = self.dicts or self.lists or self.objects or self.models or self.nodes
+        return not (watched or self.opaque)
+
+    def note(self, container: Any, entry: TypeEntry | None) -> None:
+        """Note a container met while encoding. Those with a node of their own note themselves."""
+        cls = type(container)
+        if cls is tuple:
+            return
+        if cls is dict or cls is list:
+            if len(container) < LEAST_ITEMS:
+                (self.dicts if cls is dict else self.lists).append(container)
+        elif cls is UnregisteredValue and type(container.fields) is dict:
+            self.dicts.append(container.fields)
+        elif entry is None or entry.content == "unknown":
+            self.opaque = True
+        elif entry.content == "attributes":
+            self.objects.append(container)
+        elif entry.content == "model":
+            self.opaque |= bool(container.__pydantic_extra__ or container.__pydantic_private__)
+            self.models.append(container)
+
+
+class Watch:
+    """The contents of the containers of many segments as flat lists, compared in one pass."""
+
+    __slots__ = (
+        "_dicts",
+        "_items",
+        "_keys",
+        "_lists",
+        "_model_fields",
+        "_models",
+        "_nodes",
+        "_object_dicts",
+        "_objects",
+        "_owners",
+        "_sizes",
+        "_values",
+        "segments",
+    )
+
+    def __init__(self, segments: Iterable[Segment] = ()) -> None:
+        self.segments: list[Segment] = []
+        self._dicts: list[dict[Any, Any]] = []
+        self._keys: list[Any] = []
+        self._values: list[Any] = []
+        self._lists: list[list[Any]] = []
+        self._items: list[Any] = []
+        self._sizes: tuple[list[int], list[int]] = ([], [])
+        self._objects: list[Any] = []
+        self._object_dicts: list[dict[str, Any]] = []
+        self._models: list[Any] = []
+        self._model_fields: list[frozenset[str]] = []
+        self._nodes: list[Node] = []
+        # For each of the five kinds of container, the index of the segment it is of.
+        self._owners: tuple[list[int], ...] = ([], [], [], [], [])
+        for segment in segments:
+            self.add(segment)
+
+    def add(self, segment: Segment) -> None:
+        """Watch the containers of one more segment, as they are now."""
+        owner = len(self.segments)
+        self.segments.append(segment)
+        _, lists, objects, models, nodes = self._owners
+        for container in segment.dicts:
+            self._add_dict(container, owner)
+        for items in segment.lists:
+            self._lists.append(items)
+            self._sizes[1].append(len(items))
+            self._items.extend(items)
+            lists.append(owner)
+        for holder in (*segment.objects, *segment.models):
+            # The holder is watched too: its __dict__ itself can be replaced.
+            self._objects.append(holder)
+            self._object_dicts.append(vars(holder))
+            self._add_dict(vars(holder), owner)
+            objects.append(owner)
+        for model in segment.models:
+            self._models.append(model)
+            self._model_fields.append(frozenset(model.__pydantic_fields_set__))
+            models.append(owner)
+        for node in segment.nodes:
+            self._nodes.append(node)
+            nodes.append(owner)
+
+    def _add_dict(self, container: dict[Any, Any], owner: int) -> None:
+        self._dicts.append(container)
+        self._sizes[0].append(len(container))
+        self._keys.extend(container)
+        self._values.extend(container.values())
+        self._owners[0].append(owner)
+
+    def holds(self) -> bool:
+        """Whether every container still holds the same objects in the same order."""
+        dicts, lists = self._dicts, self._lists
+        return (
+            all(map(operator.is_, map(vars, self._objects), self._object_dicts))
+            and list(map(len, dicts)) == self._sizes[0]
+            and all(map(operator.is_, chain.from_iterable(dicts), self._keys))
+            and all(map(operator.is_, chain.from_iterable(map(dict.values, dicts)), self._values))
+            and list(map(len, lists)) == self._sizes[1]
+            and all(map(operator.is_, chain.from_iterable(lists), self._items))
+            and list(map(_fields_set, self._models)) == self._model_fields
+            and all(map(Node.holds, self._nodes))
+        )
+
+    def changed(self) -> set[int]:
+        """Return the indexes of the segments with a container that holds something else now."""
+        dicts, lists, objects, models, nodes = self._owners
+        found: set[int] = set()
+        at = 0
+        for container, size, owner in zip(self._dicts, self._sizes[0], dicts, strict=True):
+            if not (
+                _same(container, self._keys[at : at + size])
+                and _same(container.values(), self._values[at : at + size])
+            ):
+                found.add(owner)
+            at += size
+        at = 0
+        for items, size, owner in zip(self._lists, self._sizes[1], lists, strict=True):
+            if not _same(items, self._items[at : at + size]):
+                found.add(owner)
+            at += size
+        replaced = map(operator.is_not, map(vars, self._objects), self._object_dicts)
+        found.update(compress(objects, replaced))
+        reset = map(operator.ne, map(_fields_set, self._models), self._model_fields)
+        found.update(compress(models, reset))
+        found.update(compress(nodes, [not node.holds() for node in self._nodes]))
+        return found
+
+
+def _same(container: Collection[Any], held: Sequence[Any]) -> bool:
+    return len(container) == len(held) and all(map(operator.is_, container, held))
+
+
+_fields_set: Final = operator.attrgetter("__pydantic_fields_set__")
+
+
+class Node:
+    """One larger list, tuple or dict, or the root of a state: its items as last encoded.
+
+    All lists run parallel to ``values``, the segments of ``watch`` too. Of a list, ``pieces`` are
+    placed already, and ``tokens`` and ``sizes`` are theirs. Of a dict, ``placed`` are the pieces
+    with those over the inline limit as links (None while that was not needed), ``keys`` and
+    ``encoded_keys`` its keys, ``order`` their sorted order if it is a large one. ``tail`` is the
+    path to the container from the item that it is below.
+    """
+
+    __slots__ = (
+        "container",
+        "encoded_keys",
+        "is_dict",
+        "keys",
+        "order",
+        "order_piece",
+        "pieces",
+        "placed",
+        "sizes",
+        "tail",
+        "tokens",
+        "tree",
+        "values",
+        "watch",
+    )
+
+    def __init__(self, container: Any, is_dict: bool) -> None:
+        self.container = container
+        self.is_dict = is_dict
+        self.tail: tuple[Any, ...] = ()
+        self.keys: list[Any] = []
+        self.encoded_keys: list[bytes] = []
+        self.values: list[Any] = []
+        self.pieces: list[Piece] = []
+        self.placed: list[Piece | None] = []
+        self.sizes: list[int] = []
+        self.tokens: list[bytes] = []
+        self.order: list[int] = []
+        self.order_piece: Piece = b""
+        self.tree = TreeCache()
+        self.watch = Watch()
+
+    def holds(self) -> bool:
+        """Whether the container and everything below it are as they were when encoded."""
+        container = self.container
+        if isinstance(container, dict):
+            same = _same(container, self.keys) and _same(container.values(), self.values)
+        else:
+            same = _same(container, self.values)
+        return same and not any(map(_opaque, self.watch.segments)) and self.watch.holds()
+
+    def stale(self, *, trust_identity: bool) -> set[int]:
+        """Return the positions of items below which something changed, or may have.
+
+        With ``trust_identity`` the caller promises that there are none.
+        """
+        if trust_identity:
+            return set()
+        stale = set(compress(count(), map(_opaque, self.watch.segments)))
+        if not self.watch.holds():
+            # Rare, so the place is looked for only now.
+            stale |= self.watch.changed()
+        return stale
+
+
+_opaque: Final = operator.attrgetter("opaque")
+
+
+def positions(node: Node, values: Sequence[Any], stale: set[int]) -> tuple[int, int]:
+    """Return how many items at the beginning and at the end are those that ``node`` encoded.
+
+    Items are compared by identity; a stale one counts as another one. The two never overlap.
+    """
+    old = node.values
+    shorter = min(len(values), len(old))
+    prefix = next(compress(count(), map(operator.is_not, values, old)), shorter)
+    backwards = map(operator.is_not, reversed(values), reversed(old))
+    suffix = next(compress(count(), backwards), shorter)
+    if stale:
+        prefix = min((prefix, *stale))
+        suffix = min(suffix, len(old) - 1 - max(stale))
+    return prefix, min(suffix, shorter - prefix)
