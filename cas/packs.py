@@ -24,6 +24,7 @@ from __future__ import annotations
 import struct
 import threading
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, Final
 
 import cbor2
@@ -76,7 +77,7 @@ class NewRecord:
 class Pack:
     """One parsed pack. Payloads are decompressed when the first of them is asked for."""
 
-    __slots__ = ("_body", "_codec", "_ends", "_payloads", "base", "digests", "links", "numbers")
+    __slots__ = ("_body", "_codec", "_data", "_deltas", "_ends", "_payloads", "base", "numbers")
 
     def __init__(self, base: int, data: bytes) -> None:
         """Parse the bytes of the pack whose first possible record number is ``base``.
@@ -87,24 +88,20 @@ class Pack:
         self.base = base
         try:
             codec, count, _fragments, meta_size = _HEADER.unpack_from(data)
-            meta_at = _HEADER.size + count * DIGEST_BYTES
-            body_at = meta_at + meta_size
-            meta = cbor2.loads(data[meta_at:body_at])
-            body_size, sizes, links = meta[:3]
-            offsets: Sequence[int] = meta[3] if len(meta) > 3 else range(count)
-            self.numbers = [base + offset for offset in offsets]
-            self.links = [
-                [number - delta for delta in deltas]
-                for number, deltas in zip(self.numbers, links, strict=True)
-            ]
-            ends: list[int] = []
-            end = 0
-            for size in sizes:
-                if size < 0:
-                    raise ValueError("negative payload size")
-                end += size
-                ends.append(end)
-            if len(ends) != count or len(data) != body_at + body_size:
+            body_at = _HEADER.size + count * DIGEST_BYTES + meta_size
+            meta = cbor2.loads(data[body_at - meta_size : body_at])
+            body_size, sizes, self._deltas = meta[:3]
+            self.numbers: Sequence[int] = (
+                [base + offset for offset in meta[3]]
+                if len(meta) > 3
+                else range(base, base + count)
+            )
+            self._ends = [0, *accumulate(sizes)]
+            if not (
+                len(sizes) == len(self._deltas) == len(self.numbers) == count
+                and min(sizes) >= 0
+                and len(data) == body_at + body_size
+            ):
                 raise ValueError("sizes do not add up")
         except (ValueError, TypeError, IndexError, struct.error, cbor2.CBORError) as error:
             raise CorruptObjectError(f"the pack at record {base} is damaged") from error
@@ -113,32 +110,49 @@ class Pack:
                 f"the pack at record {base} uses codec {codec}, which is not known here; "
                 "upgrade Hive"
             )
-        self.digests = [
-            data[at : at + DIGEST_BYTES] for at in range(_HEADER.size, meta_at, DIGEST_BYTES)
-        ]
         self._codec = codec
-        self._ends = ends
-        self._body = data[body_at:]
+        self._data = data
+        self._body = body_at
         self._payloads: bytes | None = None
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the pack takes in memory once its payloads are decompressed, about."""
+        size: int = len(self._data) + self._ends[-1]
+        return size
+
+    def digest(self, index: int) -> bytes:
+        """Return the digest that the ``index``-th record claims to have."""
+        at = _HEADER.size + index * DIGEST_BYTES
+        return self._data[at : at + DIGEST_BYTES]
+
+    def links(self, index: int) -> list[int]:
+        """Return the record numbers that the ``index``-th record links to."""
+        number = self.numbers[index]
+        try:
+            return [number - delta for delta in self._deltas[index]]
+        except TypeError as error:
+            raise CorruptObjectError(f"the pack at record {self.base} is damaged") from error
 
     def size(self, index: int) -> int:
         """Return the payload size of the ``index``-th record in bytes."""
-        return self._ends[index] - (self._ends[index - 1] if index else 0)
+        size: int = self._ends[index + 1] - self._ends[index]
+        return size
 
     def payload(self, index: int) -> bytes:
         """Return the payload of the ``index``-th record, unverified."""
         payloads = self._payloads
         if payloads is None:
             payloads = self._payloads = self._decompress()
-        return payloads[self._ends[index - 1] if index else 0 : self._ends[index]]
+        return payloads[self._ends[index] : self._ends[index + 1]]
 
     def _decompress(self) -> bytes:
-        size = self._ends[-1] if self._ends else 0
+        size, body = self._ends[-1], memoryview(self._data)[self._body :]
         if self._codec == _RAW:
-            payloads = self._body
+            payloads = bytes(body)
         else:
             try:
-                payloads = _codecs.decompressor.decompress(self._body, max_output_size=size)
+                payloads = _codecs.decompressor.decompress(body, max_output_size=size)
             except zstandard.ZstdError as error:
                 raise CorruptObjectError(
                     f"the pack at record {self.base} cannot be decompressed"

@@ -84,12 +84,12 @@ class PackCache:
     Valid for one generation of the file only. ``reads`` counts the payloads handed out.
     """
 
-    def __init__(self, most_packs: int = 4_096) -> None:
+    def __init__(self, most_bytes: int = 32 * 1024 * 1024) -> None:
         self.generation: int | None = None
         self.reads = 0
-        self._most = most_packs
+        self._most_bytes = most_bytes
         self._places: dict[int, tuple[Pack, int]] = {}
-        self._packs = 0
+        self._bytes = 0
 
     def enter(self, generation: int) -> None:
         """Bind the cache to a generation; raise if it was bound to another one."""
@@ -103,11 +103,11 @@ class PackCache:
         return self._places.get(number)
 
     def add(self, pack: Pack) -> None:
-        """Remember a pack, forgetting everything when there are too many."""
-        if self._packs >= self._most:
+        """Remember a pack, forgetting all others when they are too large together."""
+        self._bytes += pack.memory_bytes
+        if self._bytes > self._most_bytes:
             self._places.clear()
-            self._packs = 0
-        self._packs += 1
+            self._bytes = pack.memory_bytes
         for index, number in enumerate(pack.numbers):
             self._places[number] = (pack, index)
 
@@ -161,12 +161,12 @@ class RecordReader:
     def digest_of(self, number: int) -> bytes:
         """Return the digest a record claims to have. Proven only by reading the record."""
         pack, index = self._locate(number)
-        return pack.digests[index]
+        return pack.digest(index)
 
     def links_of(self, number: int) -> list[int]:
         """Return the numbers a record links to. Proven only by reading the record."""
         pack, index = self._locate(number)
-        return pack.links[index]
+        return pack.links(index)
 
     def size_of(self, number: int) -> int:
         """Return the size of a record's payload in bytes. Proven only by reading the record."""
@@ -181,9 +181,9 @@ class RecordReader:
         try:
             pack, index = self._locate(number)
             payload = pack.payload(index)
-            links = pack.links[index]
-            expected = pack.digests[index]
-            actual = frame_address([self.digest_of(link) for link in links], len(links), payload)
+            links = pack.links(index)
+            expected = pack.digest(index)
+            actual = frame_address(map(self.digest_of, links), len(links), payload)
         except CorruptionError:
             self.damaged.add(number)
             raise
