@@ -182,9 +182,7 @@ class CheckpointManager:
             HiveError: Something could not be written; the other runs were still waited for.
         """
         with self._lock:
-            writers = [
-                writer for name, writer in self._writers.items() if run is None or name == run
-            ]
+            writers = [w for name, w in self._writers.items() if run is None or name == run]
         failures = []
         for writer in writers:
             try:
@@ -253,7 +251,7 @@ class CheckpointManager:
 
     def history(self, run: str, *, limit: int | None = None) -> list[Checkpoint]:
         """Return the checkpoints of a run, newest first; none if there is no such run."""
-        self._settle()
+        self._settle(run)
         try:
             return self.repository.log(run, limit=limit)
         except errors.NotFoundError:
@@ -293,8 +291,10 @@ class CheckpointManager:
     def resume_point(self, run: str) -> ResumePoint | None:
         """Return the newest checkpoint of a run that an executor can continue; None without one.
 
-        It is the run's head unless somebody committed to the run by hand.
+        It is the run's head unless somebody committed to the run by hand. What this manager saved
+        of the run is flushed first.
         """
+        self.flush(run)
         for limit in (1, None):  # nearly always the first
             for checkpoint in self.history(run, limit=limit):
                 if checkpoint.graph is not None:
@@ -324,10 +324,10 @@ class CheckpointManager:
             writer = self._writers.get(run)
         return self.writer(run, self.latest(run)) if writer is None else writer
 
-    def _settle(self) -> None:
-        """Wait for the background thread, so that what was saved is found."""
+    def _settle(self, run: str | None = None) -> None:
+        """Wait for the background thread, so that what was saved (of one run) is found."""
         with self._lock:
-            writers = list(self._writers.values())
+            writers = [w for name, w in self._writers.items() if run is None or name == run]
         for writer in writers:
             writer.settle()
 

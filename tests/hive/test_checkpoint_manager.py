@@ -1,0 +1,473 @@
+"""``CheckpointManager``: durability, order, errors, and finding checkpoints again."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import gc
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+import hive
+from hive import (
+    AccessError,
+    CheckpointConfig,
+    CheckpointManager,
+    ConflictError,
+    InvalidInputError,
+    LimitError,
+    NotFoundError,
+    Repository,
+    StoreFullError,
+)
+from hive.graph.checkpoint_manager import CheckpointWarning
+from hive.graph.run_writer import is_transient
+from tests.hive.crashing import in_child
+
+PROJECT = Path(__file__).resolve().parents[2]
+Durability = Literal["sync", "async", "exit"]
+EVERY = pytest.mark.parametrize("durability", ["sync", "async", "exit"])
+
+
+class Gate:
+    """Stands before every write of a repository: delays it, or makes it fail."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.open = threading.Event()
+        self.open.set()
+        self.errors: list[Exception | None] = []
+        self.written: list[int] = []
+        write = Repository.write
+
+        def gated(repository: Repository, prepared: Any) -> Any:
+            assert self.open.wait(20)
+            error = self.errors.pop(0) if self.errors else None
+            if error is not None:
+                repository._unsee(prepared.place)  # as the real one does when it fails
+                raise error
+            checkpoint = write(repository, prepared)
+            self.written.append(checkpoint.sequence)
+            return checkpoint
+
+        monkeypatch.setattr(Repository, "write", gated)
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
+    return Gate(monkeypatch)
+
+
+def save_and_flush(manager: CheckpointManager, state: dict[str, Any]) -> None:
+    """Save a state of the run and wait for it."""
+    manager.save("r", state)
+    manager.flush()
+
+
+def full() -> StoreFullError:
+    return StoreFullError("no room")
+
+
+def states(manager: CheckpointManager, run: str = "r") -> list[Any]:
+    """The states of a run, oldest first."""
+    return [manager.restore(cp) for cp in reversed(manager.history(run))]
+
+
+def test_the_classic_example_runs(home: Path) -> None:
+    from hive.graph import Goal, GraphExecutor, GraphSpec, NodeSpec, Runtime
+    from hive.graph.checkpoint_manager import CheckpointManager
+    from hive.schemas.checkpoint import CheckpointConfig
+
+    runtime, goal, input_data = Runtime(), Goal(id="g"), {"number": 21}
+    node = NodeSpec(id="a", function=lambda number: {"number": 2 * number})
+    graph = GraphSpec(id="g", entry_node="a", nodes=[node])
+
+    async def main(storage: Repository) -> Any:
+        checkpoint_manager = CheckpointManager(storage, CheckpointConfig())
+        executor = GraphExecutor(runtime=runtime, checkpoint_manager=checkpoint_manager)
+        return await executor.execute(graph, goal, input_data)
+
+    with hive.open() as storage:
+        result = asyncio.run(main(storage))
+        assert result.output == {"number": 42}
+        assert str(storage.resolve(result.run_id).id) == result.checkpoint_id
+        assert [cp.kind for cp in storage.log(result.run_id)] == ["final", "input"]
+
+
+def test_storage_is_a_repository_a_path_or_the_default_home(home: Path, tmp_path: Path) -> None:
+    for storage in (None, str(home), home):
+        with CheckpointManager(storage) as manager:
+            manager.save(f"run of {storage!r}", {})
+    with Repository.open(home) as repo:
+        with CheckpointManager(repo) as manager:
+            manager.save("another", {})
+        assert len(repo.runs()) == 4  # and it is still open
+
+
+@EVERY
+def test_saves_are_a_chain_in_order(home: Path, durability: Durability) -> None:
+    with CheckpointManager(home, CheckpointConfig(durability=durability)) as manager:
+        ids = [manager.save("r", {"n": number}, node=f"n{number}") for number in range(30)]
+    with CheckpointManager(home) as manager:
+        history = manager.history("r")
+        if durability == "exit":
+            assert [cp.id for cp in history] == ids[-1:]
+            assert manager.restore("r") == {"n": 29}
+            return
+        assert [cp.id for cp in reversed(history)] == ids
+        assert [cp.parent for cp in history] == [*ids[-2::-1], None]
+        assert [state["n"] for state in states(manager)] == list(range(30))
+
+
+@EVERY
+def test_the_state_may_change_as_soon_as_save_returns(home: Path, durability: Durability) -> None:
+    state = {"items": [1]}
+    with CheckpointManager(home, CheckpointConfig(durability=durability)) as manager:
+        manager.save("r", state)
+        state["items"].append(2)
+        manager.flush()
+        assert manager.restore("r") == {"items": [1]}
+
+
+def test_async_does_not_wait_for_the_disk_but_keeps_the_order(home: Path, gate: Gate) -> None:
+    with CheckpointManager(home, CheckpointConfig(durability="async")) as manager:
+        gate.open.clear()
+        for number in range(5):
+            manager.save("a", {"n": number})
+            manager.save("b", {"n": number})
+        assert gate.written == []
+        gate.open.set()
+        assert [state["n"] for state in states(manager, "a")] == list(range(5))
+        assert gate.written == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+
+
+def test_async_waits_when_too_much_is_pending(home: Path, gate: Gate) -> None:
+    config = CheckpointConfig(durability="async", max_pending=2)
+    with CheckpointManager(home, config) as manager:
+        gate.open.clear()
+        for number in range(3):  # one is being written, two wait
+            manager.save("r", {"n": number})
+
+        async def save_one_more() -> None:
+            save = asyncio.create_task(manager.asave("r", {"n": 3}))
+            await asyncio.sleep(0.05)
+            assert not save.done()  # and this loop went on
+            gate.open.set()
+            await save
+
+        asyncio.run(save_one_more())
+        assert len(states(manager)) == 4
+
+
+def test_somebody_who_looks_at_the_run_does_not_break_the_chain(home: Path, gate: Gate) -> None:
+    with CheckpointManager(home, CheckpointConfig(durability="async")) as manager:
+        manager.save("r", {"n": 0})
+        manager.flush()
+        gate.open.clear()
+        manager.save("r", {"n": 1})
+        manager.save("r", {"n": 2})
+        manager.repository.resolve("r")  # makes the handle see checkpoint 1 as the head
+        threading.Timer(0.05, gate.open.set).start()
+        manager.save("r", {"n": 3})
+        assert [state["n"] for state in states(manager)] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("where", ["save", "flush", "close"])
+def test_a_failure_in_the_background_surfaces_once_and_leaves_no_gap(
+    home: Path, gate: Gate, where: str
+) -> None:
+    manager = CheckpointManager(home, CheckpointConfig(durability="async"))
+    manager.save("r", {"n": 0})
+    manager.flush()
+    gate.open.clear()
+    gate.errors = [None, full()]
+    for number in range(1, 5):
+        manager.save("r", {"n": number})
+    gate.open.set()
+    calls: dict[str, Callable[[], object]] = {
+        "save": lambda: manager.save("r", {"n": 9}),
+        "flush": manager.flush,
+        "close": manager.close,
+    }
+    manager._settle()
+    with pytest.raises(StoreFullError):
+        calls[where]()
+    if where != "close":
+        manager.save("r", {"n": 5})
+        manager.close()
+    with CheckpointManager(home) as again:
+        # 2 failed; 3 and 4 were built on it and are not written either; 5 is built on 1.
+        expected = [0, 1] if where == "close" else [0, 1, 5]
+        assert [state["n"] for state in states(again)] == expected
+        history = again.history("r")
+        assert history[0].parent == history[1].id
+
+
+@EVERY
+def test_warn_goes_on_without_the_checkpoint(
+    home: Path, gate: Gate, durability: Durability
+) -> None:
+    config = CheckpointConfig(durability=durability, on_save_error="warn")
+    with CheckpointManager(home, config) as manager:
+        gate.errors = [full()]
+        with pytest.warns(CheckpointWarning, match="no room"):
+            save_and_flush(manager, {"n": 0})
+        with pytest.warns(CheckpointWarning, match="only once the type is registered"):
+            assert manager.save("r", {"n": object()}) is None
+        assert manager.save("r", {"n": 2}) is not None
+        manager.flush()
+        assert states(manager) == [{"n": 2}]
+
+
+@pytest.mark.parametrize("policy", ["raise", "warn"])
+@EVERY
+def test_a_moved_head_is_always_an_error(
+    home: Path, durability: Durability, policy: Literal["raise", "warn"]
+) -> None:
+    config = CheckpointConfig(durability=durability, on_save_error=policy)
+    with CheckpointManager(home) as other, CheckpointManager(home, config) as manager:
+        manager.save("r", {"by": "manager"})
+        manager.flush()
+        other.save("r", {"by": "other"})
+        with pytest.raises(ConflictError):
+            save_and_flush(manager, {"by": "manager"})
+        assert states(other) == [{"by": "manager"}, {"by": "other"}]
+
+
+@EVERY
+def test_two_managers_on_one_repository_do_not_interleave(
+    home: Path, durability: Durability
+) -> None:
+    config = CheckpointConfig(durability=durability)
+    with Repository.open(home) as repo:
+        one, two = CheckpointManager(repo, config), CheckpointManager(repo, config)
+        one.save("r", {"n": 1})
+        one.flush()
+        two.writer("r", one.latest("r"))
+        one.save("r", {"n": 2})
+        one.flush()
+        with pytest.raises(ConflictError):
+            save_and_flush(two, {"n": "two"})
+        one.save("r", {"n": 3})
+        one.close()
+        two.close()
+        assert [repo.restore(cp)["n"] for cp in repo.log("r")] == [3, 2, 1]
+
+
+def test_what_may_pass_is_tried_again_with_growing_waits(home: Path, gate: Gate) -> None:
+    busy = AccessError("busy")
+    busy.__cause__ = OSError(errno.EAGAIN, "busy")
+    waits: list[float] = []
+    config = CheckpointConfig(write_attempts=4, retry_delay_seconds=1)
+    with CheckpointManager(home, config, sleep=waits.append) as manager:
+        gate.errors = [busy, busy, busy]
+        manager.save("r", {"n": 1})
+        assert waits == [1, 2, 4]
+        gate.errors = [busy] * 4
+        with pytest.raises(AccessError):
+            manager.save("r", {"n": 2})
+        manager.save("r", {"n": 3})
+        assert states(manager) == [{"n": 1}, {"n": 3}]
+
+
+@pytest.mark.parametrize("error", [full(), AccessError("denied"), ConflictError("moved")])
+def test_what_stays_is_not_tried_again(home: Path, gate: Gate, error: Exception) -> None:
+    waits: list[float] = []
+    with CheckpointManager(home, sleep=waits.append) as manager:
+        gate.errors = [error]
+        with pytest.raises(type(error)):
+            manager.save("r", {})
+        assert waits == []
+
+
+def test_too_many_readers_pass_but_a_value_that_is_too_large_stays() -> None:
+    crowded = LimitError("too many readers")
+    crowded.__cause__ = RuntimeError("MDB_READERS_FULL")
+    assert is_transient(crowded)
+    assert not is_transient(LimitError("too large"))
+    denied = AccessError("denied")
+    denied.__cause__ = OSError(errno.EACCES, "denied")
+    assert not is_transient(denied)
+
+
+def test_exit_writes_only_at_the_end_and_at_stops(home: Path, gate: Gate) -> None:
+    with CheckpointManager(home, CheckpointConfig(durability="exit")) as manager:
+        for number in range(3):
+            manager.save("r", {"n": number})
+        assert gate.written == []
+        manager.save("r", {"n": 3}, kind="paused")
+        assert gate.written == [1]
+        manager.save("r", {"n": 4})
+        manager.save("r", {"n": 5})
+        manager.save("other", {"n": 6})
+    assert gate.written == [1, 2, 1]
+    with CheckpointManager(home) as manager:
+        assert [state["n"] for state in states(manager)] == [3, 5]
+
+
+@pytest.mark.parametrize("durability", ["async", "exit"])
+def test_a_forked_child_leaves_what_is_not_written_to_its_parent(
+    home: Path, gate: Gate, durability: Durability
+) -> None:
+    manager = CheckpointManager(home, CheckpointConfig(durability=durability))
+    gate.open.clear()
+    for number in range(3):
+        manager.save("r", {"n": number})
+
+    def child() -> None:
+        gate.open.set()
+        manager.save("child", {"of": os.getpid()})
+        manager.close()
+        assert gate.written == [1]
+
+    assert in_child(child) == 0
+    gate.open.set()
+    manager.close()
+    with CheckpointManager(home) as again:
+        assert [state["n"] for state in states(again)] == (
+            [2] if durability == "exit" else [0, 1, 2]
+        )
+        assert len(states(again, "child")) == 1
+
+
+@pytest.mark.parametrize("durability", ["async", "exit"])
+def test_a_program_that_forgets_to_close_loses_nothing(home: Path, durability: str) -> None:
+    program = (
+        "import sys, hive\n"
+        "manager = hive.CheckpointManager(None, hive.CheckpointConfig(durability=sys.argv[1]))\n"
+        "for number in range(20): manager.save('r', {'n': number})\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, durability],
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    with CheckpointManager(home) as manager:
+        assert manager.restore("r") == {"n": 19}
+
+
+def test_a_manager_that_is_dropped_ends_its_thread(home: Path) -> None:
+    def use() -> threading.Thread:
+        manager = CheckpointManager(home, CheckpointConfig(durability="async"))
+        manager.save("r", {})
+        manager.flush()
+        (thread,) = [item for item in threading.enumerate() if item.name == "hive-checkpoints"]
+        return thread
+
+    thread = use()
+    gc.collect()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_a_disabled_manager_saves_nothing_and_makes_no_store(home: Path) -> None:
+    with CheckpointManager(home, CheckpointConfig(enabled=False)) as manager:
+        assert manager.save("r", {}) is None
+        assert asyncio.run(manager.asave("r", {})) is None
+        manager.flush()
+    assert not home.exists()
+
+
+def test_a_closed_manager_says_so(home: Path) -> None:
+    manager = CheckpointManager(home)
+    manager.close()
+    manager.close()
+    for call in (lambda: manager.save("r", {}), lambda: manager.latest("r")):
+        with pytest.raises(InvalidInputError, match="closed"):
+            call()
+
+
+def test_async_methods_do_the_same(home: Path) -> None:
+    async def main() -> Any:
+        async with CheckpointManager(home) as manager:
+            first = await manager.asave("r", {"n": 1}, kind="input")
+            await manager.aflush()
+            assert manager.latest("r") is not None
+            return first
+
+    first = asyncio.run(main())
+    with CheckpointManager(home) as manager:
+        (checkpoint,) = manager.history("r")
+        assert (checkpoint.id, checkpoint.kind) == (first, "input")
+
+
+def test_a_cancelled_save_is_whole_and_the_canceller_waits_for_it(home: Path, gate: Gate) -> None:
+    async def main(manager: CheckpointManager) -> None:
+        gate.open.clear()
+        save = asyncio.create_task(manager.asave("r", {"n": 1}))
+        await asyncio.sleep(0.02)
+        save.cancel()
+        await asyncio.sleep(0.02)
+        assert not save.done()
+        gate.open.set()
+        with pytest.raises(asyncio.CancelledError):
+            await save
+        assert gate.written == [1]
+
+    with CheckpointManager(home) as manager:
+        asyncio.run(main(manager))
+        manager.save("r", {"n": 2})
+        assert states(manager) == [{"n": 1}, {"n": 2}]
+
+
+def test_a_new_manager_continues_a_run_at_its_head(home: Path) -> None:
+    for number in range(3):
+        with CheckpointManager(home) as manager:
+            manager.save("r", {"n": number})
+            assert len(states(manager)) == number + 1
+
+
+def test_finding_what_is_not_there(home: Path) -> None:
+    with CheckpointManager(home) as manager:
+        manager.save("bob@3", {"n": 1}, graph="g")
+        assert manager.latest("bob") is None
+        assert manager.history("bob") == []
+        assert manager.resume_point("bob") is None
+        with pytest.raises(NotFoundError):
+            manager.restore("bob")
+        with pytest.raises(NotFoundError):
+            manager.fork("bob")
+        point = manager.resume_point("bob@3")
+        assert point is not None
+        assert (point.state, point.execution, point.is_head) == ({"n": 1}, {}, True)
+
+
+def test_a_resume_point_is_the_newest_checkpoint_of_an_executor(home: Path) -> None:
+    with CheckpointManager(home) as manager:
+        manager.save("r", {"n": 1}, graph="g", execution={"x": 1})
+        manager.save("r", {"n": 2}, graph="g", execution={"x": 2})
+        manager.save("r", {"n": 3})
+        point = manager.resume_point("r")
+        assert point is not None
+        assert (point.checkpoint.sequence, point.state, point.execution, point.is_head) == (
+            2,
+            {"n": 2},
+            {"x": 2},
+            False,
+        )
+        manager.save("by hand", {})
+        assert manager.resume_point("by hand") is None
+
+
+def test_forks_get_free_names(home: Path) -> None:
+    with CheckpointManager(home) as manager:
+        for number in range(2):
+            manager.save("r", {"n": number})
+        assert manager.fork("r@1").run == "r-fork-1"
+        assert manager.fork("r@2").run == "r-fork-2"
+        assert manager.fork("r", "mine").run == "mine"
+        with pytest.raises(ConflictError):
+            manager.fork("r", "mine")
+        assert manager.restore("r-fork-1") == {"n": 0}
+        manager.save("r-fork-1", {"n": 9})
+        assert states(manager, "r-fork-1") == [{"n": 0}, {"n": 9}]
+        assert states(manager) == [{"n": 0}, {"n": 1}]
