@@ -1,0 +1,127 @@
+"""Run a graph of the family in a process of its own that may die at a chosen moment."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import itertools
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+from hive.graph import ExecutionResult, GraphExecutor, Runtime
+from hive.graph.checkpoint_manager import CheckpointManager
+from hive.schemas.checkpoint import CheckpointConfig
+from manifests import Repository, commits, repository
+from tests.hive.crash_graphs import FAMILY, GOAL, RUN, Case, Effects
+
+__all__ = ["Moment", "comparable", "in_child", "launch", "run_case"]
+
+Phase = Literal["before", "inside", "after", "attempt"]
+Moment = tuple[Phase, int] | None
+"""When to die: before, inside or after the n-th commit of the process, or after its n-th attempt of
+a node (before anything is saved of that); None for never."""
+
+
+def die() -> NoReturn:
+    """End this process as a power cut would: no handler, no flush."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("unreachable")
+
+
+def arm(moment: Moment, *, slow_seconds: float = 0.0) -> Callable[[int], None]:
+    """Make this process die at ``moment``; return the part that effects call.
+
+    ``slow_seconds`` delays every write, so that a background writer falls behind.
+    """
+    phase, number = moment or ("never", 0)
+    written = itertools.count(1)
+    write, write_commit = Repository.write, commits.write_commit
+    current = 0
+
+    def armed_write(self: Repository, prepared: Any) -> Any:
+        nonlocal current
+        current = next(written)
+        time.sleep(slow_seconds)
+        if (phase, number) == ("before", current):
+            die()
+        checkpoint = write(self, prepared)
+        if (phase, number) == ("after", current):
+            die()
+        return checkpoint
+
+    def armed_commit(writer: Any, prepared: Any, created_us: int) -> Any:
+        checkpoint = write_commit(writer, prepared, created_us)
+        if (phase, number) == ("inside", current):
+            die()  # everything is put, and the transaction is open
+        return checkpoint
+
+    Repository.write = armed_write  # type: ignore[method-assign]
+    repository.write_commit = armed_commit  # type: ignore[attr-defined]
+
+    def attempted(count: int) -> None:
+        if (phase, number) == ("attempt", count):
+            die()
+
+    return attempted
+
+
+def launch(
+    case: Case, home: Path, effects: Effects, config: CheckpointConfig | None = None
+) -> ExecutionResult:
+    """Do what a program does at every start: begin the run, or continue it, to its end."""
+    ticks = itertools.count()
+    graph = case.build(effects)
+    with CheckpointManager(home, config) as manager:
+        executor = GraphExecutor(
+            runtime=Runtime(), checkpoint_manager=manager, timer=lambda: next(ticks) / 64
+        )
+
+        def execute(given: dict[str, Any]) -> ExecutionResult:
+            return asyncio.run(executor.execute(graph, GOAL, given, run=RUN, resume=True))
+
+        head = manager.latest(RUN)
+        result = execute(case.answer if head and head.kind == "paused" else case.given)
+        while result.paused_at:
+            result = execute(case.answer)
+        return result
+
+
+def run_case(
+    name: str,
+    folder: Path,
+    moment: Moment = None,
+    config: CheckpointConfig | None = None,
+    *,
+    slow_seconds: float = 0.0,
+) -> ExecutionResult:
+    """Launch a case in this process, which may die of it. Its store and log lie in ``folder``."""
+    effects = Effects(folder / "effects", arm(moment, slow_seconds=slow_seconds))
+    return launch(FAMILY[name], folder / "home", effects, config)
+
+
+def in_child(job: Callable[[], object]) -> int:
+    """Do a job in a forked process; return its exit status, negative if a signal ended it."""
+    pid = os.fork()
+    if not pid:
+        status = 1
+        try:
+            job()
+            status = 0
+        except BaseException:
+            traceback.print_exc(file=sys.__stderr__)
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def comparable(result: ExecutionResult) -> dict[str, Any]:
+    """Return everything of a result but what names one checkpoint."""
+    fields = dataclasses.asdict(result)
+    del fields["checkpoint_id"], fields["session_state"]
+    return fields

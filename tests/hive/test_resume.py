@@ -1,0 +1,517 @@
+"""Resuming runs: where, with what input, against which graph, and what is refused."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import hive
+from hive import (
+    CheckpointConfig,
+    CheckpointManager,
+    ConflictError,
+    InvalidInputError,
+    NotFoundError,
+    Repository,
+    StoreFullError,
+    UnsupportedFormatError,
+)
+from hive.graph import (
+    EdgeCondition,
+    EdgeSpec,
+    ExecutionResult,
+    Goal,
+    GraphExecutor,
+    GraphSpec,
+    NodeContext,
+    NodeResult,
+    NodeSpec,
+    Runtime,
+)
+from hive.graph.checkpoint_manager import CheckpointWarning
+
+GOAL = Goal(id="goal")
+
+
+class Crash(BaseException):
+    """Ends an execution where it is, as a signal handler's exception would."""
+
+
+@pytest.fixture
+def manager(home: Path) -> Iterator[CheckpointManager]:
+    with CheckpointManager(home) as made:
+        yield made
+
+
+def count_to(last: int, *, crash_at: int = 0, pause: bool = False, **changes: Any) -> GraphSpec:
+    """A loop that counts up to ``last`` and crashes when it comes to ``crash_at``."""
+
+    def step(n: int) -> dict[str, int]:
+        if n + 1 == crash_at:
+            raise Crash
+        return {"n": n + 1}
+
+    fields: dict[str, Any] = {
+        "id": "count",
+        "entry_node": "step",
+        "pause_nodes": ["step"] if pause else [],
+        "nodes": [NodeSpec(id="step", input_keys=["n"], output_keys=["n"], function=step)],
+        "edges": [
+            EdgeSpec(
+                id="again",
+                source="step",
+                target="step",
+                condition=EdgeCondition.CONDITIONAL,
+                condition_expr=f"n < {last}",
+            )
+        ],
+    }
+    return GraphSpec(**{**fields, **changes})
+
+
+def execute(
+    manager: CheckpointManager | None,
+    graph: GraphSpec,
+    given: dict[str, Any] | None = None,
+    *,
+    runtime: Runtime | None = None,
+    **options: Any,
+) -> ExecutionResult:
+    executor = GraphExecutor(runtime or Runtime(), manager)
+    return asyncio.run(executor.execute(graph, GOAL, given, **options))
+
+
+def crash(manager: CheckpointManager, run: str = "r", at: int = 3) -> None:
+    """Leave a run that counted to ``at - 1`` and was interrupted there."""
+    with pytest.raises(Crash):
+        execute(manager, count_to(5, crash_at=at), {"n": 0}, run=run)
+
+
+def test_a_checkpoint_holds_the_memory_as_its_state_and_the_rest_beside_it(
+    manager: CheckpointManager,
+) -> None:
+    result = execute(manager, count_to(2), {"n": 0, "kept": ("a", 1)}, run="r")
+    first, second, last = reversed(manager.history("r"))
+    assert [cp.kind for cp in (first, second, last)] == ["input", "node_complete", "final"]
+    assert [cp.node for cp in (first, second, last)] == [None, "step", "step"]
+    assert [cp.next_nodes for cp in (first, second, last)] == [("step",), ("step",), ()]
+    assert first.graph == last.graph
+    assert len(first.graph or "") == 64
+    assert manager.restore("r") == result.output == {"n": 2, "kept": ("a", 1)}
+    record = manager.repository.execution(second)
+    assert record["status"] == "running"
+    assert record["path"] == ["step"]
+    assert (record["steps"], record["visits"]) == (1, {"step": 1})
+    assert record["next_node"] == "step"
+    assert record["input_data"] == {"n": 1}
+    assert record["inputs"] == [{"n": 0, "kept": ("a", 1)}]
+
+
+def test_without_a_manager_a_run_keeps_no_checkpoint(home: Path) -> None:
+    assert execute(None, count_to(2), {"n": 0}).checkpoint_id is None
+    off = CheckpointManager(home, CheckpointConfig(enabled=False))
+    assert execute(off, count_to(2), {"n": 0}).checkpoint_id is None
+    assert not home.exists()
+    with pytest.raises(InvalidInputError, match="enabled"):
+        execute(off, count_to(2), {"n": 0}, run="r", resume=True)
+
+
+def test_resume_starts_a_run_that_does_not_exist(manager: CheckpointManager) -> None:
+    assert execute(manager, count_to(3), {"n": 0}, run="r", resume=True).output == {"n": 3}
+
+
+def test_a_run_that_exists_is_not_started_again_by_mistake(manager: CheckpointManager) -> None:
+    crash(manager)
+    with pytest.raises(ConflictError, match=r"there is a run 'r' already .*resume=True"):
+        execute(manager, count_to(5), {"n": 0}, run="r")
+
+
+def test_resume_needs_the_name_of_the_run(manager: CheckpointManager) -> None:
+    with pytest.raises(InvalidInputError, match="pass run="):
+        execute(manager, count_to(5), {"n": 0}, resume=True)
+
+
+@pytest.mark.parametrize("given", [None, {}, {"n": 0}])
+def test_an_interrupted_run_takes_its_own_input_again_or_none(
+    manager: CheckpointManager, given: dict[str, Any] | None
+) -> None:
+    crash(manager)
+    result = execute(manager, count_to(5), given, run="r", resume=True)
+    assert result.output == {"n": 5}
+    assert result.path == ["step"] * 5
+
+
+def test_an_interrupted_run_takes_no_other_input(manager: CheckpointManager) -> None:
+    crash(manager)
+    with pytest.raises(InvalidInputError, match="under way and takes no new input"):
+        execute(manager, count_to(5), {"n": 9}, run="r", resume=True)
+
+
+def test_a_completed_run_gives_its_result_again_and_takes_no_other_input(
+    manager: CheckpointManager,
+) -> None:
+    first = execute(manager, count_to(4), {"n": 0}, run="r")
+    head = manager.latest("r")
+    assert execute(manager, count_to(4), {"n": 0}, run="r", resume=True) == first
+    assert execute(manager, count_to(4), run="r", resume=True) == first
+    assert manager.latest("r") == head
+    with pytest.raises(InvalidInputError, match="over and takes no new input"):
+        execute(manager, count_to(4), {"n": 1}, run="r", resume=True)
+
+
+def test_a_pause_takes_new_input_each_time_even_the_same(manager: CheckpointManager) -> None:
+    graph = count_to(9, pause=True)
+    result = execute(manager, graph, {"n": 0}, run="r")
+    for _ in range(2):
+        assert result.paused_at == "step"
+        result = execute(manager, graph, {"n": 5}, run="r", resume=True)
+        assert result.output == {"n": 6}
+    assert [cp.kind for cp in reversed(manager.history("r"))] == [
+        "input",
+        "paused",
+        "input",
+        "paused",
+        "input",
+        "paused",
+    ]
+    assert manager.repository.execution("r")["inputs"] == [{"n": 0}, {"n": 5}, {"n": 5}]
+
+
+def test_a_pause_may_be_continued_without_input(manager: CheckpointManager) -> None:
+    graph = count_to(2, pause=True)
+    execute(manager, graph, {"n": 0}, run="r")
+    assert execute(manager, graph, run="r", resume=True).output == {"n": 2}
+    assert [cp.kind for cp in manager.history("r")] == ["paused", "paused", "input"]
+    done = execute(manager, graph, run="r", resume=True)
+    assert (done.paused_at, done.path) == (None, ["step", "step"])
+    latest = manager.latest("r")
+    assert latest is not None
+    assert latest.kind == "final"
+
+
+def test_a_session_continues_its_run_in_the_store(manager: CheckpointManager) -> None:
+    graph = count_to(3, pause=True)
+    paused = execute(manager, graph, {"n": 0}, run="r")
+    again = execute(manager, graph, {"n": 1}, session_state=paused.session_state)
+    assert (again.run_id, again.output) == ("r", {"n": 2})
+    with pytest.raises(ConflictError, match="not where this session_state left it"):
+        execute(manager, graph, {"n": 1}, session_state=paused.session_state)
+    other = execute(manager, graph, {"n": 1}, session_state=paused.session_state, run="other")
+    assert (other.run_id, other.output) == ("other", {"n": 2})
+
+
+def flaky() -> tuple[GraphSpec, list[int]]:
+    """A graph whose node fails until somebody appends to the list."""
+    mended: list[int] = []
+
+    def work(n: int) -> dict[str, int]:
+        if not mended:
+            raise RuntimeError("broken")
+        return {"n": n + 1}
+
+    node = NodeSpec(id="work", input_keys=["n"], max_retries=1, backoff_seconds=0, function=work)
+    return GraphSpec(id="flaky", entry_node="work", nodes=[node]), mended
+
+
+def test_a_failed_run_continues_at_the_failed_node_and_takes_new_input(
+    manager: CheckpointManager,
+) -> None:
+    graph, mended = flaky()
+    failed = execute(manager, graph, {"n": 0}, run="r")
+    assert not failed.success
+    assert (failed.retries, failed.visits) == ({"work": 1}, {"work": 1})
+    assert [cp.kind for cp in manager.history("r")] == ["failed", "attempt_failed", "input"]
+    still = execute(manager, graph, {"n": 0}, run="r", resume=True)
+    assert still.error == failed.error
+    mended.append(1)
+    done = execute(manager, graph, {"n": 4}, run="r", resume=True)
+    assert done.success
+    assert (done.output, done.path, done.retries) == ({"n": 5}, ["work"], {})
+    assert done.error is None
+
+
+def test_attempts_are_not_saved_where_that_is_not_wanted(home: Path) -> None:
+    graph, _ = flaky()
+    with CheckpointManager(home, CheckpointConfig(save_failed_attempts=False)) as manager:
+        execute(manager, graph, {"n": 0}, run="r")
+        assert [cp.kind for cp in manager.history("r")] == ["failed", "input"]
+
+
+def test_an_earlier_checkpoint_is_continued_as_a_fork(manager: CheckpointManager) -> None:
+    whole = execute(manager, count_to(5), {"n": 0}, run="r")
+    first = execute(manager, count_to(5), resume="r@3")
+    assert (first.run_id, first.output, first.path) == ("r-fork-1", whole.output, whole.path)
+    named = execute(manager, count_to(5), resume="r~4", run="mine")
+    assert (named.run_id, named.output) == ("mine", whole.output)
+    other = execute(manager, count_to(5), {"n": 4}, resume="r@3")
+    assert (other.run_id, other.output, other.steps_executed) == ("r-fork-2", {"n": 5}, 3)
+    assert len(manager.history("r")) == 6
+    with pytest.raises(ConflictError):
+        execute(manager, count_to(5), resume="r@3", run="mine")
+
+
+def test_a_reference_to_the_head_continues_the_run_itself(manager: CheckpointManager) -> None:
+    crash(manager)
+    assert execute(manager, count_to(5), resume="r@3").run_id == "r"
+    crash(manager, "s")
+    forked = execute(manager, count_to(5), resume="s", run="t")
+    assert (forked.run_id, forked.output) == ("t", {"n": 5})
+    crash(manager, "u")
+    assert execute(manager, count_to(5), resume="u", run="u").run_id == "u"
+
+
+def test_a_fork_has_idempotency_keys_of_its_own(manager: CheckpointManager) -> None:
+    keys: list[str] = []
+
+    def node(ctx: NodeContext) -> None:
+        keys.append(ctx.idempotency_key)
+
+    graph = GraphSpec(id="g", entry_node="a", nodes=[NodeSpec(id="a", function=node)])
+    execute(manager, graph, run="r")
+    execute(manager, graph, resume="r@1")
+    assert len(set(keys)) == 2
+
+
+@pytest.mark.parametrize("ref", ["nowhere", "r@99", "tag:none", "r~99", "ffffff"])
+def test_an_unknown_checkpoint_is_not_found(manager: CheckpointManager, ref: str) -> None:
+    crash(manager)
+    with pytest.raises(NotFoundError):
+        execute(manager, count_to(5), resume=ref)
+
+
+def test_a_changed_graph_or_goal_is_refused_with_what_changed(
+    manager: CheckpointManager, home: Path
+) -> None:
+    crash(manager)
+    changed = count_to(5, max_steps=50)
+    with pytest.raises(ConflictError, match=r"graph.max_steps: 100 -> 50") as caught:
+        execute(manager, changed, run="r", resume=True)
+    assert caught.value.run == "r"
+    with pytest.raises(ConflictError, match=r"graph.edges.again.condition_expr"):
+        execute(manager, count_to(6), resume="r@2")
+    assert [info.name for info in manager.repository.runs()] == ["r"]  # no fork is left behind
+    other_goal = Goal(id="goal", description="other")
+    executor = GraphExecutor(Runtime(), manager)
+    with pytest.raises(ConflictError, match=r"goal.description"):
+        asyncio.run(executor.execute(count_to(5), other_goal, run="r", resume=True))
+    done = execute(manager, changed, run="r", resume=True, accept_changed_graph=True)
+    assert done.output == {"n": 5}
+
+
+def test_a_graph_without_the_next_node_cannot_go_on(manager: CheckpointManager) -> None:
+    crash(manager)
+    renamed = count_to(5, entry_node="new", nodes=[NodeSpec(id="new", function=dict)], edges=[])
+    with pytest.raises(InvalidInputError, match="'step', which the graph does not have"):
+        execute(manager, renamed, run="r", resume=True, accept_changed_graph=True)
+
+
+def test_functions_and_the_order_of_nodes_are_not_part_of_the_graph(
+    manager: CheckpointManager,
+) -> None:
+    def graph(*names: str, function: Callable[..., Any]) -> GraphSpec:
+        return GraphSpec(
+            id="g",
+            entry_node="a",
+            nodes=[NodeSpec(id=name, function=function) for name in names],
+            edges=[EdgeSpec(id="ab", source="a", target="b")],
+            pause_nodes=["a"],
+        )
+
+    execute(manager, graph("a", "b", function=lambda: {"x": 1}), run="r")
+    again = graph("b", "a", function=lambda: {"x": 2})
+    assert execute(manager, again, run="r", resume=True).output == {"x": 2}
+
+
+def test_what_an_executor_did_not_write_is_not_continued(
+    manager: CheckpointManager,
+) -> None:
+    manager.save("by hand", {"n": 1})
+    with pytest.raises(InvalidInputError, match="not written by a graph executor"):
+        execute(manager, count_to(5), resume="by hand@1")
+    with pytest.raises(ConflictError):
+        execute(manager, count_to(5), {"n": 0}, run="by hand", resume=True)
+    crash(manager)
+    manager.save("r", {"n": 7})
+    with pytest.raises(ConflictError, match="continue from 'r@3' as a fork"):
+        execute(manager, count_to(5), run="r", resume=True)
+    assert execute(manager, count_to(5), resume="r@3").output == {"n": 5}
+
+
+def test_a_newer_record_is_not_guessed_at(manager: CheckpointManager) -> None:
+    record = {"executor": "graph", "format": 99}
+    manager.save("r", {}, graph="0" * 64, execution=record)
+    with pytest.raises(UnsupportedFormatError, match="upgrade"):
+        execute(manager, count_to(5), run="r", resume=True)
+
+
+def test_of_two_executions_that_resume_one_run_one_wins(home: Path) -> None:
+    def resume(one: CheckpointManager, two: CheckpointManager) -> list[Any]:
+        async def work(ctx: NodeContext) -> NodeResult:
+            await asyncio.sleep(0.01)
+            return NodeResult(success=True, output={"n": ctx.visit})
+
+        graph = count_to(3, nodes=[NodeSpec(id="step", output_keys=["n"], function=work)])
+
+        async def main() -> list[Any]:
+            return await asyncio.gather(
+                *(
+                    GraphExecutor(Runtime(), manager).execute(graph, GOAL, run="r", resume=True)
+                    for manager in (one, two)
+                ),
+                return_exceptions=True,
+            )
+
+        return sorted(asyncio.run(main()), key=lambda item: isinstance(item, Exception))
+
+    for folder, shared in ((home / "shared", True), (home / "apart", False)):
+        with CheckpointManager(folder) as one, CheckpointManager(folder) as other:
+            two = CheckpointManager(one.repository) if shared else other
+            graph = count_to(3, nodes=[NodeSpec(id="step", output_keys=["n"])])
+            executor = GraphExecutor(Runtime(), one)
+
+            def interrupted() -> None:
+                raise Crash
+
+            executor.register_function("step", interrupted)
+            with pytest.raises(Crash):
+                asyncio.run(executor.execute(graph, GOAL, run="r"))
+            winner, loser = resume(one, two)
+            assert winner.output == {"n": 3}
+            assert isinstance(loser, ConflictError)
+            assert [cp.kind for cp in one.history("r")] == [
+                "final",
+                "node_complete",
+                "node_complete",
+                "input",
+            ]
+
+
+@pytest.mark.parametrize("durability", ["sync", "async", "exit"])
+def test_a_cancelled_run_is_resumed(home: Path, durability: Any) -> None:
+    started: list[int] = []
+
+    async def slow(ctx: NodeContext) -> dict[str, int]:
+        started.append(ctx.visit)
+        await asyncio.sleep(60 if len(started) == 3 else 0)
+        return {"n": ctx.visit}
+
+    graph = count_to(4, nodes=[NodeSpec(id="step", output_keys=["n"], function=slow)])
+
+    async def main(manager: CheckpointManager) -> None:
+        executor = GraphExecutor(Runtime(), manager)
+        task = asyncio.create_task(executor.execute(graph, GOAL, run="r"))
+        while len(started) < 3:
+            await asyncio.sleep(0.005)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    with CheckpointManager(home, CheckpointConfig(durability=durability)) as manager:
+        asyncio.run(main(manager))
+        result = execute(manager, graph, run="r", resume=True)
+    assert result.output == {"n": 4}
+    assert started == [1, 2, 3, 3, 4]
+
+
+@pytest.mark.parametrize("durability", ["sync", "async", "exit"])
+def test_a_checkpoint_that_cannot_be_saved_reaches_caller_and_report(
+    home: Path, durability: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(repository: Repository, prepared: Any) -> Any:
+        repository._unsee(prepared.place)
+        raise StoreFullError("no room")
+
+    runtime = Runtime()
+    with CheckpointManager(home, CheckpointConfig(durability=durability)) as manager:
+        manager.save("other", {})
+        manager.flush()
+        with monkeypatch.context() as patch:
+            patch.setattr(Repository, "write", full)
+            with pytest.raises(StoreFullError):
+                execute(manager, count_to(3), {"n": 0}, run="r", runtime=runtime)
+        (problem,) = runtime.record("r").problems
+        assert (problem.severity, "StoreFullError" in problem.description) == ("critical", True)
+        assert runtime.record("r").success is False
+        assert execute(manager, count_to(3), {"n": 0}, run="r", resume=True).output == {"n": 3}
+
+
+def test_with_warnings_a_run_goes_on_without_its_checkpoints(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = Runtime()
+    write = Repository.write
+    fail = [True, False, True, True, False]
+
+    def sometimes(repository: Repository, prepared: Any) -> Any:
+        if fail.pop(0):
+            repository._unsee(prepared.place)
+            raise StoreFullError("no room")
+        return write(repository, prepared)
+
+    with CheckpointManager(home, CheckpointConfig(on_save_error="warn")) as manager:
+        monkeypatch.setattr(Repository, "write", sometimes)
+        with pytest.warns(CheckpointWarning, match="no room"):
+            result = execute(manager, count_to(4), {"n": 0}, run="r", runtime=runtime)
+        assert result.success
+        assert [cp.kind for cp in manager.history("r")] == ["final", "node_complete"]
+        assert [problem.severity for problem in runtime.record("r").problems] == ["warning"] * 3
+        assert result.checkpoint_id == str(manager.history("r")[0].id)
+
+
+def test_a_value_that_cannot_be_stored_is_an_error_with_its_path(
+    manager: CheckpointManager,
+) -> None:
+    graph = GraphSpec(
+        id="g", entry_node="a", nodes=[NodeSpec(id="a", function=lambda: {"x": [1, object()]})]
+    )
+    with pytest.raises(InvalidInputError, match=r"state\['x'\]\[1\]"):
+        execute(manager, graph, run="r")
+    assert len(manager.history("r")) == 1
+
+
+def test_decisions_are_part_of_the_checkpoint(manager: CheckpointManager) -> None:
+    def node(ctx: NodeContext) -> None:
+        ctx.decide("way", options=["x", "y"], chosen="y")
+
+    graph = GraphSpec(
+        id="g",
+        entry_node="a",
+        nodes=[NodeSpec(id="a", function=node), NodeSpec(id="b", function=node)],
+        edges=[EdgeSpec(id="ab", source="a", target="b")],
+        pause_nodes=["a"],
+    )
+    execute(manager, graph, run="r")
+    runtime = Runtime()
+    execute(manager, graph, run="r", resume=True, runtime=runtime)
+    assert [(d.id, d.node_id) for d in runtime.record("r").decisions] == [("d1", "a"), ("d2", "b")]
+
+
+def test_old_checkpoints_are_dropped_while_a_graph_runs(home: Path) -> None:
+    with CheckpointManager(home, CheckpointConfig(retention="latest_only")) as manager:
+        execute(manager, count_to(6), {"n": 0}, run="r")
+        (only,) = manager.history("r")
+        assert (only.kind, only.sequence) == ("final", 7)
+
+
+def test_a_step_costs_one_commit_and_what_changed(home: Path) -> None:
+    kept = {f"key {number}": "x" * 200 for number in range(200)}
+    with hive.open(home) as repo:
+        writes = 0
+        write = repo.write
+
+        def counted(prepared: Any) -> Any:
+            nonlocal writes
+            writes += 1
+            return write(prepared)
+
+        repo.write = counted  # type: ignore[method-assign]
+        execute(CheckpointManager(repo), count_to(50), {"n": 0, **kept}, run="r")
+        assert writes == 51
+        history = repo.log("r")
+        assert max(cp.new_objects for cp in history[:-1]) <= 8
+        assert sum(cp.new_bytes for cp in history[:-1]) < 50 * 2_000
+        assert history[0].logical_bytes > 40_000
