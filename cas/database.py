@@ -6,6 +6,7 @@ the file, and with a writable map a full disk kills the process.
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -96,15 +97,19 @@ class Database:
         limits: MapLimits,
         *,
         read_only: bool,
+        change_nothing: bool = False,
         fresh: bool = False,
     ) -> None:
         """Open the environment in ``directory`` after checking its data file.
 
         Args:
             directory: The directory of a generation.
-            tables: The tables to open; missing ones are created unless ``read_only`` is set.
+            tables: The tables to open. Missing ones are created; opened for reading, they read as
+                empty.
             limits: The size of the map.
-            read_only: Open for reading alone, changing nothing but LMDB's reader table.
+            read_only: Open LMDB for reading alone. Several processes may then open at once, also
+                beside a writer.
+            change_nothing: Do not even create LMDB's lock file if it is missing.
             fresh: The data file is empty, so there is nothing to check yet.
 
         Raises:
@@ -118,10 +123,11 @@ class Database:
         self.locked = True
         self._seen_transaction = 0
         self.databases: dict[str, lmdb._Database | None] = {}
-        if read_only:
+        if change_nothing:
             self.locked = self._lock_is_usable()
         else:
             self._make_lock_file()
+            self._require_writable()
         self.lmdb = self._open_checked(fresh=fresh)
         try:
             self.clear_stale_readers()
@@ -183,6 +189,12 @@ class Database:
             return
         except OSError as error:
             raise translate(error, self.directory.parent) from error
+
+    def _require_writable(self) -> None:
+        path = self.directory / DATA_FILE
+        if path.exists() and not os.access(path, os.W_OK):
+            error = PermissionError(errno.EACCES, "not writable", str(path))
+            raise translate(error, path) from error
 
     def clear_stale_readers(self) -> None:
         """Free the reader slots of processes that died, which would keep old pages from reuse."""

@@ -146,7 +146,9 @@ class Environment:
         """Run ``work`` on a snapshot of the store and return its result.
 
         Inside another ``read`` of the same thread it sees that one's snapshot; inside a ``write``,
-        what is committed. Keep it short: pages that a snapshot needs are not reused.
+        what is committed. Keep it short: pages that a snapshot needs are not reused. And do not
+        wait in it for another thread that writes: that one may have to wait until no transaction
+        of the process is active, because the map must grow.
 
         Raises:
             InvalidInputError: The environment is closed.

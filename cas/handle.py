@@ -61,6 +61,7 @@ class Handle:
         self.lock: GenerationLock | None = None
         self._database: Database | None = None
         self._suspect = False
+        self._writing = False
         self._tables: dict[str, Table] = {}
         self._limits: MapLimits | None = None
         self._opening = threading.Lock()
@@ -119,12 +120,17 @@ class Handle:
         if self._database is not None:
             self._database.close()
             self._database = None
+        # LMDB is opened for reading until the first write: opened for writing, it would have to
+        # wait for other writers, and a stopped one would keep even readers waiting for ever.
+        writing, self._writing = self._writing, False
         self._database = Database(
             generation_directory(self.store, generation),
             self._tables.values(),
             self._limits,
-            read_only=self.read_only,
+            read_only=not writing,
+            change_nothing=self.read_only,
         )
+        self._writing = writing
         self.generation = generation
         self._suspect = False
 
@@ -242,6 +248,9 @@ class Handle:
         view = None
         try:
             self._enter(lock)
+            if not self._writing:
+                self._suspect = self._writing = True
+                raise _StaleSignal
             view = WriteTransaction(self._opened().databases, self.store, self.generation)
             self._begin(view)
             self._active[me] = [view]
@@ -336,6 +345,7 @@ class Handle:
         active, self._active = self._active, {}
         self._opening = threading.Lock()
         self._writer = threading.Lock()
+        self._writing = False
         if self.lock is not None:
             self.lock.renew_after_fork()
         database, self._database = self._database, None

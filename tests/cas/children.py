@@ -7,12 +7,22 @@ import signal
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from cas.errors import HiveError
 
-__all__ = ["ChildFailedError", "finish", "in_child", "nobody", "start_child", "temporary_limit"]
+__all__ = [
+    "PROJECT",
+    "ChildFailedError",
+    "finish",
+    "in_child",
+    "nobody",
+    "start_child",
+    "temporary_limit",
+]
 
 NOBODY = 65534
+PROJECT = Path(__file__).resolve().parent.parent.parent
 
 
 class ChildFailedError(AssertionError):

@@ -36,6 +36,7 @@ def path(home: Path) -> Path:
 @pytest.fixture
 def environment(path: Path) -> Iterator[Environment]:
     with Environment.open(path, TABLES, map_size=MIB) as opened:
+        opened.write(lambda tx: None)  # From the first write on, LMDB is open for writing.
         yield opened
 
 
@@ -224,6 +225,29 @@ def test_a_nested_read_does_not_wait_for_a_growing_writer(environment: Environme
     assert environment.read(outer) == 0
     writer.join()
     assert environment.read(lambda tx: tx.count(BLOBS)) == 1
+
+
+def test_readers_open_a_store_whose_writer_is_stopped(environment: Environment) -> None:
+    """Stopped, as by Ctrl-Z, inside its transaction: whoever only reads must not wait for it."""
+
+    def stop(tx: WriteTransaction) -> str:
+        tx.put(ROWS, b"key", b"half")
+        os.kill(os.getpid(), signal.SIGSTOP)
+        return "continued"
+
+    environment.write(partial(put, b"key", b"whole"))
+    pid, reader = start_child(lambda: environment.write(stop))
+    os.waitpid(pid, os.WUNTRACED)
+    for read_only in (False, True):
+
+        def look(read_only: bool = read_only) -> str:
+            with Environment.open(environment.path, TABLES, read_only=read_only) as other:
+                return repr(other.read(partial(get, b"key")))
+
+        assert in_child(look) == "+b'whole'"
+    os.kill(pid, signal.SIGCONT)
+    assert finish((pid, reader)) == "+continued"
+    assert environment.read(partial(get, b"key")) == b"half"
 
 
 # -- growth ------------------------------------------------------------------------------------
