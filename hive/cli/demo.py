@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import shlex
 import shutil
@@ -11,18 +10,17 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hive.cli.describe import checkpoint_json
+from hive.cli.demo_view import outcome_json, section, show_outcome
 from hive.cli.failures import FAILED, say
 from hive.cli.options import HomeOption, JsonOption
-from hive.cli.output import Column, heading, line, table, write_json
-from hive.cli.text import count, escape, size
+from hive.cli.output import heading, line, write_json
+from hive.cli.text import escape
 
 if TYPE_CHECKING:
-    from hive.demo.checks import Survey
     from hive.demo.driver import Outcome
 
 __all__ = ["demo"]
@@ -82,12 +80,9 @@ def demo(
             say(f"its files are in {place}" if keep or home else "--keep keeps its files")
             raise typer.Exit(FAILED) from error
         if as_json:
-            write_json(_as_json(outcome, surveyed, place))
+            write_json(outcome_json(outcome, surveyed, place))
         else:
-            _show_steps(outcome.killed)
-            _show_checkpoints(outcome)
-            _show_bytes(outcome)
-            _show_checks(outcome)
+            show_outcome(outcome)
             if keep or home:
                 _show_commands(outcome, place)
     if not all(check.holds for check in outcome.checks):
@@ -141,74 +136,10 @@ def _ignore(text: str) -> None:
     del text
 
 
-def _show_steps(survey: Survey) -> None:
-    """Which process ran which node, from what the processes logged themselves."""
-    finished = {
-        (effect.pid, *effect.step) for effect in survey.effects if effect.event == "finished"
-    }
-    started = [effect for effect in survey.effects if effect.event == "started"]
-    rows = []
-    for (pid, node), visits in itertools.groupby(started, lambda effect: (effect.pid, effect.node)):
-        found = list(visits)
-        done = sum((effect.pid, *effect.step) in finished for effect in found)
-        rows.append(
-            [str(pid), node, str(len(found)), "finished" if done == len(found) else "killed"]
-        )
-    _section("The path, as the processes logged it")
-    table(
-        [
-            Column(title="PROCESS", right=True),
-            Column(title="NODE"),
-            Column(title="STARTED", right=True),
-            Column(title=""),
-        ],
-        rows,
-    )
-
-
-def _show_checkpoints(outcome: Outcome) -> None:
-    _section(f"The checkpoints of {outcome.killed.run!r}, and what each cost")
-    table(
-        [
-            Column(title="SEQ", right=True),
-            Column(title="NODE"),
-            Column(title="KIND"),
-            Column(title="STATE", right=True),
-            Column(title="NEW", right=True),
-        ],
-        [
-            [
-                str(found.sequence),
-                found.node or "-",
-                found.kind,
-                size(found.logical_bytes),
-                size(found.new_bytes),
-            ]
-            for found in outcome.checkpoints
-        ],
-    )
-
-
-def _show_bytes(outcome: Outcome) -> None:
-    logical = sum(found.logical_bytes for found in outcome.checkpoints)
-    new = sum(found.new_bytes for found in outcome.checkpoints)
-    _section("Bytes")
-    line(f"  {size(logical):>8}  {count(len(outcome.checkpoints), 'checkpoint')} as full copies")
-    line(f"  {size(new):>8}  what they added to the store")
-    line(f"  {size(outcome.unbroken_new_bytes):>8}  what the second, equal run added")
-    line(f"  {size(outcome.stats.disk_bytes):>8}  on disk, both runs together")
-
-
-def _show_checks(outcome: Outcome) -> None:
-    _section("Checked")
-    for check in outcome.checks:
-        line(f"  {'yes' if check.holds else 'NO '}  {escape(check.claim)}")
-
-
 def _show_commands(outcome: Outcome, home: Path) -> None:
     hive = shlex.join(_command())
     run = outcome.killed.run
-    _section("Look further")
+    section("Look further")
     if home != _default_home():
         line(f"  export HIVE_HOME={escape(shlex.quote(str(home)))}")
     for arguments in (f"log {run}", f"show {run}@3", f"show {run}@3 documents", "stats"):
@@ -235,38 +166,3 @@ def _default_home() -> Path | None:
         return home_directory(os.environ).resolve()  # noqa: TID251  as above
     except InvalidInputError:
         return None
-
-
-def _section(title: str) -> None:
-    line()
-    heading(escape(title))
-
-
-def _as_json(outcome: Outcome, folder: Path, home: Path) -> dict[str, Any]:
-    return {
-        "folder": str(folder),
-        "home": str(home),
-        "run": outcome.killed.run,
-        "unbroken_run": outcome.unbroken.run,
-        "report": str(outcome.killed.work / "report.md"),
-        "processes": {
-            "killed": outcome.killed_pid,
-            "resumed": outcome.resumed_pid,
-            "unbroken": outcome.unbroken_pid,
-        },
-        "effects": [
-            {
-                "event": effect.event,
-                "node": effect.node,
-                "visit": effect.visit,
-                "attempt": effect.attempt,
-                "key": effect.key,
-                "pid": effect.pid,
-            }
-            for effect in outcome.killed.effects
-        ],
-        "checkpoints": [checkpoint_json(found) for found in outcome.checkpoints],
-        "unbroken_new_bytes": outcome.unbroken_new_bytes,
-        "disk_bytes": outcome.stats.disk_bytes,
-        "checks": [{"claim": check.claim, "holds": check.holds} for check in outcome.checks],
-    }

@@ -35,11 +35,16 @@ def open_to_read(home: Path | None) -> Repository:
     """
     import hive
 
-    return hive.open(home, create=False, read_only=True)
+    return hive.open(_absolute(home), create=False, read_only=True)
 
 
-def open_to_write(home: Path | None) -> Repository:
-    """Open the store, creating it when there is none."""
+def open_to_write(home: Path | None, *, create: bool) -> Repository:
+    """Open the store to add to it; ``create`` makes a missing one."""
     import hive
 
-    return hive.open(home)
+    return hive.open(_absolute(home), create=create)
+
+
+def _absolute(home: Path | None) -> Path | None:
+    # `hive resume` goes into another folder, and a node may; the store must not move with them.
+    return None if home is None else home.absolute()

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hive.cli.failures import FAILED, say
+from hive.cli.ending import finish, resume_command
+from hive.cli.failures import say
 from hive.cli.options import HomeOption, JsonOption, RunArgument, open_to_write
-from hive.cli.output import Column, line, table, write_json
-from hive.cli.text import count, escape
-from hive.cli.values import describe, to_json
 
 if TYPE_CHECKING:
     from hive.cli.launches import Launch
@@ -49,6 +47,7 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Run a graph with a checkpoint after every node."""
+    from hive import ConflictError
     from hive.cli.launches import Launch, record_launch, while_executing
     from hive.cli.targets import load_target
     from manifests.names import check_name
@@ -58,22 +57,20 @@ def run(
         check_name(name, "run name")
     folder = Path.cwd()
     graph, goal = load_target(target, folder)
-    with open_to_write(home) as repo:
-        taken = {info.name for info in repo.runs()}
-        chosen = _free_name(graph.id, taken) if name is None else name
-        if chosen in taken:
-            from hive import ConflictError
-
-            raise ConflictError(
-                f"there is a run {chosen!r} already: `hive resume` continues it, --run names "
-                "another one",
-                run=chosen,
-            )
-        with while_executing(repo.home, chosen):
-            # Before the first checkpoint: a run that can be seen can also be resumed.
-            record_launch(repo.home, Launch(chosen, target, folder))
-            result = _execute(repo, graph, goal, chosen, input_data, resume=False)
-    _finish(result, as_json)
+    with open_to_write(home, create=True) as repo, contextlib.ExitStack() as claim:
+        chosen = _claim(repo, claim, f"{graph.id}-") if name is None else name
+        if name is not None:
+            claim.enter_context(while_executing(repo.home, name))
+            if _exists(repo, name):
+                raise ConflictError(
+                    f"there is a run {name!r} already; {resume_command(name)} continues it, "
+                    "--run names another one",
+                    run=name,
+                )
+        # Before the first checkpoint: a run that can be seen can also be resumed.
+        record_launch(repo.home, Launch(chosen, target, folder))
+        result = _execute(repo, graph, goal, chosen, input_data, resume=False)
+    finish(result, as_json)
 
 
 def resume(
@@ -107,7 +104,7 @@ def resume(
     from hive.cli.targets import load_target
 
     input_data = None if given is None else _read_input(given)
-    with open_to_write(home) as repo:
+    with open_to_write(home, create=False) as repo:
         _expect_run(repo, name)
         if target is None:
             launch = _launch_of(repo, name)
@@ -119,7 +116,7 @@ def resume(
             if target is not None:
                 record_launch(repo.home, launch)
             result = _execute(repo, graph, goal, name, input_data, resume=True)
-    _finish(result, as_json)
+    finish(result, as_json)
 
 
 def _execute(
@@ -136,56 +133,13 @@ def _execute(
     from hive import CheckpointConfig, CheckpointManager
     from hive.graph import GraphExecutor, Runtime
 
-    manager = CheckpointManager(repo, CheckpointConfig())
-    executor = GraphExecutor(runtime=Runtime(), checkpoint_manager=manager)
     try:
-        return asyncio.run(executor.execute(graph, goal, input_data, run=name, resume=resume))
+        with CheckpointManager(repo, CheckpointConfig()) as manager:
+            executor = GraphExecutor(runtime=Runtime(), checkpoint_manager=manager)
+            return asyncio.run(executor.execute(graph, goal, input_data, run=name, resume=resume))
     except KeyboardInterrupt:
-        say(f"{_resume_command(name)} continues after the last finished node")
+        say(f"{resume_command(name)} continues after the last finished node")
         raise
-
-
-def _finish(result: ExecutionResult, as_json: bool) -> None:
-    """Print the result; exit with 1 when the run failed."""
-    paused = result.paused_at is not None
-    status = "paused" if paused else "done" if result.success else "failed"
-    if as_json:
-        write_json(
-            {
-                "run": result.run_id,
-                "status": status,
-                "steps": result.steps_executed,
-                "path": result.path,
-                "paused_at": result.paused_at,
-                "error": result.error,
-                "checkpoint": result.checkpoint_id,
-                "output": to_json(result.output),
-            }
-        )
-    else:
-        line(f"run {escape(result.run_id)}: {status} after {count(result.steps_executed, 'step')}")
-        line(f"path: {escape(short_path(result.path))}")
-        if result.output:
-            line()
-            table(
-                [Column(title="KEY", shrinks=True), Column(title="VALUE", shrinks=True)],
-                [[key, describe(value)] for key, value in result.output.items()],
-            )
-    if paused:
-        say(f"waits after {result.paused_at!r}; {_resume_command(result.run_id)} continues")
-    elif not result.success:
-        say(f"run failed: {result.error}")
-        say(f"when that is mended, {_resume_command(result.run_id)} goes on from there")
-        raise typer.Exit(FAILED)
-
-
-def short_path(path: list[str]) -> str:
-    """Write the nodes of a path in one line, repeated ones once: ``find, read x8, index``."""
-    parts = []
-    for node, visits in itertools.groupby(path):
-        times = sum(1 for _ in visits)
-        parts.append(node if times == 1 else f"{node} x{times}")
-    return ", ".join(parts)
 
 
 def _read_input(given: str) -> dict[str, Any]:
@@ -194,7 +148,7 @@ def _read_input(given: str) -> dict[str, Any]:
 
     try:
         if given == "-":
-            given = sys.stdin.read()
+            given = sys.stdin.read() if sys.stdin is not None else ""
         elif given.startswith("@"):
             given = Path(given[1:]).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -248,11 +202,30 @@ def _enter(launch: Launch) -> None:
         ) from error
 
 
-def _free_name(graph_id: str, taken: set[str]) -> str:
-    return next(
-        name for number in itertools.count(1) if (name := f"{graph_id}-{number}") not in taken
-    )
+def _claim(repo: Repository, claim: contextlib.ExitStack, prefix: str) -> str:
+    """Choose the prefix with the next free number, and hold the lock of that name.
+
+    Of several processes that start at once, each gets a number of its own.
+    """
+    from hive import ConflictError
+    from hive.cli.launches import while_executing
+
+    taken = {info.name for info in repo.runs()}
+    names = (f"{prefix}{number}" for number in itertools.count(1))
+    while True:
+        name = next(name for name in names if name not in taken)
+        with contextlib.suppress(ConflictError):
+            claim.enter_context(while_executing(repo.home, name))
+            if not _exists(repo, name):
+                return name
+            claim.close()  # it was run and finished since the list was read
 
 
-def _resume_command(name: str) -> str:
-    return f"`hive resume {shlex.quote(name)}`"
+def _exists(repo: Repository, name: str) -> bool:
+    from hive import NotFoundError
+
+    try:
+        # Not resolve: a name such as "bees@2" or "abc123" may be a reference to something else.
+        return len(repo.log(name, limit=1)) > 0
+    except NotFoundError:
+        return False

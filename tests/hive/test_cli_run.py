@@ -256,6 +256,39 @@ def test_a_killed_run_is_interrupted_and_resumes(folder: Path) -> None:
     assert hive("runs", "--json").json[0]["status"] == "done"
 
 
+def test_runs_that_start_at_once_get_names_of_their_own(folder: Path) -> None:
+    processes = [start("run", "bees:graph", "--json") for _ in range(4)]
+    shown = []
+    for process in processes:
+        output, errors = process.communicate(timeout=60)
+        assert (process.returncode, errors) == (0, b"")
+        shown.append(json.loads(output)["run"])
+    assert sorted(shown) == ["bees-1", "bees-2", "bees-3", "bees-4"]
+
+
+def test_a_home_given_relatively_stays_where_it_is(folder: Path, tmp_path: Path) -> None:
+    (folder / "fail").touch()
+    assert hive("run", "bees:graph", "--run", "x", "--home", "here").code == 1
+    (folder / "fail").unlink()
+    os.chdir(tmp_path)
+    resumed = hive("resume", "x", "--home", "work/here", "--json")
+    assert resumed.json["status"] == "done"
+    assert not (folder / "work").exists()
+    assert list((folder / "here" / "launches").glob("*.json"))
+
+
+def test_a_name_that_looks_like_a_reference_is_a_name(folder: Path) -> None:
+    assert hive("run", "bees:graph", "--run", "x").code == 0
+    for name in ("x@2", "x~1", "abcdef", "tag:x"):
+        assert hive("run", "bees:graph", "--run", name).code == 0, name
+        assert hive("resume", name).code == 0, name
+
+
+def test_resuming_creates_no_store(folder: Path, home: Path) -> None:
+    assert hive("resume", "x").code == 3
+    assert not home.exists()
+
+
 def test_ctrl_c_says_how_to_go_on(folder: Path) -> None:
     (folder / "hold").touch()
     with start("run", "bees:graph", "--run", "my run") as process:
