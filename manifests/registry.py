@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
 
 import pydantic
+from pydantic_core import PydanticUndefined
 
-from cas.errors import InvalidInputError
+from cas.errors import HiveError, InvalidInputError
 
 __all__ = ["Registry", "TypeEntry", "UnregisteredValue"]
 
@@ -29,24 +31,36 @@ Content = Literal["constant", "attributes", "model", "unknown"]
 """What can change in a value without the value becoming another object: nothing (enums), its
 ``__dict__`` (dataclasses), a model's ``__dict__`` and set of fields, or nobody knows what."""
 
-_PYDANTIC_FIELDS: Final = "fields"
-_PYDANTIC_SET: Final = "set"
-_PYDANTIC_EXTRA: Final = "extra"
-_PYDANTIC_PRIVATE: Final = "private"
+_DETAIL: Final = ""
+"""What a model has besides its fields stands under a name that no field can have."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnregisteredValue:
     """A stored value whose type name or version this registry does not know.
 
-    It holds what was stored, loses nothing and encodes to the same address again.
+    It holds what was stored, loses nothing and encodes to the same address again. It can be a key
+    or a member of a set, since what it stands for was one; its fields must then not be changed.
     """
 
     name: str
     version: int
     fields: Any
 
-    __hash__ = None  # type: ignore[assignment]  # fields are usually a dict
+    def __hash__(self) -> int:
+        return hash((self.name, self.version, _hash_of(self.fields)))
+
+
+def _hash_of(content: Any) -> int:
+    """Return a hash that is the same for equal contents, of dicts and lists as well."""
+    if type(content) is dict:
+        return hash(frozenset((key, _hash_of(value)) for key, value in content.items()))
+    if type(content) is list:
+        return hash(tuple(map(_hash_of, content)))
+    try:
+        return hash(content)
+    except TypeError:
+        return 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +87,24 @@ class TypeEntry:
                     f"{self.name!r} was stored as version {version}, the registered class is "
                     f"version {self.version}, and no migration from {step} is registered"
                 )
-            fields = migrate(fields)
-        try:
-            return self.from_fields(fields)
-        except (TypeError, ValueError, KeyError, AttributeError) as error:
-            raise InvalidInputError(
-                f"the stored fields of {self.name!r} do not fit the registered class: register "
-                "it with a higher version and a migration"
-            ) from error
+            failed = f"the migration of {self.name!r} from version {step} failed"
+            fields = _call(migrate, fields, failed)
+        return _call(
+            self.from_fields,
+            fields,
+            f"the stored fields of {self.name!r} do not fit the registered class: register it "
+            "with a higher version and a migration",
+        )
+
+
+def _call(function: Callable[[Any], Any], fields: Any, failed: str) -> Any:
+    """Call the application's code: whatever it raises must not look like a damaged store."""
+    try:
+        return function(fields)
+    except (HiveError, MemoryError):
+        raise
+    except Exception as error:
+        raise InvalidInputError(f"{failed} ({type(error).__name__})") from error
 
 
 class Registry:
@@ -152,7 +176,7 @@ def _functions_for(cls: type) -> tuple[ToFields, FromFields, Content]:
         slots = any("__slots__" in vars(base) for base in cls.__mro__[:-1])
         return *_dataclass_functions(cls), "unknown" if slots else "attributes"
     if issubclass(cls, tuple) and hasattr(cls, "_fields"):
-        return lambda value: value._asdict(), lambda fields: cls(**fields), "constant"
+        return *_tuple_functions(cls), "constant"
     raise InvalidInputError(
         f"{cls.__qualname__} is no enum, dataclass, named tuple or pydantic model: register it "
         "with to_fields and from_fields"
@@ -171,72 +195,123 @@ def _enum_functions(cls: type[enum.Enum]) -> tuple[ToFields, FromFields]:
     return to_fields, from_fields
 
 
-def _dataclass_functions(cls: type) -> tuple[ToFields, FromFields]:
-    declared = dataclasses.fields(cls)
-    names = {field.name for field in declared}
+def _refuse_attributes(value: Any, names: frozenset[str]) -> None:
+    """Refuse a value that has attributes besides its fields: they would be lost silently."""
+    held = getattr(value, "__dict__", None)
+    if held is None or held.keys() <= names:
+        return
+    for name in held.keys() - names:
+        # What a cached property holds is computed again when it is asked for.
+        if not isinstance(getattr(type(value), name, None), functools.cached_property):
+            raise InvalidInputError(
+                f"the attribute {name!r} of {type(value).__qualname__} is no field and would be "
+                "lost: declare it, or register the class with to_fields and from_fields"
+            )
+
+
+def _complete(
+    fields: dict[str, Any], names: Sequence[str], default: Callable[[str], Any]
+) -> dict[str, Any]:
+    """Return the fields in declared order, those that were not stored with their defaults."""
+    if unknown := fields.keys() - set(names):
+        raise ValueError(f"unknown fields {sorted(unknown)}")
+    return {name: fields[name] if name in fields else default(name) for name in names}
+
+
+def _missing(name: str) -> Any:
+    raise ValueError(f"field {name} is missing")
+
+
+def _tuple_functions(cls: Any) -> tuple[ToFields, FromFields]:
+    names, defaults = cls._fields, cls._field_defaults
+    no_names: frozenset[str] = frozenset()
 
     def to_fields(value: Any) -> dict[str, Any]:
-        return {field.name: getattr(value, field.name) for field in declared}
+        _refuse_attributes(value, no_names)
+        return dict(zip(names, value, strict=True))
+
+    def default(name: str) -> Any:
+        return defaults[name] if name in defaults else _missing(name)
 
     def from_fields(fields: dict[str, Any]) -> Any:
-        if unknown := set(fields) - names:
-            raise ValueError(f"unknown fields {sorted(unknown)}")
+        return cls._make(_complete(fields, names, default).values())
+
+    return to_fields, from_fields
+
+
+def _dataclass_functions(cls: type) -> tuple[ToFields, FromFields]:
+    try:
+        object.__new__(cls)
+    except TypeError as error:
+        raise InvalidInputError(
+            f"{cls.__qualname__} extends a built-in type, whose content is in no field: register "
+            "it with to_fields and from_fields"
+        ) from error
+    declared = {field.name: field for field in dataclasses.fields(cls)}
+    names = frozenset(declared)
+
+    def to_fields(value: Any) -> dict[str, Any]:
+        _refuse_attributes(value, names)
+        return {name: getattr(value, name) for name in declared}
+
+    def default(name: str) -> Any:
+        field = declared[name]
+        if field.default is not dataclasses.MISSING:
+            return field.default
+        if field.default_factory is not dataclasses.MISSING:
+            return field.default_factory()
+        return _missing(name)
+
+    def from_fields(fields: dict[str, Any]) -> Any:
         value: Any = object.__new__(cls)
-        for field in declared:
-            if field.name in fields:
-                content = fields[field.name]
-            elif field.default is not dataclasses.MISSING:
-                content = field.default
-            elif field.default_factory is not dataclasses.MISSING:
-                content = field.default_factory()
-            else:
-                raise ValueError(f"field {field.name} is missing")
-            object.__setattr__(value, field.name, content)
+        for name, content in _complete(fields, list(declared), default).items():
+            object.__setattr__(value, name, content)
         return value
 
     return to_fields, from_fields
 
 
 def _model_functions(cls: type[pydantic.BaseModel]) -> tuple[ToFields, FromFields]:
+    allows_extra = cls.model_config.get("extra") == "allow"
+
     def to_fields(value: pydantic.BaseModel) -> dict[str, Any]:
-        fields = dict(value.__dict__)
-        if (
-            value.__pydantic_extra__ is None
-            and value.__pydantic_private__ is None
-            and value.__pydantic_fields_set__ == set(fields)
-        ):
-            return fields
-        return {
-            "": [_PYDANTIC_FIELDS, _PYDANTIC_SET, _PYDANTIC_EXTRA, _PYDANTIC_PRIVATE],
-            _PYDANTIC_FIELDS: fields,
-            _PYDANTIC_SET: sorted(value.__pydantic_fields_set__),
-            _PYDANTIC_EXTRA: value.__pydantic_extra__,
-            _PYDANTIC_PRIVATE: value.__pydantic_private__,
-        }
+        names = cls.model_fields.keys()
+        fields = value.__dict__
+        if fields.keys() != names:
+            if missing := names - fields.keys():
+                raise InvalidInputError(f"the model has no value for its fields {sorted(missing)}")
+            _refuse_attributes(value, frozenset(names))
+            fields = {name: fields[name] for name in names}
+        extra, private = value.__pydantic_extra__ or {}, value.__pydantic_private__ or {}
+        if not extra and not private and value.__pydantic_fields_set__ == names:
+            return dict(fields)
+        # Side by side, as attributes of the model: partial reads, redaction and errors then name
+        # them as people do.
+        detail = [sorted(value.__pydantic_fields_set__), list(extra), list(private)]
+        stored = {_DETAIL: detail, **fields, **extra, **private}
+        if len(stored) != 1 + len(fields) + len(extra) + len(private):
+            raise InvalidInputError("an extra or private attribute has the name of another one")
+        return stored
+
+    def default(name: str) -> Any:
+        info = cls.model_fields[name]
+        return _missing(name) if info.is_required() else info.get_default(call_default_factory=True)
 
     def from_fields(stored: dict[str, Any]) -> Any:
-        # A field cannot have an empty name, so the long form is unmistakable.
-        if "" in stored:
-            fields, names = dict(stored[_PYDANTIC_FIELDS]), set(stored[_PYDANTIC_SET])
-            extra, private = stored[_PYDANTIC_EXTRA], stored[_PYDANTIC_PRIVATE]
-        else:
-            fields, names = dict(stored), set(stored)
-            extra = {} if cls.model_config.get("extra") == "allow" else None
-            private = None
-        for name, info in cls.model_fields.items():
-            if name not in fields:
-                if info.is_required():
-                    raise ValueError(f"field {name} is missing")
-                fields[name] = info.get_default(call_default_factory=True)
-        if unknown := set(fields) - set(cls.model_fields):
-            raise ValueError(f"unknown fields {sorted(unknown)}")
+        fields = dict(stored)
+        names, extra_names, private_names = fields.pop(_DETAIL, (list(fields), (), ()))
+        extra = {name: fields.pop(name) for name in extra_names}
+        private = {name: fields.pop(name) for name in private_names}
+        for name, attribute in cls.__private_attributes__.items():
+            if name not in private and attribute.get_default() is not PydanticUndefined:
+                private[name] = attribute.get_default()
         model = cls.__new__(cls)
         model.__setstate__(
             {
-                "__dict__": fields,
-                "__pydantic_fields_set__": names,
-                "__pydantic_extra__": extra,
-                "__pydantic_private__": private,
+                "__dict__": _complete(fields, list(cls.model_fields), default),
+                "__pydantic_fields_set__": set(names),
+                "__pydantic_extra__": extra if extra or allows_extra else None,
+                "__pydantic_private__": private if cls.__private_attributes__ else None,
             }
         )
         return model
