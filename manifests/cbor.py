@@ -8,6 +8,7 @@ its parent changes, and stored bytes do not follow the encoder library from rele
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, repeat
 from typing import Any, Final
@@ -71,6 +72,27 @@ _REFUSED: Final = (
     *(52, 54, 100, 256, 258, 260, 261, 1004, 43000, 55799),
 )
 
+# cbor2 returns objects of its own for "undefined" and for simple values without a meaning. Few
+# payloads hold a byte that could be the head of one, and those are looked at closely: a run of
+# numbers, heads and short strings at a time, so that a list of floats costs little.
+_NEVER_ODD: Final = bytes(set(range(256)) - {*range(0xE0, 0xF4), 0xF7, 0xF8})
+_SKIMMED_AT: Final = 1_024
+"""Payloads over this size are skimmed at once: most of them is one long string."""
+_NOT_LONG: Final = re.compile(
+    b"(?:"
+    rb"[\x00-\x17\x20-\x37\x40\x60\x80-\x97\xa0-\xb7\xc0-\xd7\xf4-\xf6]"
+    rb"|[\x18\x38\x98\xb8\xd8]."
+    rb"|[\x19\x39\x99\xb9\xd9\xf9].{2}"
+    rb"|[\x1a\x3a\x9a\xba\xda\xfa].{4}"
+    rb"|[\x1b\x3b\x9b\xbb\xdb\xfb].{8}"
+    + b"".join(b"|[\\x%02x\\x%02x].{%d}" % (0x40 + n, 0x60 + n, n) for n in range(1, 24))
+    + b")*+",
+    re.DOTALL,
+)
+_LENGTH_BYTES: Final = {
+    major << 5 | 24 + power: 1 << power for major in (2, 3) for power in range(4)
+}
+
 TagDecoder = Callable[[Any, bool], Any]
 
 
@@ -124,6 +146,9 @@ def encode_text(text: str) -> bytes:
     return (_SHORT[3][size] if size < 256 else _head(3, size)) + data
 
 
+_OWN_ERRORS: Final = (HiveError, RecursionError, MemoryError)
+
+
 def _refuse(_value: Any, _immutable: bool) -> Any:
     raise CorruptObjectError("the object uses a CBOR tag that no stored value has")
 
@@ -137,12 +162,27 @@ def tag_decoders(own: Mapping[int, TagDecoder]) -> dict[int, TagDecoder]:
     return {**dict.fromkeys(_REFUSED, _refuse), **own}
 
 
+def _is_plain(payload: bytes) -> bool:
+    """Whether well-formed CBOR has no simple values but false, true and null."""
+    if len(payload) <= _SKIMMED_AT and not payload.translate(None, _NEVER_ODD):
+        return True
+    at = 0
+    while (at := _NOT_LONG.match(payload, at).end()) < len(payload):  # type: ignore[union-attr]
+        width = _LENGTH_BYTES.get(payload[at])
+        if width is None:
+            return False
+        start = at + 1 + width
+        at = start + int.from_bytes(payload[at + 1 : start], "big")
+    return True
+
+
 def loads(payload: bytes, decoders: Mapping[int, TagDecoder], *, depth: int) -> Any:
     """Decode exactly one CBOR item with the tags in ``decoders`` (from ``tag_decoders``).
 
     Anything no encoder of this project writes is a ``CorruptObjectError``: unknown tags, trailing
-    bytes, duplicate keys, keys that are no text, indefinite lengths. Nesting deeper than ``depth``
-    CBOR levels is a ``RecursionError``, so that the caller can decide whether it is too deep.
+    bytes, duplicate keys, keys that are neither text nor bytes, indefinite lengths, undefined.
+    Nesting deeper than ``depth`` CBOR levels is a ``RecursionError``, so that the caller can decide
+    whether it is too deep.
     """
     return loads_all([payload], decoders, depth=depth)[0]
 
@@ -165,13 +205,16 @@ def loads_all(
     except (cbor2.CBORError, ValueError, TypeError, LookupError, OverflowError) as error:
         cause: BaseException | None = error
         while cause is not None:
-            if isinstance(cause, HiveError | RecursionError):
-                raise cause from None
+            # cbor2 wraps whatever a tag decoder raises, an interrupt from the keyboard included.
+            if isinstance(cause, _OWN_ERRORS) or not isinstance(cause, Exception):
+                raise cause from cause.__cause__
             cause = cause.__cause__
         if "nesting depth" in str(error):
             raise RecursionError("nested too deeply") from None
         raise CorruptObjectError("the object's payload is not a stored value") from error
     if items[1::2].count(_END) != len(payloads):
         raise CorruptObjectError("the object's payload has bytes behind its value")
+    if not all(map(_is_plain, payloads)):
+        raise CorruptObjectError("the object uses a simple value that no stored value has")
     values: list[Any] = items[::2]
     return values
