@@ -246,8 +246,7 @@ class Execution:
         return choice
 
     async def _advance(self, kind: str, node: str, choice: Choice) -> None:
-        for key, value in choice.mapped.items():
-            self._memory.write(key, value)
+        self._memory.adopt(choice.mapped)
         self._progress.next_node = choice.target
         self._progress.input_data = choice.input_data
         self._progress.finished = None

@@ -15,6 +15,8 @@ from hive import errors
 
 __all__ = ["SharedMemory", "copy_value"]
 
+_CONSTANT = frozenset({type(None), bool, int, float, complex, str, bytes})
+
 
 def copy_value(value: Any, place: str) -> Any:
     """Return a deep copy of ``value``.
@@ -24,13 +26,34 @@ def copy_value(value: Any, place: str) -> Any:
             says which one it was.
     """
     try:
-        return copy.deepcopy(value)
+        return _copy(value, {})
     except (TypeError, RecursionError) as error:
         raise errors.InvalidInputError(
             f"a {type(value).__name__} here cannot be copied ({type(error).__name__}); memory is "
             "for data: give live objects to the node itself",
             path=place,
         ) from error
+
+
+def _copy(value: Any, known: dict[int, Any]) -> Any:
+    """Copy like ``copy.deepcopy``, in less than half the time for what messages are made of."""
+    kind = type(value)
+    if kind in _CONSTANT:
+        return value
+    if id(value) in known:
+        return known[id(value)]
+    if kind is list:
+        items: list[Any] = []
+        known[id(value)] = items  # before the items are copied: one of them may be this list
+        items.extend([item if type(item) in _CONSTANT else _copy(item, known) for item in value])
+        return items
+    if kind is dict:
+        fields: dict[Any, Any] = {}
+        known[id(value)] = fields
+        for key, item in value.items():
+            fields[_copy(key, known)] = item if type(item) in _CONSTANT else _copy(item, known)
+        return fields
+    return copy.deepcopy(value, known)
 
 
 class SharedMemory:
@@ -75,12 +98,12 @@ class SharedMemory:
         """
         if not isinstance(key, str):
             raise errors.InvalidInputError(f"a memory key is text, not {type(key).__name__}")
-        if self._write_keys is not None and key not in self._write_keys:
-            raise errors.InvalidInputError(
-                f"memory key {key!r} is not among the declared keys {sorted(self._write_keys)}; "
-                "add it to the node's output_keys"
-            )
-        self._layers[-1][key] = copy_value(value, f"memory[{key!r}]")
+        self._refuse_key(key)
+        self.adopt({key: copy_value(value, f"memory[{key!r}]")})
+
+    def adopt(self, values: Mapping[str, Any]) -> None:
+        """Store values uncopied that nobody else changes from now on; permissions do not count."""
+        self._layers[-1].update(values)
 
     def read_all(self) -> dict[str, Any]:
         """Return a deep copy of everything that this view may read."""
@@ -124,3 +147,10 @@ class SharedMemory:
         for layer in self._layers:
             merged.update(layer)
         return merged
+
+    def _refuse_key(self, key: str) -> None:
+        if self._write_keys is not None and key not in self._write_keys:
+            raise errors.InvalidInputError(
+                f"memory key {key!r} is not among the declared keys {sorted(self._write_keys)}; "
+                "add it to the node's output_keys"
+            )

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from hive import errors
 from hive.graph.edge import EdgeCondition
 from hive.graph.expression import Expression
-from hive.graph.memory import copy_value
 
 if TYPE_CHECKING:
     from hive.graph.edge import EdgeSpec
@@ -24,6 +23,8 @@ __all__ = ["Choice", "choose"]
 @dataclass(frozen=True, slots=True)
 class Choice:
     """The next node.
+
+    The values are shared with output and memory: whoever hands them to a node hands over copies.
 
     Attributes:
         target: Its id.
@@ -64,7 +65,7 @@ def choose(
         edge = next((edge for edge in edges if edge.target == finished.next_node), None)
         mapped = {} if edge is None else _mapped(edge, output, memory)
         # A router adds nothing of its own: what it was given goes on to the node it chose.
-        passed = mapped or copy_value(output or finished.node_input, "input_data")
+        passed = mapped or output or finished.node_input
         return Choice(finished.next_node, passed, mapped, "chosen by the node itself")
     names = ChainMap(
         {
@@ -80,8 +81,9 @@ def choose(
     for edge in edges:
         if _may_follow(edge, finished, names):
             mapped = _mapped(edge, output, memory)
-            passed = mapped or copy_value(output, "input_data")
-            return Choice(edge.target, passed, mapped, f"edge {edge.id} ({edge.condition.value})")
+            return Choice(
+                edge.target, mapped or output, mapped, f"edge {edge.id} ({edge.condition.value})"
+            )
     return None
 
 
@@ -107,7 +109,7 @@ def _mapped(edge: EdgeSpec, output: Mapping[str, Any], memory: Mapping[str, Any]
     for target_key, source_key in edge.input_mapping.items():
         for values in (output, memory):
             if source_key in values:
-                mapped[target_key] = copy_value(values[source_key], f"input_data[{target_key!r}]")
+                mapped[target_key] = values[source_key]
                 break
         else:
             raise errors.InvalidInputError(

@@ -111,9 +111,8 @@ class Visit:
             result = await result
         checked = self._checked(result)
         if checked.success:
-            for key, value in checked.output.items():
-                if not spec.output_keys or key in spec.output_keys:
-                    staged.write(key, value)
+            declared = spec.output_keys or checked.output
+            staged.adopt({key: checked.output[key] for key in checked.output if key in declared})
         return checked
 
     def _checked(self, result: Any) -> NodeResult:
@@ -138,13 +137,12 @@ class Visit:
 
     def _input(self) -> dict[str, Any]:
         """Return the input of one attempt: the declared keys, else all that was handed over."""
-        keys = self.spec.input_keys
-        given = copy_value(self.input_data, "input_data")
-        if not keys:
-            return dict(given)
+        given = self.input_data
         return {
-            key: given[key] if key in given else self.memory.read(key)
-            for key in keys
+            key: copy_value(given[key], f"input_data[{key!r}]")
+            if key in given
+            else self.memory.read(key)
+            for key in self.spec.input_keys or given
             if key in given or key in self.memory
         }
 
