@@ -69,6 +69,12 @@ class CheckpointManager:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.config = CheckpointConfig() if config is None else config
+        if not (storage is None or isinstance(storage, str | os.PathLike)) and not callable(
+            getattr(storage, "prepare", None)
+        ):
+            raise errors.InvalidInputError(
+                f"storage is a repository, a path or None, not a {type(storage).__name__}"
+            )
         self._owns = storage is None or isinstance(storage, str | os.PathLike)
         self._home = storage if isinstance(storage, str | os.PathLike) else None
         self._repository = None if isinstance(storage, str | os.PathLike) else storage

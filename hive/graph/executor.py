@@ -128,7 +128,7 @@ class GraphExecutor:
         manager = self.checkpoint_manager
         if manager is not None and not manager.config.enabled:
             manager = None
-        request = StartRequest(graph, goal, dict(input_data or {}), run, accept_changed_graph)
+        request = StartRequest(graph, goal, _checked(input_data), run, accept_changed_graph)
         start = await _start(request, manager, session_state, resume)
         self.runtime.start_run(
             goal.id,
@@ -185,6 +185,14 @@ class GraphExecutor:
                 f"graph {graph.id!r} cannot be run: {'; '.join(problems)}"
             )
         return nodes
+
+
+def _checked(input_data: object) -> dict[str, Any]:
+    if input_data is None:
+        return {}
+    if not isinstance(input_data, Mapping) or not all(isinstance(key, str) for key in input_data):
+        raise errors.InvalidInputError("input_data is a mapping whose keys are text, or None")
+    return dict(input_data)
 
 
 async def _start(

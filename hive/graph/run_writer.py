@@ -118,8 +118,12 @@ class RunWriter:
             HiveError: Something could not be written, and the policy is to raise.
         """
         if self._held is not None:
-            held, self._held = self._held, None
-            self._complete(held)
+            try:
+                if self._complete(self._held) is not None:
+                    self._held = None
+            except errors.ConflictError:
+                self._held = None  # it can never be written; what else failed may pass
+                raise
         self.settle()
         self._surface()
         return None if self._tip is None else self._tip.id

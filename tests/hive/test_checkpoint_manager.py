@@ -296,6 +296,21 @@ def test_too_many_readers_pass_but_a_value_that_is_too_large_stays() -> None:
     assert not is_transient(denied)
 
 
+def test_exit_keeps_what_could_not_be_written_for_the_next_flush(home: Path, gate: Gate) -> None:
+    with CheckpointManager(home, CheckpointConfig(durability="exit")) as manager:
+        manager.save("r", {"n": 1})
+        gate.errors = [full()]
+        with pytest.raises(StoreFullError):
+            manager.flush()
+        manager.flush()
+        assert states(manager) == [{"n": 1}]
+
+
+def test_a_storage_that_is_none_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="not a int"):
+        CheckpointManager(3)  # type: ignore[arg-type]
+
+
 def test_exit_writes_only_at_the_end_and_at_stops(home: Path, gate: Gate) -> None:
     with CheckpointManager(home, CheckpointConfig(durability="exit")) as manager:
         for number in range(3):

@@ -773,6 +773,12 @@ def test_arguments_that_do_not_fit_are_refused(options: dict[str, Any], message:
         execute(chain(NodeSpec(id="a", function=dict)), **options)
 
 
+@pytest.mark.parametrize("given", [[1], "text", {1: 2}, {"lock": threading.Lock()}])
+def test_input_is_data_under_text_keys(given: Any) -> None:
+    with pytest.raises(InvalidInputError, match="input_data"):
+        execute(chain(NodeSpec(id="a", function=dict)), given)
+
+
 def test_only_what_can_run_is_registered() -> None:
     executor = GraphExecutor(Runtime())
     with pytest.raises(InvalidInputError, match="cannot be called"):

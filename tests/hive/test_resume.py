@@ -14,6 +14,7 @@ from hive import (
     CheckpointConfig,
     CheckpointManager,
     ConflictError,
+    CorruptObjectError,
     InvalidInputError,
     NotFoundError,
     Repository,
@@ -339,6 +340,22 @@ def test_what_an_executor_did_not_write_is_not_continued(
     with pytest.raises(ConflictError, match="continue from 'r@3' as a fork"):
         execute(manager, count_to(5), run="r", resume=True)
     assert execute(manager, count_to(5), resume="r@3").output == {"n": 5}
+
+
+def test_a_damaged_checkpoint_stops_the_resume_and_starts_nothing(
+    manager: CheckpointManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(*_: Any) -> None:
+        raise CorruptObjectError("an object does not hash to its address")
+
+    crash(manager)
+    for method in ("restore", "execution", "resolve"):
+        with monkeypatch.context() as patch:
+            patch.setattr(Repository, method, damaged)
+            with pytest.raises(CorruptObjectError):
+                execute(manager, count_to(5), {"n": 0}, run="r", resume=True)
+    assert len(manager.history("r")) == 3
+    assert execute(manager, count_to(5), {"n": 0}, run="r", resume=True).output == {"n": 5}
 
 
 def test_a_newer_record_is_not_guessed_at(manager: CheckpointManager) -> None:
