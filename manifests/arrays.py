@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import TYPE_CHECKING, Any
 
-from cas.errors import InvalidInputError
+from cas.errors import CorruptObjectError, InvalidInputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,17 +27,30 @@ def is_array(value: Any) -> bool:
 def encode_array(value: Any) -> tuple[list[Any], memoryview | bytes]:
     """Return ([dtype, shape or None for a scalar, Fortran order], the elements' bytes).
 
-    The dtype is numpy's string form, or the field list of a structured one. Arrays of Python
-    objects are ``InvalidInputError``: their bytes are addresses in this process.
+    The dtype is numpy's string form, or the field list of a structured one. ``InvalidInputError``
+    for arrays of Python objects, whose bytes are addresses in this process, and for dtypes that
+    their form does not express (records, metadata, padding between fields).
     """
     import numpy as np
 
+    text = isinstance(value, np.str_ | np.bytes_)
+    if text:
+        # As an array has it: an empty text would have no bytes, and no array of none can be read.
+        array = np.asarray(value)
+        if array[()] != value:
+            raise InvalidInputError("numpy drops the zeros behind this text; store it as str")
+        value = array
     dtype = value.dtype
     form: Any = dtype.str if dtype.names is None else dtype.descr
-    if dtype.hasobject or np.dtype(_descr(form)) != dtype:
+    if (
+        dtype.hasobject
+        or dtype.metadata
+        or (dtype.kind == "V" and dtype.type is not np.void)
+        or np.dtype(_descr(form)) != dtype
+    ):
         raise InvalidInputError(f"arrays of dtype {dtype} cannot be stored")
     form = [list(field) for field in form] if dtype.names is not None else form
-    if not isinstance(value, np.ndarray):
+    if text or not isinstance(value, np.ndarray):
         return [form, None, False], value.tobytes()
     fortran = value.flags.f_contiguous and not value.flags.c_contiguous
     flat = value.ravel(order="F" if fortran else "C")
@@ -45,7 +59,10 @@ def encode_array(value: Any) -> tuple[list[Any], memoryview | bytes]:
 
 
 def decode_array(stored: Any) -> Any:
-    """Return the array or scalar written as [dtype, shape, Fortran order, bytes]."""
+    """Return the array or scalar written as [dtype, shape, Fortran order, bytes].
+
+    ``CorruptObjectError`` if these do not fit each other; nothing is allocated then.
+    """
     form, shape, fortran, data = stored
     try:
         import numpy as np
@@ -55,10 +72,13 @@ def decode_array(stored: Any) -> Any:
         ) from error
     dtype: np.dtype[Any] = np.dtype(_descr(form))
     if dtype.hasobject:
-        raise InvalidInputError("a stored array claims to hold Python objects; it is not read")
-    array: np.ndarray[Any, Any] = np.empty(shape or (), dtype, order="F" if fortran else "C")
-    if len(data) != array.nbytes:
-        raise InvalidInputError("a stored array has not as many bytes as its shape needs")
+        raise CorruptObjectError("a stored array claims to hold Python objects; it is not read")
+    sizes = shape or ()
+    if not all(type(size) is int and size >= 0 for size in sizes):
+        raise CorruptObjectError("a stored array has no proper shape")
+    if type(data) is not bytes or len(data) != dtype.itemsize * math.prod(sizes):
+        raise CorruptObjectError("a stored array has not as many bytes as its shape needs")
+    array: np.ndarray[Any, Any] = np.empty(sizes, dtype, order="F" if fortran else "C")
     if array.nbytes:
         # Into memory of its own, so that the array can be written to like the one that was saved.
         flat = np.frombuffer(data, dtype)

@@ -33,6 +33,9 @@ _ZONEINFO: Final = 10
 
 Content = list[Any]
 
+# The thread's own context would let "abc" pass for a NaN where it does not trap.
+_EXACT: Final = decimal.Context(traps=[decimal.InvalidOperation])
+
 
 def _zone(zone: dt.tzinfo | None) -> Any:
     if zone is None:
@@ -64,7 +67,7 @@ def _read_timezone(content: Content) -> dt.timezone:
 def _read_zoneinfo(content: Content) -> zoneinfo.ZoneInfo:
     try:
         return zoneinfo.ZoneInfo(content[0])
-    except zoneinfo.ZoneInfoNotFoundError as error:
+    except (zoneinfo.ZoneInfoNotFoundError, OSError) as error:
         raise InvalidInputError(
             f"the time zone {content[0]!r} is not known on this machine: install tzdata"
         ) from error
@@ -103,6 +106,18 @@ _FLAVOURS: Final[tuple[type[pathlib.PurePath], ...]] = (
 )
 
 
+def _decimal(value: decimal.Decimal) -> Content:
+    # The context of the thread decides between "e" and "E", and must not decide the address.
+    return [str(value).replace("e", "E")]
+
+
+def _read_decimal(content: Content) -> decimal.Decimal:
+    (text,) = content
+    if type(text) is not str:
+        raise CorruptObjectError("a stored decimal is no text")
+    return decimal.Decimal(text, _EXACT)
+
+
 def _path(value: pathlib.PurePath) -> Content:
     return [_FLAVOURS.index(type(value)), str(value)]
 
@@ -119,7 +134,7 @@ def _read_path(content: Content) -> pathlib.PurePath:
 # The class must match exactly: a subclass (a pandas Timestamp, say) would lose what it adds.
 SCALAR_TYPES: Final[dict[type, tuple[int, Callable[[Any], Content]]]] = {
     complex: (_COMPLEX, lambda value: [value.real, value.imag]),
-    decimal.Decimal: (_DECIMAL, lambda value: [str(value)]),
+    decimal.Decimal: (_DECIMAL, _decimal),
     uuid.UUID: (_UUID, lambda value: [value.bytes]),
     dt.datetime: (_DATETIME, _datetime),
     dt.date: (_DATE, lambda value: [value.year, value.month, value.day]),
@@ -132,7 +147,7 @@ SCALAR_TYPES: Final[dict[type, tuple[int, Callable[[Any], Content]]]] = {
 
 _READERS: Final[dict[int, Callable[[Content], Any]]] = {
     _COMPLEX: lambda content: complex(*content),
-    _DECIMAL: lambda content: decimal.Decimal(content[0]),
+    _DECIMAL: _read_decimal,
     _UUID: lambda content: uuid.UUID(bytes=content[0]),
     _DATETIME: _read_datetime,
     _DATE: lambda content: dt.date(*content),
