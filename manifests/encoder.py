@@ -102,6 +102,7 @@ class Encoder:
     def _guarded(self, encode: Callable[[Any], Piece], value: Any) -> Piece:
         self.steps.clear()
         self._parents.clear()
+        self._in_key = 0
         try:
             return encode(value)
         except (InvalidInputError, LimitError) as error:
@@ -115,7 +116,9 @@ class Encoder:
                 "the text has a lone surrogate, which UTF-8 cannot express",
                 path=path_text(self.steps, self._name),
             ) from error
-        except (ValueError, TypeError, OverflowError, AttributeError, RuntimeError) as error:
+        except MemoryError:
+            raise
+        except Exception as error:
             # A property or ``to_fields`` of the user's that fails, a dict changed by a thread.
             raise InvalidInputError(
                 f"the value could not be encoded ({type(error).__name__})",
@@ -126,11 +129,9 @@ class Encoder:
         if type(value) is dict:
             self._enter(value)
             return self._dict(value, root=True)
-        entry = self._registry.entry_of(type(value))
-        if entry is not None:
+        if type(value) is UnregisteredValue or self._registry.entry_of(type(value)) is not None:
             self._enter(value)
-            fields = entry.to_fields(value)
-            return self._named(value, entry.name, entry.version, fields, root=True)
+            return self._registered(value, root=True)
         return self._value(value)
 
     def _value(self, value: Any) -> Piece:
@@ -299,6 +300,8 @@ class Encoder:
         """Return the dict of encoded keys and values: in one piece, split, or a tree."""
         if not texts:
             _refuse_twins(keys)
+        elif keys and max(map(len, keys)) > MAX_KEY_BYTES:
+            raise LimitError(f"a key is longer than {MAX_KEY_BYTES} bytes")
         parameters = self._parameters
         short, whole = len(keys) <= parameters.short_items, False
         if short:
@@ -353,9 +356,9 @@ class Encoder:
         )
         return join(tag_head(TREE_DICT) + array_head(2), [tree, node.order_piece])
 
-    def _registered(self, value: Any) -> Piece:
+    def _registered(self, value: Any, *, root: bool = False) -> Piece:
         if type(value) is UnregisteredValue:
-            return self._named(value, value.name, value.version, value.fields)
+            return self._named(value, value.name, value.version, value.fields, root=root)
         cls = type(value)
         entry = self._registry.entry_of(cls)
         if entry is None:
@@ -363,7 +366,7 @@ class Encoder:
                 f"values of type {cls.__module__}.{cls.__qualname__} are stored only once the type "
                 "is registered: registry.register(...)"
             )
-        return self._named(value, entry.name, entry.version, entry.to_fields(value))
+        return self._named(value, entry.name, entry.version, entry.to_fields(value), root=root)
 
     def _named(
         self, value: Any, name: str, version: int, fields: Any, *, root: bool = False

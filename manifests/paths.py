@@ -31,9 +31,18 @@ def path_text(steps: Sequence[Step], root: str = "state") -> str:
         if isinstance(step, Field):
             out.append(f".{step}")
         else:
-            text = repr(step)
+            text = _shown(step, repr)
             out.append(f"[{text if len(text) <= _LONGEST_KEY else text[:_LONGEST_KEY] + '...'}]")
     return "".join(out)
+
+
+def _shown(step: Step, show: Callable[[Step], str]) -> str:
+    try:
+        return show(step)
+    except Exception:
+        # An integer of more digits than Python prints, or a key whose class cannot be printed: the
+        # error about the value matters more than this step.
+        return f"<{type(step).__name__}>"
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,7 @@ class Redaction:
 
     def matches(self, steps: Sequence[Step]) -> bool:
         """Whether the value at ``steps`` has to be replaced."""
-        names = [str(step) for step in steps]
+        names = [_shown(step, str) for step in steps]
         return any(_matches(pattern.split("."), names) for pattern in self.patterns)
 
 
