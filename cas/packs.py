@@ -32,6 +32,7 @@ import zstandard
 
 from cas.digest import DIGEST_BYTES, Digest
 from cas.errors import CorruptObjectError, UnsupportedFormatError
+from cas.objects import MAX_PAYLOAD_BYTES
 
 __all__ = ["MAX_PACK_BYTES", "MAX_PACK_LINKS", "MAX_PACK_RECORDS", "NewRecord", "Pack"]
 
@@ -45,6 +46,8 @@ _HEADER: Final = struct.Struct(">BBHH")
 _RAW: Final = 0
 _ZSTD: Final = 1
 _ZSTD_LEVEL: Final = 3
+_FRAME_DESCRIPTOR: Final = b"\0"
+"""First byte of a zstd frame without magic number, content size, checksum and dictionary id."""
 
 
 class _Codecs(threading.local):
@@ -99,11 +102,13 @@ class Pack:
             self._ends = [0, *accumulate(sizes)]
             if not (
                 len(sizes) == len(self._deltas) == len(self.numbers) == count
+                and {*map(type, sizes), *map(type, self.numbers)} == {int}
                 and min(sizes) >= 0
+                and self._ends[-1] <= MAX_PAYLOAD_BYTES
                 and len(data) == body_at + body_size
             ):
                 raise ValueError("sizes do not add up")
-        except (ValueError, TypeError, IndexError, struct.error, cbor2.CBORError) as error:
+        except (ValueError, TypeError, LookupError, struct.error, cbor2.CBORError) as error:
             raise CorruptObjectError(f"the pack at record {base} is damaged") from error
         if codec > _ZSTD:
             raise UnsupportedFormatError(
@@ -130,9 +135,14 @@ class Pack:
         """Return the record numbers that the ``index``-th record links to."""
         number = self.numbers[index]
         try:
-            return [number - delta for delta in self._deltas[index]]
-        except TypeError as error:
+            links = [number - delta for delta in self._deltas[index]]
+            if links and not (
+                {*map(type, links)} == {int} and 0 < min(links) <= max(links) < number
+            ):
+                raise ValueError("a link leads to no earlier record")
+        except (TypeError, ValueError, LookupError) as error:
             raise CorruptObjectError(f"the pack at record {self.base} is damaged") from error
+        return links
 
     def size(self, index: int) -> int:
         """Return the payload size of the ``index``-th record in bytes."""
@@ -150,6 +160,9 @@ class Pack:
         size, body = self._ends[-1], memoryview(self._data)[self._body :]
         if self._codec == _RAW:
             payloads = bytes(body)
+        elif bytes(body[:1]) != _FRAME_DESCRIPTOR:
+            # A damaged frame may state a size of its own, and the library allocates that first.
+            raise CorruptObjectError(f"the pack at record {self.base} cannot be decompressed")
         else:
             try:
                 payloads = _codecs.decompressor.decompress(body, max_output_size=size)

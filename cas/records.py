@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from cas.digest import Digest
 from cas.environment import ReadTransaction, Table
-from cas.errors import CorruptionError, CorruptObjectError, MissingObjectError
+from cas.errors import (
+    CorruptionError,
+    CorruptObjectError,
+    MissingObjectError,
+    UnsupportedFormatError,
+)
 from cas.objects import Object, frame_address
 from cas.packs import Pack
 
@@ -15,6 +20,7 @@ __all__ = [
     "INDEX",
     "OBJECTS",
     "REPAIRS",
+    "UNREADABLE",
     "GenerationChangedError",
     "PackCache",
     "Record",
@@ -30,6 +36,9 @@ OBJECTS: Final = Table("objects", checked=False)
 INDEX: Final = Table("index", checked=False)
 REPAIRS: Final = Table("repairs")
 """Record number -> a pack of one record that stands in for a damaged one of the same number."""
+
+UNREADABLE: Final = (CorruptionError, UnsupportedFormatError)
+"""What looking a record up may raise: a flipped bit can make a pack seem to be of a newer Hive."""
 
 _FRAGMENT_BITS: Final = 16
 _LAST_FRAGMENT: Final = (1 << _FRAGMENT_BITS) - 1
@@ -102,14 +111,19 @@ class PackCache:
         """Return the pack that holds a record and the record's place in it, if known."""
         return self._places.get(number)
 
-    def add(self, pack: Pack) -> None:
-        """Remember a pack, forgetting all others when they are too large together."""
+    def add(self, pack: Pack, repairs: Mapping[int, Pack]) -> None:
+        """Remember a pack, and what stands in for damaged records of it.
+
+        All others are forgotten when they are too large together.
+        """
         self._bytes += pack.memory_bytes
         if self._bytes > self._most_bytes:
             self._places.clear()
             self._bytes = pack.memory_bytes
         for index, number in enumerate(pack.numbers):
             self._places[number] = (pack, index)
+        for number, repair in repairs.items():
+            self._places[number] = (repair, 0)
 
 
 class RecordReader:
@@ -126,18 +140,31 @@ class RecordReader:
         place = self.cache.get(number)
         if place is not None:
             return place
-        pack = self._repair(number) if self._repaired else None
+        pack = self._repair(number)
         if pack is None:
             pack = self._load(number)
-        self.cache.add(pack)
+        self.cache.add(pack, self._repairs_of(pack))
         place = self.cache.get(number)
         if place is None:
             raise MissingObjectError(f"record {number} is not in the store")
         return place
 
     def _repair(self, number: int) -> Pack | None:
-        row = self.transaction.get(REPAIRS, record_key(number))
-        return None if row is None else Pack(number, row)
+        """Return what stands in for a damaged record; of a damaged repair, nothing."""
+        if not self._repaired:
+            return None
+        try:
+            row = self.transaction.get(REPAIRS, record_key(number))
+            return None if row is None else Pack(number, row)
+        except UNREADABLE:
+            return None
+
+    def _repairs_of(self, pack: Pack) -> dict[int, Pack]:
+        """Return all repairs of a pack: once it is cached, none of its records is looked up."""
+        if not self._repaired:
+            return {}
+        repairs = ((number, self._repair(number)) for number in pack.numbers)
+        return {number: repair for number, repair in repairs if repair is not None}
 
     def _load(self, number: int) -> Pack:
         transaction = self.transaction
@@ -145,16 +172,18 @@ class RecordReader:
         if found is None:
             raise MissingObjectError(f"record {number} is not in the store")
         key, row = found
-        place = int.from_bytes(key, "big")
-        base = place >> _FRAGMENT_BITS
-        if place & _LAST_FRAGMENT:
+        if len(key) != _KEY_BYTES:
+            raise CorruptObjectError(f"record {number} is not found: a key near it is damaged")
+        base, fragment = divmod(int.from_bytes(key, "big"), 1 << _FRAGMENT_BITS)
+        if fragment:
             first = transaction.get(OBJECTS, record_key(base))
             if first is None:
                 raise CorruptObjectError(f"the pack at record {base} has no first row")
             row = first
         fragments = Pack.fragments(row)
         if fragments > 1:
-            rows = transaction.items(OBJECTS, record_key(base), record_key(base + 1))
+            stop = record_key(base, _LAST_FRAGMENT) + b"\0"
+            rows = transaction.items(OBJECTS, record_key(base), stop)
             row = b"".join([value for _key, value in rows])
         return Pack(base, row)
 
@@ -180,22 +209,63 @@ class RecordReader:
         """
         try:
             pack, index = self._locate(number)
-            payload = pack.payload(index)
-            links = pack.links(index)
-            expected = pack.digest(index)
-            actual = frame_address(map(self.digest_of, links), len(links), payload)
-        except CorruptionError:
-            self.damaged.add(number)
+            payload, actual = self._hash(pack, index)
+        except UNREADABLE:
+            self._blame(number)
             raise
+        expected = pack.digest(index)
         if actual != expected:
-            self.damaged.add(number)
+            self._blame(number)
             raise CorruptObjectError(
                 f"record {number} hashes to {actual.hex()[:12]}, not to {expected.hex()[:12]}",
                 expected=Digest(expected),
                 actual=Digest(actual),
             )
         self.cache.reads += 1
-        return Record(number, expected, links, payload)
+        return Record(number, expected, pack.links(index), payload)
+
+    def read_as(self, number: int, digest: Digest) -> Record:
+        """Return a verified record that must be the object with this address.
+
+        A damaged key in the table of records would give its number to another sound record.
+        """
+        record = self.read(number)
+        if record.digest != digest:
+            self.damaged.add(number)
+            raise CorruptObjectError(
+                f"record {number} is object {record.digest.hex()[:12]}, not {digest.short}",
+                expected=digest,
+                actual=Digest(record.digest),
+            )
+        return record
+
+    def _hash(self, pack: Pack, index: int) -> tuple[bytes, bytes]:
+        """Return the payload of a record and the digest that it should have."""
+        payload = pack.payload(index)
+        links = pack.links(index)
+        return payload, frame_address(map(self.digest_of, links), len(links), payload)
+
+    def is_sound(self, number: int) -> bool:
+        """Whether a record's bytes hash to its digest."""
+        try:
+            pack, index = self._locate(number)
+            return self._hash(pack, index)[1] == pack.digest(index)
+        except UNREADABLE:
+            return False
+
+    def _blame(self, number: int) -> None:
+        """Note which records are damaged: this one, and of its pack and its links those that are.
+
+        A damaged body hides all records of a pack, and a damaged digest only shows in the records
+        that link there; what is not noted is taken for good when the same state is stored again.
+        """
+        self.damaged.add(number)
+        try:
+            pack, index = self._locate(number)
+            suspects = {*pack.numbers, *pack.links(index)}
+        except UNREADABLE:
+            return
+        self.damaged.update(suspect for suspect in suspects if not self.is_sound(suspect))
 
     def read_all(self, numbers: Iterable[int]) -> list[Record]:
         """Return several verified records in the order asked for."""
@@ -209,7 +279,11 @@ class RecordReader:
             try:
                 if self.digest_of(number) == digest:
                     return number, None
-            except CorruptionError:
+                # Another object whose digest begins alike, or this one with a damaged digest.
+                sound = self.is_sound(number)
+            except UNREADABLE:
+                sound = False
+            if not sound:
                 unreadable = number
         return None, unreadable
 

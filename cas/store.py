@@ -44,7 +44,9 @@ class ObjectStore:
         # have removed it since, and then a commit that skipped it would lose data.
         self._known: dict[bytes, int] = {}
         self._known_at = (-1, -1)
+        # Numbers of records found to be bad, of one generation: what is stored again heals them.
         self._damaged: set[int] = set()
+        self._damaged_at = -1
 
     @classmethod
     def open(
@@ -116,7 +118,8 @@ class ObjectStore:
         """
 
         def attempt(transaction: ReadTransaction) -> T:
-            return work(RecordReader(transaction, cache or PackCache(), self._damaged))
+            damaged = self._damaged_in(transaction.generation)
+            return work(RecordReader(transaction, cache or PackCache(), damaged))
 
         return self.environment.read(attempt)
 
@@ -132,7 +135,8 @@ class ObjectStore:
             nonlocal writer
             sweeps = Counters.load(transaction).sweeps
             known = self._known_since(transaction.generation, sweeps)
-            writer = RecordWriter(transaction, known, self._damaged)
+            damaged = self._damaged_in(transaction.generation)
+            writer = RecordWriter(transaction, known, damaged)
             result = work(writer)
             writer.finish()
             return result
@@ -167,17 +171,23 @@ class ObjectStore:
     def _known_since(self, generation: int, sweeps: int) -> dict[bytes, int]:
         with self._lock:
             if self._known_at != (generation, sweeps) or len(self._known) > _MOST_KNOWN:
-                if self._known_at[0] != generation:
-                    self._damaged.clear()
                 self._known = {}
                 self._known_at = (generation, sweeps)
             return self._known
+
+    def _damaged_in(self, generation: int) -> set[int]:
+        """Return the set that collects damage; readers of an older generation keep theirs."""
+        with self._lock:
+            if self._damaged_at != generation:
+                self._damaged = set()
+                self._damaged_at = generation
+            return self._damaged
 
     def _remember(self, writer: RecordWriter) -> None:
         """Keep what a *committed* transaction learned; of an aborted one nothing is kept."""
         place = (writer.transaction.generation, writer.counters.sweeps)
         with self._lock:
-            self._damaged -= writer.healed
+            writer.damaged -= writer.healed
             if self._known_at == place:
                 self._known.update(writer.learned)
 
@@ -187,10 +197,12 @@ def _read_header(transaction: ReadTransaction) -> Mapping[str, int]:
     if row is None:
         raise CorruptStoreError("the store has no header; restore it from a copy")
     header = cbor2.loads(row)
-    if header["format"] > STORE_FORMAT or header["engine"] != ENGINE:
+    # A newer format may have laid its header out anew, so nothing but these two is expected of it.
+    known = header.get("format"), header.get("engine")
+    if known != (STORE_FORMAT, ENGINE):
         raise UnsupportedFormatError(
-            f"the store has format {header['format']} on engine {header['engine']}, this version "
-            f"knows format {STORE_FORMAT} on {ENGINE}; upgrade Hive"
+            f"the store has format {known[0]} on engine {known[1]}, this version knows format "
+            f"{STORE_FORMAT} on {ENGINE}; upgrade Hive"
         )
     parameters: Mapping[str, int] = header["parameters"]
     return parameters

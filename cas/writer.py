@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from typing import Final
 
@@ -15,6 +16,7 @@ from cas.records import (
     INDEX,
     OBJECTS,
     REPAIRS,
+    UNREADABLE,
     PackCache,
     RecordReader,
     index_key,
@@ -85,32 +87,32 @@ class RecordWriter(RecordReader):
         Its links must have been stored before (``MissingObjectError``). ``digest`` must be the
         object's address; the caller has just computed it.
         """
-        number = self._number_of(digest)
-        if number is not None and not self._is_broken(number):
-            return number
-        unreadable = number
+        number, unreadable = self._number_of(digest), None
         if number is None:
             number, unreadable = self.candidates(digest)
-            if number is not None:
-                if not self._is_broken(number):
-                    self.learned[digest] = number
-                    return number
-                unreadable = number
+        if number is not None:
+            if not self._is_broken(number):
+                self.learned[digest] = number
+                return number
+            unreadable = number
         links = [self.put_link(link) for link in item.links]
-        if unreadable is not None and all(link < unreadable for link in links):
+        if unreadable is not None and self._can_heal(unreadable, links):
             return self._heal(unreadable, digest, links, item.payload)
         return self._append(digest, links, item.payload)
 
     def put_link(self, digest: Digest) -> int:
-        """Return the record number of an object that must be stored already."""
+        """Return the record number of an object that must be stored already.
+
+        One that is known to be damaged counts as absent.
+        """
         number = self._number_of(digest)
         if number is None:
             number = self.find(digest)
-            if number is None:
-                raise MissingObjectError(
-                    f"object {digest.short} must be stored before its parent", digest=digest
-                )
-            self.learned[digest] = number
+        if number is None or self._is_broken(number):
+            raise MissingObjectError(
+                f"object {digest.short} must be stored before its parent", digest=digest
+            )
+        self.learned[digest] = number
         return number
 
     def flush(self) -> None:
@@ -134,6 +136,19 @@ class RecordWriter(RecordReader):
         self.flush()
         self.counters.save(self.writing)
 
+    def digest_of(self, number: int) -> bytes:
+        """Return the digest a record claims to have, also of one that is not written yet."""
+        pending = self._pending_record(number)
+        return super().digest_of(number) if pending is None else pending.digest
+
+    def is_sound(self, number: int) -> bool:
+        """Whether a record's bytes hash to its digest."""
+        return self._pending_record(number) is not None or super().is_sound(number)
+
+    def _pending_record(self, number: int) -> NewRecord | None:
+        at = number - self._pending[0].number if self._pending else -1
+        return self._pending[at] if 0 <= at < len(self._pending) else None
+
     def _number_of(self, digest: Digest) -> int | None:
         number = self.learned.get(digest)
         return self._known.get(digest) if number is None else number
@@ -144,18 +159,24 @@ class RecordWriter(RecordReader):
         Without the second half a new checkpoint could share a good parent of a damaged child
         that was stored again under a new number, and could then not be restored.
         """
-        if not self.damaged:
+        if not self.damaged or number in self.healed:
             return False
-        if number in self.healed:
-            return False
-        if number in self.damaged:
-            return True
-        if any(record.number == number for record in self._pending):
-            return False
-        if any(link in self.damaged and link not in self.healed for link in self.links_of(number)):
-            self.damaged.add(number)
-            return True
-        return False
+        if number not in self.damaged and self._pending_record(number) is None:
+            try:
+                broken = self.damaged & {*self.links_of(number)} - self.healed
+            except UNREADABLE:
+                self.damaged.add(number)
+            else:
+                if broken:
+                    self.damaged.add(number)
+        return number in self.damaged
+
+    def _can_heal(self, number: int, links: Sequence[int]) -> bool:
+        """Whether a record may be written again under its old number.
+
+        It must be one that was given out (a damaged index row names any), and above its children.
+        """
+        return number < self.counters.next_record and all(link < number for link in links)
 
     def _append(self, digest: Digest, links: list[int], payload: bytes) -> int:
         counters = self.counters
@@ -173,9 +194,10 @@ class RecordWriter(RecordReader):
         self._pending_bytes += len(payload)
         self._pending_links += len(links)
         key = index_key(digest)
-        # The same first eight bytes may already lead to another object: keep both numbers.
+        # The same first eight bytes may already lead to another object: keep both numbers. The new
+        # one first: an older record of the same object is one that could not be healed.
         others = self.writing.get(INDEX, key) or b""
-        self.writing.put(INDEX, key, others + number.to_bytes(_NUMBER_BYTES, "big"))
+        self.writing.put(INDEX, key, number.to_bytes(_NUMBER_BYTES, "big") + others)
         self.learned[digest] = number
         return number
 
