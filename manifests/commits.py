@@ -16,7 +16,7 @@ from cas.writer import RecordWriter
 from manifests.catalogue import Catalogue, CatalogueWriter, CheckpointRow, RunRow
 from manifests.encoder import Encoder
 from manifests.incremental import Memory
-from manifests.manifest import Checkpoint, Manifest, checkpoint_of
+from manifests.manifest import Checkpoint, Manifest, checkpoint_of, microseconds
 from manifests.memo import Node
 from manifests.names import check_name
 from manifests.parameters import TreeParameters
@@ -60,6 +60,11 @@ class PreparedCommit:
     id: Digest
     manifest: Manifest
     objects: Mapping[Digest, Object]
+
+    @property
+    def object_bytes(self) -> int:
+        """The payload bytes of its objects, stored already or not."""
+        return sum([len(item.payload) for item in self.objects.values()])
 
     @property
     def run(self) -> str:
@@ -205,7 +210,7 @@ def place_after(
     return Place(run, row.last + 1, listed.row.id, listed.sequence, branches=True)
 
 
-def write_commit(writer: RecordWriter, prepared: PreparedCommit, created_us: int) -> Checkpoint:
+def write_commit(writer: RecordWriter, prepared: PreparedCommit) -> Checkpoint:
     """Store a prepared commit and list it, in the writer's transaction.
 
     The condition is tested before anything is put: ``ConflictError`` leaves no trace.
@@ -226,7 +231,9 @@ def write_commit(writer: RecordWriter, prepared: PreparedCommit, created_us: int
         new_objects=writer.counters.objects - objects,
         new_bytes=writer.counters.stored_bytes - stored,
     )
-    catalogue.append(run or catalogue.new_run(place.run, created_us), row)
+    if run is None:
+        run = catalogue.new_run(place.run, microseconds(prepared.manifest.created_at))
+    catalogue.append(run, row)
     writer.counters.root_epoch += 1
     return checkpoint_of(prepared.manifest, prepared.id, place.run, place.sequence, row)
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 from cas.digest import Digest
-from cas.errors import ReadOnlyStoreError
+from cas.errors import MissingObjectError, ReadOnlyStoreError
 from cas.store import ObjectStore
 from manifests import history, listing
 from manifests.catalogue import TABLES
 from manifests.clock import Clock, system_clock
-from manifests.commits import CommitEncoder, Place, PreparedCommit, place_after, write_commit
+from manifests.commits import CommitEncoder, Place, PreparedCommit, place_after
 from manifests.diff import Change
+from manifests.group import GroupCommitter
 from manifests.manifest import Checkpoint, RunInfo, StoreStats, microseconds
 from manifests.names import check_name
 from manifests.parameters import TreeParameters
@@ -59,6 +61,7 @@ class Repository:
         self._clock = clock
         parameters = TreeParameters.from_header(store.parameters)
         self._encoder = CommitEncoder(registry, parameters, redact)
+        self._committer = GroupCommitter(store)
         self._lock = threading.Lock()
         self._seen: dict[str, tuple[int, Digest]] = {}
 
@@ -152,8 +155,9 @@ class Repository:
         Raises ``ConflictError`` if another writer moved the head, ``InvalidInputError`` or
         ``LimitError`` naming the place of a value that cannot be stored, ``StoreFullError``.
         """
-        return self.write(
-            self.prepare(
+
+        def prepared() -> PreparedCommit:
+            return self.prepare(
                 run,
                 state,
                 node=node,
@@ -166,7 +170,14 @@ class Repository:
                 changed=changed,
                 trust_identity=trust_identity,
             )
-        )
+
+        try:
+            return self.write(prepared())
+        except MissingObjectError:
+            # Something that the last commit stored turned out to be damaged since. The failed
+            # commit was forgotten with what it remembered: this time everything is encoded, and
+            # storing it again heals it.
+            return self.write(prepared())
 
     def prepare(
         self,
@@ -209,12 +220,23 @@ class Repository:
 
     def write(self, prepared: PreparedCommit) -> Checkpoint:
         """Store a prepared commit in one durable transaction. Raises what ``commit`` raises."""
-        created_us = microseconds(prepared.manifest.created_at)
         try:
-            return self._store.write(lambda writer: write_commit(writer, prepared, created_us))
+            return self._committer.write(prepared)
         except BaseException:
             self._unsee(prepared.place)
             raise
+
+    def submit(self, prepared: PreparedCommit) -> Future[Checkpoint]:
+        """Queue a prepared commit and return at once; the future completes when it is durable.
+
+        The commits of one thread are written in the order in which they were submitted, and share
+        transactions with whatever else waits. Raises nothing: the future does.
+        """
+        future = self._committer.submit(prepared)
+        future.add_done_callback(
+            lambda done: self._unsee(prepared.place) if done.exception() else None
+        )
+        return future
 
     def _place(self, run: str, parent: RefLike | LastSeen | None) -> Place:
         check_name(run, "run name")

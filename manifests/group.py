@@ -1,0 +1,185 @@
+"""Group commit: commits that arrive while one is being synced share the next transaction.
+
+A synced transaction takes as long for fifty commits as for one. Whoever comes while nobody leads
+does: takes everything that waits, applies it in one transaction, and hands the lead to the next in
+the queue. Conditions are tested for each commit before anything of it is put, so one that
+conflicts fails alone. If the transaction itself fails, its commits are tried one by one.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Final
+
+from cas.errors import (
+    ConflictError,
+    HiveError,
+    InvalidInputError,
+    LimitError,
+    MissingObjectError,
+    NotFoundError,
+)
+from cas.store import ObjectStore
+from cas.writer import RecordWriter
+from manifests.commits import PreparedCommit, write_commit
+from manifests.manifest import Checkpoint
+
+__all__ = ["GroupCommitter"]
+
+_MOST_COMMITS: Final = 256
+_MOST_BYTES: Final = 32 * 1024 * 1024
+"""Payload bytes at which a group is closed: a transaction holds all its pages in memory."""
+
+_OWN_FAILURES: Final = (
+    ConflictError,
+    InvalidInputError,
+    LimitError,
+    MissingObjectError,
+    NotFoundError,
+)
+"""Errors that concern one commit and leave the transaction usable for the others."""
+
+
+class _Waiting:
+    """A commit in the queue. ``turn`` is set when it is done, or when it has to lead."""
+
+    __slots__ = ("future", "in_background", "prepared", "turn")
+
+    def __init__(self, prepared: PreparedCommit, *, in_background: bool) -> None:
+        self.prepared = prepared
+        self.in_background = in_background
+        self.future: Future[Checkpoint] = Future()
+        self.turn = threading.Event()
+
+
+class GroupCommitter:
+    """Writes prepared commits of one store. Safe to share by threads; survives a fork."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self._start()
+
+    def _start(self) -> None:
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        self._queue: list[_Waiting] = []
+        self._led = False
+
+    def write(self, prepared: PreparedCommit) -> Checkpoint:
+        """Write a commit; returns when it is durable, and raises what ``write_commit`` raises."""
+        waiting = _Waiting(prepared, in_background=False)
+        if self._join(waiting):
+            self._lead()
+        else:
+            try:
+                waiting.turn.wait()
+            except BaseException:
+                self._leave(waiting)
+                raise
+            if not waiting.future.done():
+                self._lead()
+        return waiting.future.result()
+
+    def submit(self, prepared: PreparedCommit) -> Future[Checkpoint]:
+        """Queue a commit and return at once. The future completes when it is durable.
+
+        Commits of one thread are written in the order in which they were submitted.
+        """
+        waiting = _Waiting(prepared, in_background=True)
+        if self._join(waiting):
+            self._pass_lead_to(waiting)
+        return waiting.future
+
+    def _join(self, waiting: _Waiting) -> bool:
+        """Put a commit into the queue; whether its caller has to lead."""
+        if self._process != os.getpid():
+            # Forked: the parent's queue is the parent's, and its lock may be held for ever.
+            self._start()
+        with self._lock:
+            self._queue.append(waiting)
+            leads, self._led = not self._led, True
+        return leads
+
+    def _leave(self, waiting: _Waiting) -> None:
+        """Take back a commit whose caller was interrupted while waiting."""
+        with self._lock:
+            if waiting in self._queue:
+                self._queue.remove(waiting)
+            has_lead = waiting.turn.is_set() and not waiting.future.done()
+        if has_lead:
+            self._pass_lead()
+
+    def _lead(self) -> None:
+        """Write one group, which contains the first of the queue, and pass the lead on."""
+        with self._lock:
+            group = self._take()
+        try:
+            self._apply(group)
+        except BaseException:
+            for waiting in group:
+                if not waiting.future.done():
+                    waiting.future.set_exception(
+                        HiveError(
+                            "the transaction was interrupted; resolve the run to see whether "
+                            "the commit was stored"
+                        )
+                    )
+            raise
+        finally:
+            for waiting in group:
+                waiting.turn.set()
+            self._pass_lead()
+
+    def _take(self) -> list[_Waiting]:
+        size, count = 0, 0
+        for waiting in self._queue[:_MOST_COMMITS]:
+            size += waiting.prepared.object_bytes
+            if count and size > _MOST_BYTES:
+                break
+            count += 1
+        group = self._queue[:count]
+        del self._queue[:count]
+        return group
+
+    def _pass_lead(self) -> None:
+        with self._lock:
+            if not self._queue:
+                self._led = False
+                return
+            following = self._queue[0]
+        self._pass_lead_to(following)
+
+    def _pass_lead_to(self, following: _Waiting) -> None:
+        if following.in_background:
+            threading.Thread(target=self._lead, name="hive-commit", daemon=True).start()
+        else:
+            following.turn.set()
+
+    def _apply(self, group: Sequence[_Waiting]) -> None:
+        outcomes: list[Checkpoint | HiveError] = []
+
+        def work(writer: RecordWriter) -> None:
+            outcomes.clear()
+            for waiting in group:
+                try:
+                    outcomes.append(write_commit(writer, waiting.prepared))
+                except _OWN_FAILURES as error:
+                    outcomes.append(error)
+
+        try:
+            self._store.write(work)
+        except HiveError as error:
+            if len(group) > 1:
+                for waiting in group:
+                    self._apply([waiting])
+            else:
+                group[0].future.set_exception(error)
+            return
+        for waiting, outcome in zip(group, outcomes, strict=True):
+            if isinstance(outcome, HiveError):
+                waiting.future.set_exception(outcome)
+            else:
+                waiting.future.set_result(outcome)
