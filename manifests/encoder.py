@@ -27,7 +27,7 @@ from manifests.cbor import (
     tag_head,
 )
 from manifests.incremental import Memory
-from manifests.memo import LEAST_ITEMS, Node
+from manifests.memo import LEAST_ITEMS, LEAST_LIST_ITEMS, Node
 from manifests.parameters import TreeParameters
 from manifests.paths import Field, Redaction, Step, path_text
 from manifests.pieces import Linked, Piece, PieceSink, join, size_of
@@ -205,7 +205,7 @@ class Encoder:
     # Sequences and sets
 
     def _list(self, items: Sequence[Any]) -> Piece:
-        if self._memory is not None and len(items) >= LEAST_ITEMS and not self._in_key:
+        if self._memory is not None and len(items) >= LEAST_LIST_ITEMS and not self._in_key:
             node, unchanged = self._memory.sequence(self, items)
             if len(items) <= self._parameters.short_items:
                 node.tree = TreeCache()  # what it holds is of a list before this one

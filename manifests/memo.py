@@ -23,10 +23,12 @@ from manifests.pieces import Piece
 from manifests.registry import TypeEntry, UnregisteredValue
 from manifests.trees import TreeCache
 
-__all__ = ["LEAST_ITEMS", "Node", "Segment", "Watch", "positions"]
+__all__ = ["LEAST_ITEMS", "LEAST_LIST_ITEMS", "Node", "Segment", "Watch", "positions"]
 
 LEAST_ITEMS: Final = 16
-"""A list, tuple or dict of so many items has a node of its own; others belong to their parent's."""
+"""A dict of so many items has a node of its own; a smaller one belongs to the node above it."""
+LEAST_LIST_ITEMS: Final = 4
+"""The same for a list or tuple: lists grow, and their items are larger."""
 
 
 class Segment:
@@ -52,9 +54,12 @@ class Segment:
         cls = type(container)
         if cls is tuple:
             return
-        if cls is dict or cls is list:
+        if cls is dict:
             if len(container) < LEAST_ITEMS:
-                (self.dicts if cls is dict else self.lists).append(container)
+                self.dicts.append(container)
+        elif cls is list:
+            if len(container) < LEAST_LIST_ITEMS:
+                self.lists.append(container)
         elif cls is UnregisteredValue and type(container.fields) is dict:
             self.dicts.append(container.fields)
         elif entry is None or entry.content == "unknown":

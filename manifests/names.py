@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from blake3 import blake3
@@ -35,6 +36,11 @@ def check_name(name: str, what: str) -> bytes:
     """
     if not isinstance(name, str):
         raise InvalidInputError(f"a {what} is a text, not {type(name).__name__}")
+    return _checked(name, what)
+
+
+@lru_cache(maxsize=4_096)
+def _checked(name: str, what: str) -> bytes:
     try:
         data = name.encode()
     except UnicodeEncodeError as error:

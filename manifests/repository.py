@@ -148,9 +148,9 @@ class Repository:
         Only what changed since this handle's last commit of the run is encoded; what changed is
         found, in place or not. Two promises save the search: ``changed`` names the only top-level
         keys that may differ (the others are not looked at), and ``trust_identity`` says that an
-        item of a list or dict (of 16 items or more) which is the same object as in the last commit
-        has not changed inside. Either promise
-        broken, the checkpoint silently misses the change.
+        item of a list (of 4 or more) or dict (of 16 or more) which is the same object as in the
+        last commit has not changed inside. If a promise is broken, the checkpoint silently misses
+        the change.
 
         Raises ``ConflictError`` if another writer moved the head, ``InvalidInputError`` or
         ``LimitError`` naming the place of a value that cannot be stored, ``StoreFullError``.
