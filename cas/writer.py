@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Final
 
 from cas.digest import Digest
@@ -62,7 +62,9 @@ class Counters:
 
     def save(self, transaction: WriteTransaction) -> None:
         """Write the counters."""
-        transaction.put(STORE, _COUNTERS_KEY, _COUNTERS.pack(*astuple(self)))
+        fields = (self.next_record, self.sweeps, self.root_epoch)
+        sizes = (self.objects, self.payload_bytes, self.stored_bytes)
+        transaction.put(STORE, _COUNTERS_KEY, _COUNTERS.pack(*fields, *sizes))
 
 
 class RecordWriter(RecordReader):
