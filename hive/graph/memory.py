@@ -7,53 +7,13 @@ that a resumed one, which starts from what was saved, does not.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hive import errors
+from hive.graph.copies import Copies
 
-__all__ = ["SharedMemory", "copy_value"]
-
-_CONSTANT = frozenset({type(None), bool, int, float, complex, str, bytes})
-
-
-def copy_value(value: Any, place: str) -> Any:
-    """Return a deep copy of ``value``.
-
-    Raises:
-        InvalidInputError: The value cannot be copied (an open file, a lock, a client); ``place``
-            says which one it was.
-    """
-    try:
-        return _copy(value, {})
-    except (TypeError, RecursionError) as error:
-        raise errors.InvalidInputError(
-            f"a {type(value).__name__} here cannot be copied ({type(error).__name__}); memory is "
-            "for data: give live objects to the node itself",
-            path=place,
-        ) from error
-
-
-def _copy(value: Any, known: dict[int, Any]) -> Any:
-    """Copy like ``copy.deepcopy``, in less than half the time for what messages are made of."""
-    kind = type(value)
-    if kind in _CONSTANT:
-        return value
-    if id(value) in known:
-        return known[id(value)]
-    if kind is list:
-        items: list[Any] = []
-        known[id(value)] = items  # before the items are copied: one of them may be this list
-        items.extend([item if type(item) in _CONSTANT else _copy(item, known) for item in value])
-        return items
-    if kind is dict:
-        fields: dict[Any, Any] = {}
-        known[id(value)] = fields
-        for key, item in value.items():
-            fields[_copy(key, known)] = item if type(item) in _CONSTANT else _copy(item, known)
-        return fields
-    return copy.deepcopy(value, known)
+__all__ = ["SharedMemory"]
 
 
 class SharedMemory:
@@ -63,13 +23,14 @@ class SharedMemory:
     ``staged`` puts a new layer on top, ``apply`` merges the top layer into the one below.
     """
 
-    __slots__ = ("_layers", "_read_keys", "_write_keys")
+    __slots__ = ("_copies", "_layers", "_read_keys", "_write_keys")
 
     def __init__(self, values: Mapping[str, Any] | None = None) -> None:
         """Start with a copy of ``values``."""
         self._layers: tuple[dict[str, Any], ...] = ({},)
         self._read_keys: frozenset[str] | None = None
         self._write_keys: frozenset[str] | None = None
+        self._copies: Copies | None = None
         for key, value in (values or {}).items():
             self.write(key, value)
 
@@ -86,7 +47,7 @@ class SharedMemory:
             )
         for layer in reversed(self._layers):
             if key in layer:
-                return copy_value(layer[key], f"memory[{key!r}]")
+                return self._own_copies().lend(layer[key], f"memory[{key!r}]")
         return default
 
     def write(self, key: str, value: Any) -> None:
@@ -99,7 +60,7 @@ class SharedMemory:
         if not isinstance(key, str):
             raise errors.InvalidInputError(f"a memory key is text, not {type(key).__name__}")
         self._refuse_key(key)
-        self.adopt({key: copy_value(value, f"memory[{key!r}]")})
+        self.adopt({key: self._own_copies().take(value, f"memory[{key!r}]")})
 
     def adopt(self, values: Mapping[str, Any]) -> None:
         """Store values uncopied that nobody else changes from now on; permissions do not count."""
@@ -107,8 +68,9 @@ class SharedMemory:
 
     def read_all(self) -> dict[str, Any]:
         """Return a deep copy of everything that this view may read."""
+        copies = self._own_copies()
         return {
-            key: copy_value(value, f"memory[{key!r}]")
+            key: copies.lend(value, f"memory[{key!r}]")
             for key, value in self.lend().items()
             if self._read_keys is None or key in self._read_keys
         }
@@ -123,14 +85,20 @@ class SharedMemory:
         """Return a view of the same values that is limited to some keys; None means all keys."""
         view = SharedMemory()
         view._layers = self._layers
+        view._copies = self._copies
         view._read_keys = None if read_keys is None else frozenset(read_keys)
         view._write_keys = None if write_keys is None else frozenset(write_keys)
         return view
 
-    def staged(self) -> SharedMemory:
-        """Return a view without limits whose writes nobody else sees until ``apply``."""
+    def staged(self, copies: Copies | None = None) -> SharedMemory:
+        """Return a view without limits whose writes nobody else sees until ``apply``.
+
+        Args:
+            copies: Recognizes what was read through this view when it is written back unchanged.
+        """
         view = SharedMemory()
         view._layers = (*self._layers, {})
+        view._copies = copies
         return view
 
     def apply(self) -> None:
@@ -154,3 +122,6 @@ class SharedMemory:
                 f"memory key {key!r} is not among the declared keys {sorted(self._write_keys)}; "
                 "add it to the node's output_keys"
             )
+
+    def _own_copies(self) -> Copies:
+        return Copies() if self._copies is None else self._copies

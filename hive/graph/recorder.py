@@ -67,6 +67,9 @@ class Recorder:
                 next_nodes=() if progress.next_node is None else (progress.next_node,),
                 execution=self._record(progress),
                 graph=self._graph_digest,
+                # Values in memory are replaced and never changed, so what is the same object as
+                # at the last checkpoint need not be looked into.
+                trust_identity=True,
             )
             saved = staged.id
             if staged.finish is not None:

@@ -10,8 +10,9 @@ from uuid import uuid4
 
 from hive import errors
 from hive.graph.background import in_thread
+from hive.graph.copies import copy_value
 from hive.graph.fingerprint import canonical_text, differences
-from hive.graph.memory import SharedMemory, copy_value
+from hive.graph.memory import SharedMemory
 from hive.graph.names import name_problem
 from hive.graph.progress import Progress
 from hive.graph.runtime import Decision

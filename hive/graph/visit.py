@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from hive import errors
 from hive.graph.context import NodeContext
-from hive.graph.memory import SharedMemory, copy_value
+from hive.graph.copies import Copies
+from hive.graph.memory import SharedMemory
 from hive.graph.node import NodeResult
 
 if TYPE_CHECKING:
@@ -73,11 +74,12 @@ class Visit:
         """
         if number > 1:
             await self.sleep(backoff_seconds(self.spec, number - 1))
-        staged = self.memory.staged()
+        copies = Copies()
+        staged = self.memory.staged(copies)
         started = self.timer()
         # Only Exception: cancellation and Ctrl-C end the run where it is and are no failed attempt.
         try:
-            result = await self._execute(number, staged)
+            result = await self._execute(number, staged, copies)
             causes = [_leading_name(result.error)]
         except Exception as error:
             result = NodeResult(success=False, error=f"{type(error).__name__}: {error}")
@@ -89,7 +91,7 @@ class Visit:
         wanted = not self.spec.retry_on or any(cause in self.spec.retry_on for cause in causes)
         return Attempt(result, result.success or used_up or not wanted, latency_ms)
 
-    async def _execute(self, number: int, staged: SharedMemory) -> NodeResult:
+    async def _execute(self, number: int, staged: SharedMemory, copies: Copies) -> NodeResult:
         """Run the node and write its output into the staged memory."""
         spec = self.spec
         # Undeclared keys are no limit. A node may read back what it writes.
@@ -99,7 +101,7 @@ class Visit:
             node_id=spec.id,
             node_spec=spec,
             memory=staged.with_permissions(readable, spec.output_keys or None),
-            input_data=self._input(),
+            input_data=self._input(copies),
             goal=self.goal,
             attempt=number,
             max_attempts=spec.max_retries + 1,
@@ -109,13 +111,13 @@ class Visit:
         result: Any = self.node.execute(context)
         if inspect.isawaitable(result):
             result = await result
-        checked = self._checked(result)
+        checked = self._checked(result, copies)
         if checked.success:
             declared = spec.output_keys or checked.output
             staged.adopt({key: checked.output[key] for key in checked.output if key in declared})
         return checked
 
-    def _checked(self, result: Any) -> NodeResult:
+    def _checked(self, result: Any, copies: Copies) -> NodeResult:
         """Return a copy of what a node object returned, which the node may still hold and change.
 
         Raises:
@@ -133,17 +135,15 @@ class Visit:
                 raise errors.InvalidInputError(f"{place}: {name} is not a whole number from 0")
         if result.next_node is not None and result.next_node not in self.targets:
             raise errors.InvalidInputError(f"{place}: there is no node {result.next_node!r}")
-        return replace(result, output=copy_value(dict(result.output), f"{place}, output"))
+        return replace(result, output=copies.take(dict(result.output), f"{place}, output"))
 
-    def _input(self) -> dict[str, Any]:
+    def _input(self, copies: Copies) -> dict[str, Any]:
         """Return the input of one attempt: the declared keys, else all that was handed over."""
-        given = self.input_data
+        given, memory = self.input_data, self.memory.lend()
         return {
-            key: copy_value(given[key], f"input_data[{key!r}]")
-            if key in given
-            else self.memory.read(key)
+            key: copies.lend(given[key] if key in given else memory[key], f"input_data[{key!r}]")
             for key in self.spec.input_keys or given
-            if key in given or key in self.memory
+            if key in given or key in memory
         }
 
 

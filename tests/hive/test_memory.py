@@ -79,22 +79,6 @@ def test_stages_nest() -> None:
     assert (memory.read("a"), branch.read("a")) == (1, 3)
 
 
-def test_copies_are_those_of_deepcopy() -> None:
-    class Words(list[str]):
-        pass
-
-    shared = [1]
-    loop: list[object] = [shared, {("k", 1): shared}, (shared, {2}), Words("ab"), bytearray(b"x")]
-    loop.append(loop)
-    copied = SharedMemory({"v": loop}).read("v")
-    assert copied[5] is copied
-    assert copied[0] is copied[1]["k", 1] is copied[2][0]
-    assert copied[0] is not shared
-    assert copied[:5] == loop[:5]
-    assert [type(item) for item in copied] == [type(item) for item in loop]
-    assert copied[4] is not loop[4]
-
-
 def test_a_key_that_is_not_text_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="text, not int"):
         SharedMemory().write(3, 1)  # type: ignore[arg-type]
