@@ -89,8 +89,8 @@ class RunWriter:
         Args:
             state: The state.
             kind: Of checkpoint.
-            **fields: ``node``, ``next_nodes``, ``execution``, ``labels`` and ``graph`` as for
-                ``Repository.commit``.
+            **fields: ``node``, ``next_nodes``, ``execution``, ``labels``, ``graph`` and
+                ``trust_identity`` as for ``Repository.commit``.
 
         Raises:
             HiveError: An earlier save failed in the background, or this state cannot be encoded,
@@ -104,7 +104,13 @@ class RunWriter:
             return Staged(None)
         match self.config.durability:
             case "sync":
-                return Staged(prepared.id, lambda: self._complete(prepared))
+                # Until this save returns, the state is what it was: it can be encoded once more.
+                return Staged(
+                    prepared.id,
+                    lambda: self._complete(
+                        prepared, again=lambda: self._prepare(state, kind=kind, **fields)
+                    ),
+                )
             case "async":
                 return self._queue(prepared)
             case "exit":
@@ -161,9 +167,19 @@ class RunWriter:
         self._last = prepared.id
         return prepared
 
-    def _complete(self, prepared: PreparedCommit) -> Digest | None:
+    def _complete(
+        self, prepared: PreparedCommit, *, again: Callable[[], PreparedCommit] | None = None
+    ) -> Digest | None:
         try:
-            self._write(prepared)
+            try:
+                self._write(prepared)
+            except errors.MissingObjectError:
+                # Something stored earlier turned out to be damaged. A commit that is encoded
+                # anew carries everything, and storing that heals it.
+                if again is None:
+                    raise
+                prepared = again()
+                self._write(prepared)
         except errors.HiveError as error:
             self._judge(error)
             return None

@@ -17,7 +17,7 @@ from typing import Any, Literal, NoReturn
 from hive.graph import ExecutionResult, GraphExecutor, Runtime
 from hive.graph.checkpoint_manager import CheckpointManager
 from hive.schemas.checkpoint import CheckpointConfig
-from manifests import Repository, commits, repository
+from manifests import Repository, commits
 from tests.hive.crash_graphs import FAMILY, GOAL, RUN, Case, Effects
 
 __all__ = ["Moment", "comparable", "in_child", "launch", "run_case"]
@@ -55,14 +55,16 @@ def arm(moment: Moment, *, slow_seconds: float = 0.0) -> Callable[[int], None]:
             die()
         return checkpoint
 
-    def armed_commit(writer: Any, prepared: Any, created_us: int) -> Any:
-        checkpoint = write_commit(writer, prepared, created_us)
+    def armed_commit(*arguments: Any) -> Any:
+        checkpoint = write_commit(*arguments)
         if (phase, number) == ("inside", current):
             die()  # everything is put, and the transaction is open
         return checkpoint
 
     Repository.write = armed_write  # type: ignore[method-assign]
-    repository.write_commit = armed_commit  # type: ignore[attr-defined]
+    for module in list(sys.modules.values()):
+        if getattr(module, "write_commit", None) is write_commit:
+            module.__dict__["write_commit"] = armed_commit
 
     def attempted(count: int) -> None:
         if (phase, number) == ("attempt", count):

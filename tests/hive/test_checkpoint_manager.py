@@ -23,6 +23,7 @@ from hive import (
     ConflictError,
     InvalidInputError,
     LimitError,
+    MissingObjectError,
     NotFoundError,
     Repository,
     StoreFullError,
@@ -294,6 +295,14 @@ def test_too_many_readers_pass_but_a_value_that_is_too_large_stays() -> None:
     denied = AccessError("denied")
     denied.__cause__ = OSError(errno.EACCES, "denied")
     assert not is_transient(denied)
+
+
+def test_a_damaged_object_is_healed_by_encoding_the_state_anew(home: Path, gate: Gate) -> None:
+    with CheckpointManager(home) as manager:
+        manager.save("r", {"n": 1})
+        gate.errors = [MissingObjectError("something the last commit stored is gone")]
+        manager.save("r", {"n": 2})
+        assert states(manager) == [{"n": 1}, {"n": 2}]
 
 
 def test_exit_keeps_what_could_not_be_written_for_the_next_flush(home: Path, gate: Gate) -> None:
