@@ -7,9 +7,10 @@ no encoder writes is an error.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any, Final, Protocol
 
-from cas.errors import CorruptObjectError, LimitError
+from cas.errors import CorruptObjectError, InvalidInputError, LimitError
 from manifests.arrays import decode_array
 from manifests.cbor import (
     ARRAY,
@@ -27,22 +28,30 @@ from manifests.cbor import (
     loads,
     loads_all,
     tag_decoders,
+    tag_head,
 )
 from manifests.encoder import MAX_DEPTH, Encoder
 from manifests.parameters import TreeParameters
-from manifests.pieces import MAX_HEIGHT, PieceSink
+from manifests.pieces import MAX_HEIGHT, MAX_VALUE_BYTES, PieceSink
 from manifests.registry import Registry
 from manifests.scalars import decode_scalar
 from manifests.trees import BYTES_NODE, DICT_NODE, LIST_NODE
 
 __all__ = ["DEEPEST_CBOR", "Decoder", "Loader", "StoredObject", "constructors", "pairs_to_dict"]
 
-# An object whose CBOR nests at most 12 levels, reached over at most 8 links, cannot hold a value
-# deeper than MAX_DEPTH (12 x 8 = 96), so nearly every restore needs no walk to measure its depth.
+# Nearly every object nests fewer CBOR levels than this, and inner nodes of trees hold no value of
+# their own. Adding these bounds up along the links shows that a value is not too deep without
+# walking through it.
 _SHALLOW: Final = 12
-_FEW_LINKS: Final = 8
+_NODE_LEVELS: Final = 4
+_NODE_HEAD: Final = tag_head(NODE)
+_ATOMS: Final = frozenset((str, bytes, int, float, bool, type(None)))
 # A registered value takes three CBOR levels (tag, array, map), so MAX_DEPTH of them fit.
 DEEPEST_CBOR: Final = 3 * MAX_DEPTH + 8
+
+# A few objects that link to one another twice stand for a value without end. Decoding the same
+# object again is counted with its bytes and with what the value costs in memory.
+_REPEAT_COST: Final = 1_024
 
 
 class StoredObject(Protocol):
@@ -66,12 +75,12 @@ Loader = Callable[[Sequence[Any]], Sequence[StoredObject]]
 def constructors(registry: Registry) -> dict[int, Callable[[Any], Any]]:
     """Return, for every tag but LINK, what makes a value of its decoded content."""
     return {
-        TUPLE: tuple,
-        SET: set,
-        FROZENSET: frozenset,
+        TUPLE: lambda content: tuple(_listed(content)),
+        SET: lambda content: _distinct(set(_listed(content)), content),
+        FROZENSET: lambda content: _distinct(frozenset(_listed(content)), content),
         PAIRS: pairs_to_dict,
-        BYTEARRAY: bytearray,
-        REGISTERED: lambda content: registry.read(*content),
+        BYTEARRAY: _bytearray,
+        REGISTERED: lambda content: _registered(content, registry),
         NODE: _concatenate,
         SCALAR: decode_scalar,
         ARRAY: decode_array,
@@ -89,8 +98,10 @@ class Decoder:
     def __init__(self, registry: Registry, load: Loader) -> None:
         self._registry = registry
         self._load = load
-        self._children: list[list[_Child]] = []
-        self._deep = False
+        self._children: list[_Child] = []
+        self._seen: set[Any] = set()
+        self._deep: set[Any] = set()
+        self._repeated = 0
         own = {tag: _ignoring_mutability(make) for tag, make in constructors(registry).items()}
         self._decoders = tag_decoders({LINK: self._link, **own})
 
@@ -98,89 +109,207 @@ class Decoder:
         """Return the value whose root is ``item``.
 
         Raises ``CorruptObjectError`` for bytes that are no stored value, ``LimitError`` for one
-        nested deeper than ``MAX_DEPTH``, ``InvalidInputError`` where a registered class does not
-        take its fields.
+        nested deeper than ``MAX_DEPTH`` or larger than ``MAX_VALUE_BYTES``, ``InvalidInputError``
+        where a registered class does not take its fields.
         """
-        self._deep = False
-        value = self._decode(item)
-        if self._deep:
-            # Rare. The encoder's own count decides, so both directions have the same limit.
-            Encoder(self._registry, TreeParameters(), PieceSink()).value(value)
+        value, depth = self.bounded(item)
+        if depth > MAX_DEPTH:
+            self.check_depth(value)
         return value
 
-    def _decode(self, item: StoredObject) -> Any:
-        if len(self._children) >= _FEW_LINKS:
-            self._deep = True
-            if len(self._children) > MAX_HEIGHT:
-                raise LimitError("the stored value is nested too deeply")
-        self._children.append(self._fetch(item.links) if item.links else [])
-        try:
-            try:
-                return loads(item.payload, self._decoders, depth=_SHALLOW)
-            except RecursionError:
-                self._deep = True
-            try:
-                return loads(item.payload, self._decoders, depth=DEEPEST_CBOR)
-            except RecursionError:
-                raise LimitError("the stored value is nested too deeply") from None
-        finally:
-            self._children.pop()
+    def bounded(self, item: StoredObject) -> tuple[Any, int]:
+        """Return the value whose root is ``item``, and a bound for how deep it nests.
 
-    def _fetch(self, links: Sequence[Any]) -> list[_Child]:
-        """Load linked objects together, and decode together those that link no further.
+        If the bound is above ``MAX_DEPTH``, ``check_depth`` has to decide.
+        """
+        self._seen.clear()
+        self._deep.clear()
+        self._repeated = 0
+        return self._walk(_Child(None, item))
+
+    def check_depth(self, value: Any) -> None:
+        """Raise ``LimitError`` if a decoded value is nested too deeply. Slow, and rarely needed."""
+        try:
+            # The encoder's own count decides, so both directions have the same limit.
+            Encoder(self._registry, TreeParameters(), PieceSink()).value(value)
+        except InvalidInputError:
+            return  # what a migration made of it cannot be stored again, so no limit applies
+
+    def _walk(self, root: _Child) -> tuple[Any, int]:
+        """Decode what is below ``root``, children first, and then itself.
+
+        Without recursion: 1,000 links on end fit neither on a thread's stack nor under Python's
+        recursion limit.
+        """
+        path = [self._visit(root)]
+        while True:
+            visit = path[-1]
+            child = visit.next_child()
+            if child is not None:
+                if len(path) > MAX_HEIGHT:
+                    raise LimitError("the stored value is nested too deeply")
+                path.append(self._visit(child))
+                continue
+            try:
+                value, depth = self._read(visit)
+            except RecursionError:
+                if visit.child.name in self._deep:
+                    raise LimitError("the stored value is nested too deeply") from None
+                # Again with the higher limit. Values of links already handed out may have been
+                # changed by the code of a registered class, so those are decoded again as well.
+                self._deep.add(visit.child.name)
+                visit.at = 0
+                continue
+            path.pop()
+            if not path:
+                return value, depth
+            visit.child.values.append(value)
+            path[-1].depth = max(path[-1].depth, depth)
+
+    def _visit(self, child: _Child) -> _Visit:
+        """Load what an object links to, and decode at once what of that links no further.
 
         They are the messages of a list, the chunks of a text: one call of the library instead of
         one each saves more than half the time of a restore.
         """
-        children = [_Child(item) for item in self._load(links)]
+        links = child.item.links
+        if not links:
+            return _Visit(child, [])
+        again = self._seen.intersection(links)
+        self._seen.update(links)
+        children = [_Child(name, item) for name, item in zip(links, self._load(links), strict=True)]
+        for repeated in children if again else ():
+            if repeated.name in again:
+                self._count(repeated)
+        visit = _Visit(child, children)
         last = [child for child in children if not child.item.links]
         if len(last) > 1:
+            payloads = [child.item.payload for child in last]
+            outer, self._children = self._children, []
             try:
-                payloads = [child.item.payload for child in last]
                 values = loads_all(payloads, self._decoders, depth=_SHALLOW)
             except (RecursionError, CorruptObjectError):
-                return children  # one by one, so that the error is about the right one
-            for child, value in zip(last, values, strict=True):
-                child.values.append(value)
-        return children
+                return visit  # one by one, so that the error is about the right one
+            finally:
+                self._children = outer
+            for decoded, value in zip(last, values, strict=True):
+                decoded.values.append(value)
+            if not _ATOMS.issuperset(map(type, values)):
+                visit.depth = _SHALLOW
+        return visit
+
+    def _read(self, visit: _Visit) -> tuple[Any, int]:
+        """Decode an object whose links are decoded; ``RecursionError`` if it is not shallow."""
+        payload = visit.child.item.payload
+        if visit.child.name in self._deep:
+            levels, depth = DEEPEST_CBOR, MAX_DEPTH + 1
+        elif payload.startswith(_NODE_HEAD):
+            levels, depth = _NODE_LEVELS, 0
+        else:
+            levels, depth = _SHALLOW, _SHALLOW
+        outer, self._children = self._children, visit.children
+        try:
+            value = loads(payload, self._decoders, depth=levels)
+        finally:
+            self._children = outer
+        return value, 0 if type(value) in _ATOMS else depth + visit.depth
 
     def _link(self, index: Any, _immutable: bool) -> Any:
-        children = self._children[-1]
+        children = self._children
         if type(index) is not int or not 0 <= index < len(children):
             raise CorruptObjectError("a payload refers to a link that its object does not have")
         child = children[index]
+        if child.values:
+            return child.values.pop()
         # A link that occurs twice gives two values: what is changed in one must not show in both.
-        return child.values.pop() if child.values else self._decode(child.item)
+        self._count(child)
+        return self._walk(child)[0]
+
+    def _count(self, child: _Child) -> None:
+        self._repeated += len(child.item.payload) + _REPEAT_COST
+        if self._repeated > MAX_VALUE_BYTES:
+            raise LimitError(
+                f"the stored value repeats itself over more than {MAX_VALUE_BYTES} bytes"
+            )
 
 
 class _Child:
-    """A linked object, and its value if that was decoded ahead and not used yet."""
+    """A linked object, and its value if that was decoded and not used yet."""
 
-    __slots__ = ("item", "values")
+    __slots__ = ("item", "name", "values")
 
-    def __init__(self, item: StoredObject) -> None:
+    def __init__(self, name: Any, item: StoredObject) -> None:
+        self.name = name
         self.item = item
         self.values: list[Any] = []
+
+
+class _Visit:
+    """An object whose links are being decoded, and how deep the deepest of them nests."""
+
+    __slots__ = ("at", "child", "children", "depth")
+
+    def __init__(self, child: _Child, children: list[_Child]) -> None:
+        self.child = child
+        self.children = children
+        self.at = 0
+        self.depth = 0
+
+    def next_child(self) -> _Child | None:
+        """Return the next linked object without a value."""
+        while self.at < len(self.children):
+            child = self.children[self.at]
+            if not child.values:
+                return child
+            self.at += 1
+        return None
+
+
+def _listed(content: Any) -> list[Any]:
+    if type(content) is not list:
+        raise CorruptObjectError("a container's items are not stored as a list")
+    return content
+
+
+def _distinct(members: set[Any] | frozenset[Any], content: Sequence[Any]) -> Any:
+    if len(members) != len(content):
+        raise CorruptObjectError("a stored set has a member twice")
+    return members
+
+
+def _bytearray(content: Any) -> bytearray:
+    # Of a number, bytearray() makes that many zeros.
+    if type(content) is not bytes:
+        raise CorruptObjectError("a bytearray's content is not stored as bytes")
+    return bytearray(content)
+
+
+def _registered(content: Any, registry: Registry) -> Any:
+    name, version, fields = _listed(content)
+    if type(name) is not str or type(version) is not int or version < 1:
+        raise CorruptObjectError("a registered value has no proper name and version")
+    return registry.read(name, version, fields)
 
 
 def _concatenate(node: Sequence[Any]) -> Any:
     """Return the items (a list) or the bytes under a node whose children are decoded."""
     kind, _level, counts, children, *_first_keys = node
-    if kind == BYTES_NODE:
-        whole: Any = b"".join(children)
-        size = len(whole)
-    elif kind in (LIST_NODE, DICT_NODE):
-        whole = [item for child in children for item in child]
-        size = len(whole) // 2 if kind == DICT_NODE else len(whole)
-    else:
+    if kind not in (LIST_NODE, BYTES_NODE, DICT_NODE):
         raise CorruptObjectError(f"tree nodes of kind {kind} are not known here; upgrade Hive")
-    if size != sum(counts):
+    wanted = bytes if kind == BYTES_NODE else list
+    if not all(type(child) is wanted for child in children):
+        raise CorruptObjectError("a tree node has a child of another kind")
+    sizes = map(len, children)
+    if list(sizes) != [count * 2 if kind == DICT_NODE else count for count in counts]:
         raise CorruptObjectError("a tree node does not hold what it counts")
-    return whole
+    if kind == BYTES_NODE:
+        return b"".join(children)
+    return list(chain.from_iterable(children))
 
 
 def pairs_to_dict(flat: Sequence[Any]) -> dict[Any, Any]:
     """Return the dict of [key, value, key, value...]; a repeated key is damage."""
+    _listed(flat)
     items = dict(zip(flat[::2], flat[1::2], strict=True))
     if len(items) != len(flat) // 2:
         raise CorruptObjectError("a stored dict has a key twice")
@@ -197,12 +326,13 @@ def _tree_to_dict(
     if len(order) != len(items):
         raise CorruptObjectError("the order of a stored dict does not fit its keys")
     try:
-        return {key: items[key] for key in order}
+        ordered = {key: items[key] for key in order}
     except KeyError:
         # A NaN, alone or in a tuple, is not found by equality; its bytes still are.
         encoder = Encoder(registry, TreeParameters(), PieceSink())
         by_bytes = {encoder.key(key): (key, value) for key, value in items.items()}
         pairs = [by_bytes.get(encoder.key(key)) for key in order]
-        if None in pairs:
-            raise CorruptObjectError("the order of a stored dict does not fit its keys") from None
-        return dict(pair for pair in pairs if pair is not None)
+        ordered = dict(pair for pair in pairs if pair is not None)
+    if len(ordered) != len(items):
+        raise CorruptObjectError("the order of a stored dict does not fit its keys")
+    return ordered

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from manifests.cbor import NODE, PAIRS, REGISTERED, TREE_DICT, TUPLE
-from manifests.forms import Form, Forms, LinkForm, Tagged, pairs
+from manifests.forms import Form, Forms, LinkForm, Tagged, as_corruption, pairs
 from manifests.paths import Field, Step, path_text
 from manifests.trees import LIST_NODE
 
@@ -36,7 +36,8 @@ class Change:
 
 def changes(forms: Forms, before: Form, after: Form) -> Iterator[Change]:
     """Yield the differences between two values of one store."""
-    yield from _Differ(forms).compare(before, after, [])
+    with as_corruption():
+        yield from _Differ(forms).compare(before, after, [])
 
 
 class _Differ:
@@ -58,7 +59,7 @@ class _Differ:
         elif _tag(before) == _tag(after) == REGISTERED and (
             before.content[:2] == after.content[:2]
         ):
-            one, other = (self._forms.follow(form.content[2]) for form in (before, after))
+            one, other = self._forms.fields(before), self._forms.fields(after)
             if _is_dict(one) and _is_dict(other):
                 yield from self._dicts(one, other, steps, fields=True)
             else:
@@ -100,8 +101,8 @@ class _Differ:
     ) -> tuple[dict[Hashable, tuple[Form, Form]], dict[Hashable, tuple[Form, Form]]]:
         """Return the entries of both dicts by key; of two trees, only of leaves that differ."""
         if _tag(before) == _tag(after) == TREE_DICT:
-            old_links = list(self._forms.leaf_links(before.content[0]))
-            new_links = list(self._forms.leaf_links(after.content[0]))
+            old_links = list(self._forms.leaf_links(self._forms.tree(before)[0]))
+            new_links = list(self._forms.leaf_links(self._forms.tree(after)[0]))
             common = set(old_links) & set(new_links)
             return self._leaf_entries(old_links, common), self._leaf_entries(new_links, common)
         return self._all_entries(before), self._all_entries(after)
@@ -120,7 +121,9 @@ class _Differ:
         if type(form) is dict:
             return {_token(key): (key, item) for key, item in form.items()}
         if form.tag == TREE_DICT:
-            return self._leaf_entries(list(self._forms.leaf_links(form.content[0])), set())
+            return self._leaf_entries(
+                list(self._forms.leaf_links(self._forms.tree(form)[0])), set()
+            )
         return {_token(key): (key, item) for key, item in pairs(form.content)}
 
     # Lists
@@ -159,14 +162,7 @@ class _Differ:
         """Return the leaves of a list (one, if it is no tree) with their counts."""
         if type(form) is list:
             return [(form, len(form))]
-        content = form.content
-        runs = []
-        for child, count in zip(content[3], content[2], strict=True):
-            if content[1] > 1:
-                runs.extend(self._runs(self._forms.follow(child)))
-            else:
-                runs.append((child, count))
-        return runs
+        return list(self._forms.runs(form))
 
 
 def _alignment(

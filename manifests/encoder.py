@@ -30,7 +30,15 @@ from manifests.incremental import Memory
 from manifests.memo import LEAST_ITEMS, LEAST_LIST_ITEMS, Node
 from manifests.parameters import TreeParameters
 from manifests.paths import Field, Redaction, Step, path_text
-from manifests.pieces import Linked, Piece, PieceSink, join, size_of
+from manifests.pieces import (
+    MAX_VALUE_BYTES,
+    Linked,
+    Piece,
+    PieceSink,
+    join,
+    logical_size,
+    size_of,
+)
 from manifests.registry import Registry, UnregisteredValue
 from manifests.scalars import SCALAR_TYPES, TEXT, encode_scalar
 from manifests.trees import TreeBuilder, TreeCache, item_token
@@ -104,7 +112,10 @@ class Encoder:
         self._parents.clear()
         self._in_key = 0
         try:
-            return encode(value)
+            piece = encode(value)
+            if logical_size(piece) > MAX_VALUE_BYTES:
+                raise LimitError(f"the value is larger than {MAX_VALUE_BYTES} bytes")
+            return piece
         except (InvalidInputError, LimitError) as error:
             if error.path is not None:
                 raise

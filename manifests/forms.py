@@ -8,11 +8,12 @@ a handful of reads.
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from cas.errors import CorruptObjectError
+from cas.errors import CorruptObjectError, LimitError
 from manifests.cbor import (
     ARRAY,
     BYTEARRAY,
@@ -31,13 +32,13 @@ from manifests.cbor import (
     tag_decoders,
 )
 from manifests.decoder import DEEPEST_CBOR, Decoder, Loader, StoredObject, constructors
-from manifests.encoder import Encoder
+from manifests.encoder import MAX_DEPTH, Encoder
 from manifests.parameters import TreeParameters
 from manifests.pieces import PieceSink
 from manifests.registry import Registry
 from manifests.trees import DICT_NODE
 
-__all__ = ["Form", "Forms", "LinkForm", "Tagged", "pairs"]
+__all__ = ["Form", "Forms", "LinkForm", "NodeParts", "Tagged", "as_corruption", "pairs"]
 
 Form = Any
 """A scalar, a list or dict of forms, a ``Tagged`` or a ``LinkForm``."""
@@ -62,6 +63,25 @@ def _tagging(tag: int) -> TagDecoder:
     return lambda content, _immutable: Tagged(tag, content)
 
 
+@dataclass(frozen=True, slots=True)
+class NodeParts:
+    """An inner node of a tree: links to its children, and how many items are below each.
+
+    ``firsts`` are the encoded first keys of the children of a dict's node, else None.
+    """
+
+    kind: int
+    level: int
+    counts: list[int]
+    children: list[LinkForm]
+    firsts: list[bytes] | None
+
+
+_REGISTERED_PARTS: Final = 3
+_TREE_PARTS: Final = 2
+_MOST_LEVELS: Final = 64
+"""Every level has a fourth of the nodes below, so no store holds a tree of so many."""
+
 _TAGS = (
     *(TUPLE, SET, FROZENSET, PAIRS, BYTEARRAY, REGISTERED),
     *(NODE, SCALAR, ARRAY, TREE_DICT, MANIFEST),
@@ -77,6 +97,7 @@ class Forms:
         self._decoder = Decoder(registry, load)
         self._constructors = constructors(registry)
         self._keys = Encoder(registry, TreeParameters(), PieceSink())
+        self._deepest = 0
 
     def open(self, item: StoredObject) -> Form:
         """Return the form of one object."""
@@ -99,53 +120,85 @@ class Forms:
         return form
 
     def value(self, form: Form) -> Any:
-        """Build the whole value of a form."""
+        """Build the whole value of a form. Raises what ``Decoder.value`` raises."""
         if isinstance(form, LinkForm):
             return self._decoder.value(self._load([form.name])[0])
+        self._deepest = 0
+        with as_corruption():
+            value = self._build(form, 0)
+        if self._deepest > MAX_DEPTH:
+            self._decoder.check_depth(value)
+        return value
+
+    def _build(self, form: Form, depth: int) -> Any:
+        """Build a value that begins ``depth`` CBOR levels below the form asked for."""
+        if isinstance(form, LinkForm):
+            value, below = self._decoder.bounded(self._load([form.name])[0])
+            self._deepest = max(self._deepest, depth + below)
+            return value
         if isinstance(form, Tagged):
             construct = self._constructors.get(form.tag)
             if construct is None:
                 raise CorruptObjectError("a manifest stands where a value should be")
-            return construct(self.value(form.content))
+            return construct(self._build(form.content, depth))
+        depth += 1
         if type(form) is list:
-            return [self.value(item) for item in form]
+            self._deepest = max(self._deepest, depth)
+            return [self._build(item, depth) for item in form]
         if type(form) is dict:
-            return {key: self.value(item) for key, item in form.items()}
+            self._deepest = max(self._deepest, depth)
+            return {key: self._build(item, depth) for key, item in form.items()}
         return form
 
     def field(self, form: Form, key: Any) -> Form:
         """Return the form under a key of a dict or a field of a registered value.
 
-        Reads only the path to that key. Raises ``KeyError`` if there is none.
+        Reads only the path to that key. Keys are the same if their types are as well: 1 is not
+        True here. Raises ``KeyError`` if there is none.
         """
-        form = self.follow(form)
-        if isinstance(form, Tagged) and form.tag == REGISTERED:
-            form = self.follow(form.content[2])
+        form = self.fields(form)
         if type(form) is dict:
             return form[key]
-        if isinstance(form, Tagged) and form.tag == PAIRS:
-            for stored, item in pairs(form.content):
-                if self.value(stored) == key:
-                    return item
-        elif isinstance(form, Tagged) and form.tag == TREE_DICT:
-            return self._search(form.content[0], self._keys.key(key))
+        if not isinstance(form, Tagged) or form.tag not in (PAIRS, TREE_DICT):
+            raise KeyError(key)
+        wanted = self._keys.key(key)
+        entries = form.content
+        if form.tag == TREE_DICT:
+            entries = self._leaf_with(self.tree(form)[0], wanted)
+        for stored, item in pairs(entries):
+            if self._keys.key(self.value(stored)) == wanted:
+                return item
         raise KeyError(key)
 
     def names(self, form: Form) -> list[Any]:
         """Return the keys of a dict or the fields of a registered value, in order."""
-        form = self.follow(form)
-        if isinstance(form, Tagged) and form.tag == REGISTERED:
-            form = self.follow(form.content[2])
+        form = self.fields(form)
         if type(form) is dict:
             return list(form)
         if isinstance(form, Tagged) and form.tag == PAIRS:
             return [self.value(stored) for stored, _item in pairs(form.content)]
         if isinstance(form, Tagged) and form.tag == TREE_DICT:
-            node, order = form.content
+            node, order = self.tree(form)
             if order is not None:
-                return list(self.value(order))
+                keys: list[Any] = self.value(order)
+                return keys
             return [self.value(key) for leaf in self.leaves(node) for key, _ in pairs(leaf)]
         return []
+
+    def fields(self, form: Form) -> Form:
+        """Return the form behind a link, and of a registered value the form of its fields."""
+        form = self.follow(form)
+        if isinstance(form, Tagged) and form.tag == REGISTERED:
+            if type(form.content) is not list or len(form.content) != _REGISTERED_PARTS:
+                raise CorruptObjectError("a registered value has no name, version and fields")
+            form = self.follow(form.content[2])
+        return form
+
+    def tree(self, form: Tagged) -> tuple[Form, Form]:
+        """Return the node of a large dict, and the form of its order, which may be None."""
+        if type(form.content) is not list or len(form.content) != _TREE_PARTS:
+            raise CorruptObjectError("a large dict has no tree and order")
+        return form.content[0], form.content[1]
 
     def leaves(self, node: Form) -> Iterator[list[Form]]:
         """Yield the leaves under a list or dict node, one read at a time."""
@@ -154,31 +207,70 @@ class Forms:
 
     def leaf_links(self, node: Form) -> Iterator[LinkForm]:
         """Yield the links to the leaves under a node, reading the inner nodes only."""
-        content = self.follow(node).content
-        for child in content[3]:
-            if content[1] > 1:
-                yield from self.leaf_links(child)
+        return (link for link, _count in self.runs(node))
+
+    def runs(self, node: Form) -> Iterator[tuple[LinkForm, int]]:
+        """Yield the links to the leaves under a node, and how many items each has."""
+        parts = self.node(node)
+        for child, count in zip(parts.children, parts.counts, strict=True):
+            if parts.level == 1:
+                yield child, count
             else:
-                yield child
+                yield from self.runs(self._below(parts, child))
 
-    def _search(self, node: Form, key: bytes) -> Form:
+    def node(self, form: Form) -> NodeParts:
+        """Return the parts of a tree node, or ``CorruptObjectError`` if the form is none."""
+        form = self.follow(form)
+        if isinstance(form, Tagged) and form.tag == NODE and type(form.content) is list:
+            parts: list[Any] = [*form.content, None, None, None, None, None]
+            kind, level, counts, children, firsts = parts[:5]
+            lists = [counts, children] if kind != DICT_NODE else [counts, children, firsts]
+            if (
+                type(level) is int
+                and 1 <= level <= _MOST_LEVELS
+                and all(type(each) is list and len(each) == len(counts) for each in lists)
+                and all(isinstance(child, LinkForm) for child in children)
+                and all(type(first) is bytes for first in firsts or ())
+            ):
+                return NodeParts(kind, level, counts, children, firsts)
+        raise CorruptObjectError("a tree has something else where a node should be")
+
+    def _below(self, parts: NodeParts, child: LinkForm) -> Form:
+        """Return the form of a lower node. Levels must fall: else a path could be endless."""
+        form = self.follow(child)
+        below = self.node(form)
+        if (below.kind, below.level) != (parts.kind, parts.level - 1):
+            raise CorruptObjectError("a tree has a node of another kind or level")
+        return form
+
+    def _leaf_with(self, node: Form, key: bytes) -> list[Form]:
+        """Return the leaf of a dict's tree in which a key would be, or an empty one."""
         while True:
-            content = self.follow(node).content
-            kind, level, _counts, children, firsts = content
-            if kind != DICT_NODE:
+            parts = self.node(node)
+            if parts.firsts is None:
                 raise CorruptObjectError("a dict's tree has a node of another kind")
-            at = bisect.bisect_right(firsts, key) - 1
+            at = bisect.bisect_right(parts.firsts, key) - 1
             if at < 0:
-                raise KeyError
-            node = children[at]
-            if level == 1:
-                break
-        for stored, item in pairs(self.follow(node)):
-            if self._keys.key(self.value(stored)) == key:
-                return item
-        raise KeyError
+                return []
+            if parts.level == 1:
+                leaf: list[Form] = self.follow(parts.children[at])
+                return leaf
+            node = self._below(parts, parts.children[at])
 
 
-def pairs(flat: Sequence[Form]) -> Iterator[tuple[Form, Form]]:
+def pairs(flat: Form) -> Iterator[tuple[Form, Form]]:
     """Yield (key, value) of [key, value, key, value...], the form of dict leaves."""
+    if type(flat) is not list or len(flat) % 2:
+        raise CorruptObjectError("the entries of a dict are not stored as a list of pairs")
     return zip(flat[::2], flat[1::2], strict=True)
+
+
+@contextmanager
+def as_corruption() -> Iterator[None]:
+    """Turn what constructors raise on contents no encoder writes into the error for damage."""
+    try:
+        yield
+    except RecursionError:
+        raise LimitError("the stored value is nested too deeply") from None
+    except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
+        raise CorruptObjectError("the object's payload is not a stored value") from error

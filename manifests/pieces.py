@@ -17,6 +17,7 @@ from manifests.cbor import LINK, encode_int, tag_head
 __all__ = [
     "LINK_BYTES",
     "MAX_HEIGHT",
+    "MAX_VALUE_BYTES",
     "Linked",
     "Piece",
     "PieceSink",
@@ -27,8 +28,14 @@ __all__ = [
 
 LINK_BYTES = 3
 """What a link counts for when sizes are compared: a tag and an index below 256."""
-MAX_HEIGHT = 200
-"""Most links from a root to the last object below it (inclusive), for writing and for reading."""
+MAX_HEIGHT = 1_000
+"""Most links from a root to the last object below it (inclusive), for writing and for reading.
+
+A value of the greatest depth that has a long list on every level stays below it.
+"""
+MAX_VALUE_BYTES = 4 * 1024**3
+"""Largest value (inclusive), written out whole: what occurs twice counts twice. When reading, it
+bounds what is repeated, so that a few crafted objects cannot stand for a value without end."""
 
 _LINK_HEAD = tag_head(LINK)
 _LINKS = [_LINK_HEAD + encode_int(index) for index in range(256)]
