@@ -176,15 +176,11 @@ class RecordReader:
             raise CorruptObjectError(f"record {number} is not found: a key near it is damaged")
         base, fragment = divmod(int.from_bytes(key, "big"), 1 << _FRAGMENT_BITS)
         if fragment:
-            first = transaction.get(OBJECTS, record_key(base))
-            if first is None:
-                raise CorruptObjectError(f"the pack at record {base} has no first row")
-            row = first
-        fragments = Pack.fragments(row)
-        if fragments > 1:
-            stop = record_key(base, _LAST_FRAGMENT) + b"\0"
-            rows = transaction.items(OBJECTS, record_key(base), stop)
-            row = b"".join([value for _key, value in rows])
+            # The last row was found; those before it complete the pack.
+            before = [transaction.get(OBJECTS, record_key(base, at)) for at in range(fragment)]
+            row = b"".join([part for part in (*before, row) if part is not None])
+        if Pack.fragments(row) != fragment + 1:
+            raise CorruptObjectError(f"the pack at record {base} lacks rows")
         return Pack(base, row)
 
     def digest_of(self, number: int) -> bytes:
