@@ -17,6 +17,7 @@ from cas.datafile import Meta, check_data_file
 from cas.errors import CorruptStoreError, InvalidInputError, StoreFullError
 from cas.failures import translate
 from cas.filesystem import DIRECTORY_MODE, FILE_MODE, make_private_file
+from cas.stamp import check_stamp, put_stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -139,9 +140,9 @@ class Database:
     def _open_checked(self, *, fresh: bool) -> lmdb.Environment:
         """Check the data file and open it."""
         while True:
-            known = 0 if fresh else self._check().map_bytes
+            used = 0 if fresh else self._check().used_bytes
             try:
-                return self._open(max(self.limits.initial, known), fresh=fresh)
+                return self._open(max(self.limits.initial, used), fresh=fresh)
             except lmdb.MapResizedError:
                 continue  # A writer in another process outgrew the map between check and opening.
             except (lmdb.Error, OSError) as error:
@@ -225,7 +226,9 @@ class Database:
                 return
 
     def _open_tables(self, names: list[str]) -> None:
-        self._seen_transaction = self.lmdb.info()["last_txnid"]
+        with self.lmdb.begin() as transaction:
+            check_stamp(transaction, self.directory)
+            self._seen_transaction = transaction.id()
         if self.read_only:
             for name in names:
                 self.databases[name] = self._find(name)
@@ -233,8 +236,11 @@ class Database:
         # A table handle survives only a write transaction. One that creates nothing commits
         # without touching the disk.
         with self.lmdb.begin(write=True) as transaction:
+            before = transaction.stat()["entries"]
             for name in names:
                 self.databases[name] = self.lmdb.open_db(name.encode(), txn=transaction)
+            if transaction.stat()["entries"] != before:
+                put_stamp(transaction)
 
     def _find(self, name: str) -> lmdb._Database | None:
         try:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from cas.errors import CorruptStoreError, UnsupportedFormatError
 from cas.failures import translate
-from cas.freelist import free_pages_from
+from cas.freelist import free_pages_from, newest_record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,6 +32,7 @@ _MAGIC = 0xBEEFC0DE
 _DATA_VERSION = 1
 _HEADER_BYTES = 16
 _META_FLAG = 0x08
+_FREE_TREE_FLAGS = 0x08  # Keys are integers.
 _NO_PAGE = (1 << 64) - 1
 _SMALLEST_PAGE_BYTES = 256
 _LARGEST_PAGE_BYTES = 0x8000
@@ -40,21 +41,30 @@ _LARGEST_PAGE_BYTES = 0x8000
 # being the page size), last page, transaction number.
 _META = struct.Struct("=QHHHH IIQQ IHHQQQQQ IHHQQQQQ QQ")
 # A meta page is overwritten in place by live writers, and a plain read may see half of that.
-_ATTEMPTS = 20
-_PAUSE_SECONDS = 0.005
+_ATTEMPTS = 6
+_PAUSE_SECONDS = 0.002
+# A new file's first commits have nothing to free.
+_FIRST_COMMITS = 1
 
 
 @dataclass(frozen=True)
 class Meta:
-    """The fields of one meta page that matter here. Sizes in bytes, pages counted from 0."""
+    """The fields of one meta page that matter here. Pages are counted from 0.
+
+    The size of the map stands there too, but is not trusted: one flipped bit of it asks for more
+    address space than there is.
+    """
 
     page_bytes: int
-    map_bytes: int
     last_page: int
     transaction: int
-    free_depth: int
     free_root: int
     main_root: int
+
+    @property
+    def used_bytes(self) -> int:
+        """The length that the file needs, were all its pages written."""
+        return (self.last_page + 1) * self.page_bytes
 
 
 class _DamagedMetaError(Exception):
@@ -74,10 +84,8 @@ def _parse_meta(data: bytes, number: int) -> Meta:
         )
     meta = Meta(
         page_bytes=fields[9],
-        map_bytes=fields[8],
         last_page=fields[25],
         transaction=fields[26],
-        free_depth=fields[11],
         free_root=fields[16],
         main_root=fields[24],
     )
@@ -88,6 +96,9 @@ def _parse_meta(data: bytes, number: int) -> Meta:
         raise _DamagedMetaError(f"page {number} is not a meta page")
     if meta.transaction and meta.transaction % 2 != number:
         raise _DamagedMetaError(f"meta page {number} has transaction {meta.transaction}")
+    # Another flag of the main tree hides the tables in it, which would then read as empty.
+    if (fields[10], fields[17], fields[18]) != (_FREE_TREE_FLAGS, 0, 0):
+        raise _DamagedMetaError(f"meta page {number} has impossible flags")
     roots_are_known = all(
         root == _NO_PAGE or 1 < root <= meta.last_page for root in (meta.free_root, meta.main_root)
     )
@@ -154,27 +165,37 @@ def newest_meta(descriptor: int) -> Meta:
     raise CorruptStoreError(f"the LMDB file is damaged: {reason}")
 
 
+def _complaint(descriptor: int, meta: Meta) -> str | None:
+    """Return what is wrong with the file, as far as ``meta`` shows it; ``None`` if nothing is."""
+    # Every commit frees the pages it replaces, so the list ends with the commit's own number. A
+    # list that does not is an older one, and its "free" pages are in use.
+    newest = newest_record(descriptor, meta.free_root, meta.page_bytes)
+    is_current = newest == meta.transaction or meta.transaction <= _FIRST_COMMITS
+    # The size is taken after the meta page: pages are written before the meta page that counts
+    # them, so a live writer cannot make a sound file look short.
+    size = os.fstat(descriptor).st_size
+    first_missing = size // meta.page_bytes
+    missing = meta.last_page + 1 - first_missing
+    if missing <= 0:
+        return None if is_current else "its meta pages lead to a wrong list of free pages"
+    free = free_pages_from(descriptor, meta.free_root, meta.page_bytes, first_missing)
+    if is_current and free is not None and sum(page <= meta.last_page for page in free) == missing:
+        return None
+    return f"it is truncated: it has {size} bytes, its last commit needs {meta.used_bytes}"
+
+
 def _check(descriptor: int) -> Meta:
-    """Return the newest meta page after comparing it with the file's size."""
+    """Return the newest meta page after comparing the file with it."""
+    complaint = None
     for _ in range(_ATTEMPTS):
         meta = newest_meta(descriptor)
-        # The size is taken after the meta page: pages are written before the meta page that
-        # counts them, so a live writer cannot make a sound file look short.
-        size = os.fstat(descriptor).st_size
-        first_missing = size // meta.page_bytes
-        if first_missing > meta.last_page:
+        complaint = _complaint(descriptor, meta)
+        if complaint is None:
             return meta
-        missing = meta.last_page + 1 - first_missing
-        free = free_pages_from(descriptor, meta.free_root, meta.page_bytes, first_missing)
-        if newest_meta(descriptor).transaction != meta.transaction:
-            continue  # A writer may have reused the pages of the list that was just read.
-        if free is not None and sum(page <= meta.last_page for page in free) == missing:
-            return meta
-        raise CorruptStoreError(
-            f"the LMDB file is truncated: it has {size} bytes, its last commit needs "
-            f"{(meta.last_page + 1) * meta.page_bytes}"
-        )
-    raise CorruptStoreError("the LMDB file is too busy to be checked; repeat")
+        if newest_meta(descriptor).transaction == meta.transaction:
+            break
+        # A writer went on meanwhile and may have reused the pages that were just looked at.
+    raise CorruptStoreError(f"the LMDB file is damaged: {complaint}")
 
 
 def check_data_file(path: Path) -> Meta:

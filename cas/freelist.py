@@ -2,8 +2,8 @@
 
 LMDB keeps the numbers of free pages in a B-tree of its own: key = transaction number, value = a
 count followed by that many page numbers, all 8 bytes in the machine's byte order. Only what is
-needed to judge a short file is read here, from a file that must be expected to be damaged: every
-read is checked, and every page is visited once.
+needed to judge a file before LMDB sees it is read here, and the file must be expected to be
+damaged: every read is checked, and every page is visited once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["free_pages_from"]
+__all__ = ["free_pages_from", "newest_record"]
 
 _NO_PAGE = (1 << 64) - 1
 _HEADER_BYTES = 16
@@ -66,6 +66,23 @@ class _FreeTree:
             raise _DamagedError("a value leaves its page")
         return page[start : start + size]
 
+    def newest_key(self, page_number: int) -> int:
+        """Return the highest key of the tree below ``page_number``."""
+        page = self._read(page_number, self._page_bytes)
+        _, _, flags, lower, _ = _HEADER.unpack_from(page)
+        if not _HEADER_BYTES + 2 <= lower <= self._page_bytes:
+            raise _DamagedError(f"page {page_number} has impossible bounds")
+        offset = int.from_bytes(page[lower - 2 : lower], sys.byteorder)
+        if not _HEADER_BYTES <= offset <= self._page_bytes - _NODE_HEADER_BYTES - _NUMBER_BYTES:
+            raise _DamagedError(f"page {page_number} has an impossible node")
+        low, high, top, key_bytes = _NODE.unpack_from(page, offset)
+        if flags & _BRANCH:
+            return self.newest_key(low | high << 16 | top << 32)
+        start = offset + _NODE_HEADER_BYTES
+        if not flags & _LEAF or key_bytes != _NUMBER_BYTES:
+            raise _DamagedError(f"page {page_number} is of no known kind")
+        return int.from_bytes(page[start : start + _NUMBER_BYTES], sys.byteorder)
+
     def values(self, page_number: int) -> Iterator[bytes]:
         """Yield every value of the tree below ``page_number``."""
         page = self._read(page_number, self._page_bytes)
@@ -83,6 +100,20 @@ class _FreeTree:
                 yield self._value(page, offset)
             else:
                 raise _DamagedError(f"page {page_number} is of no known kind")
+
+
+def newest_record(descriptor: int, root: int, page_bytes: int) -> int | None:
+    """Return the number of the last transaction that freed pages.
+
+    Returns:
+        The number; 0 for an empty list, and ``None`` when the list cannot be read.
+    """
+    if root == _NO_PAGE:
+        return 0
+    try:
+        return _FreeTree(descriptor, page_bytes).newest_key(root)
+    except (_DamagedError, RecursionError):
+        return None
 
 
 def free_pages_from(

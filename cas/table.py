@@ -29,7 +29,7 @@ class Table:
     """A named, ordered table of byte keys (1 to 511 bytes) and byte values.
 
     Attributes:
-        name: The table's name in the store, 1 to 255 bytes of UTF-8.
+        name: The table's name in the store, 1 to 255 bytes of UTF-8 without NUL.
         checked: Whether every row carries a checksum that each read verifies. Leave it out only
             where the rows verify themselves, as objects do by their address.
     """
@@ -42,12 +42,12 @@ class Table:
         """Check the name, and prepare the part of the checksum's input that never changes.
 
         Raises:
-            InvalidInputError: The name is empty or too long.
+            InvalidInputError: The name is empty or too long, or has a NUL.
         """
         name = self.name.encode()
-        if not 0 < len(name) <= _MAX_NAME_BYTES:
+        if not 0 < len(name) <= _MAX_NAME_BYTES or b"\0" in name:
             raise InvalidInputError(
-                f"a table name has 1 to {_MAX_NAME_BYTES} bytes, this one has {len(name)}"
+                f"a table name has 1 to {_MAX_NAME_BYTES} bytes and no NUL, unlike {self.name!r}"
             )
         object.__setattr__(self, "_prefix", len(name).to_bytes(1, "big") + name)
 

@@ -13,6 +13,7 @@ import lmdb
 
 from cas.errors import HiveError, InvalidInputError
 from cas.failures import translate
+from cas.stamp import put_stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -253,6 +254,8 @@ class WriteTransaction(ReadTransaction):
     """
 
     writes = True
+    # A transaction that changed nothing is not stamped: it commits without touching the disk.
+    _changed = False
 
     def _step(self, cursor: Cursor, key: bytes, *, forward: bool) -> bool:
         # A deletion moves other cursors by itself, so one more step would skip a row: look the
@@ -271,6 +274,7 @@ class WriteTransaction(ReadTransaction):
             StoreFullError: There is no room left.
         """
         cursor = self._cursors.get(table.name) or self._writable(table)
+        self._changed = True
         try:
             cursor.put(key, table.seal(key, value))
         except lmdb.Error as error:
@@ -287,6 +291,7 @@ class WriteTransaction(ReadTransaction):
             StoreFullError: There is no room left.
         """
         cursor = self._cursors.get(table.name) or self._writable(table)
+        self._changed = True
         try:
             done = cursor.put(key, table.seal(key, value), append=True)
         except lmdb.Error as error:
@@ -300,6 +305,7 @@ class WriteTransaction(ReadTransaction):
     def delete(self, table: Table, key: bytes) -> bool:
         """Remove ``key`` and its value, and return whether it was there."""
         cursor = self._cursors.get(table.name) or self._writable(table)
+        self._changed = True
         try:
             if not cursor.set_key(key):
                 return False
@@ -321,6 +327,8 @@ class WriteTransaction(ReadTransaction):
                 "this process was forked inside a write transaction: only the parent can commit it"
             )
         try:
+            if self._changed:
+                put_stamp(self._transaction)
             self._transaction.commit()
         except lmdb.MapFullError as error:
             self.failure = MapFullSignal()
