@@ -7,7 +7,7 @@ are filled in last, when the object is sealed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from cas.digest import Digest
 from cas.errors import LimitError
@@ -21,6 +21,7 @@ __all__ = [
     "Linked",
     "Piece",
     "PieceSink",
+    "Spill",
     "join",
     "logical_size",
     "size_of",
@@ -107,17 +108,36 @@ def _assemble(piece: Piece) -> Object:
     return Object(tuple(numbers), b"".join(out))
 
 
-class PieceSink:
-    """Collects the objects of one commit, children before parents, each once."""
+Spill = Callable[[Mapping[Digest, Object]], None]
+"""Stores some objects at once, children before parents, so that they can leave the memory."""
 
-    def __init__(self) -> None:
+
+class PieceSink:
+    """Collects the objects of one commit, children before parents, each once.
+
+    With ``spill``, objects leave for it whenever ``most_bytes`` of payload have gathered; the object
+    sealed last always stays. ``objects`` are those that are still here.
+    """
+
+    def __init__(self, spill: Spill | None = None, most_bytes: int = 0) -> None:
         self.objects: dict[Digest, Object] = {}
+        self._spill = spill
+        self._most_bytes = most_bytes
+        self._bytes = 0
+        self._spilled: set[Digest] = set()
 
     def seal(self, piece: Piece) -> Linked:
         """Make an object of a piece and return the link to it."""
         item = _assemble(piece)
         digest = item.address()
-        self.objects.setdefault(digest, item)
+        if digest not in self.objects and digest not in self._spilled:
+            if self._spill is not None and self._bytes > self._most_bytes:
+                self._spill(self.objects)
+                self._spilled.update(self.objects)
+                self.objects = {}
+                self._bytes = 0
+            self.objects[digest] = item
+            self._bytes += len(item.payload)
         height = 1 + (piece.height if isinstance(piece, Linked) else 0)
         if height > MAX_HEIGHT:
             raise LimitError(f"the value needs more than {MAX_HEIGHT} objects below one another")
