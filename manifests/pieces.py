@@ -115,8 +115,8 @@ Spill = Callable[[Mapping[Digest, Object]], None]
 class PieceSink:
     """Collects the objects of one commit, children before parents, each once.
 
-    With ``spill``, objects leave for it whenever ``most_bytes`` of payload have gathered; the object
-    sealed last always stays. ``objects`` are those that are still here.
+    With ``spill``, objects leave for it whenever more than ``most_bytes`` of payload have gathered;
+    the object sealed last always stays. ``objects`` are those that are still here.
     """
 
     def __init__(self, spill: Spill | None = None, most_bytes: int = 0) -> None:
