@@ -23,6 +23,7 @@ __all__ = [
     "Catalogue",
     "CatalogueWriter",
     "CheckpointRow",
+    "PinRow",
     "RunRow",
     "TagRow",
 ]
@@ -30,14 +31,18 @@ __all__ = [
 RUNS: Final = Table("runs")
 CHECKPOINTS: Final = Table("checkpoints")
 TAGS: Final = Table("tags")
+PINS: Final = Table("pins")
 NUMBERS: Final = Table("numbers")
-TABLES: Final = (RUNS, CHECKPOINTS, TAGS, NUMBERS)
+TABLES: Final = (RUNS, CHECKPOINTS, TAGS, PINS, NUMBERS)
 
 _KEY: Final = struct.Struct(">II")
 _MOST: Final = 0xFFFF_FFFF
 """Highest run number and sequence (inclusive)."""
 _NEXT_RUN: Final = b"next-run"
 _NUMBER_BYTES: Final = 4
+
+_NEEDS_PARENT: Final = 1
+_TIP: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,7 @@ class CheckpointRow:
 
     ``parent`` is the parent's sequence in the same run, 0 if it is elsewhere or there is none.
     ``needs_parent`` says that the checkpoint cannot be used without its parent: retention then
-    keeps the chain.
+    keeps the chain. ``tip`` says that it ends a branch which the run left.
     """
 
     record: int
@@ -67,6 +72,7 @@ class CheckpointRow:
     new_objects: int
     new_bytes: int
     needs_parent: bool = False
+    tip: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,17 @@ class TagRow:
     id: Digest
     run: str
     sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class PinRow:
+    """A pin: keeps a checkpoint without naming it, perhaps with a reason."""
+
+    record: int
+    id: Digest
+    run: str
+    sequence: int
+    reason: str
 
 
 class Catalogue:
@@ -131,6 +148,11 @@ class Catalogue:
         for _key, row in self._transaction.items(TAGS):
             yield _tag_row(row)
 
+    def pins(self) -> Iterator[PinRow]:
+        """Yield all pins, by id."""
+        for _key, row in self._transaction.items(PINS):
+            yield _pin_row(row)
+
 
 class CatalogueWriter(Catalogue):
     """The catalogue in a write transaction. Whoever changes roots also bumps the root epoch."""
@@ -159,19 +181,38 @@ class CatalogueWriter(Catalogue):
         sequence = run.last + 1
         if sequence > _MOST:
             raise LimitError(f"a run has at most {_MOST} checkpoints; fork it")
+        self.put_checkpoint(run.number, sequence, row)
+        run = replace(run, head=sequence, last=sequence, kept=run.kept + 1)
+        self.put_run(run)
+        return run
+
+    def put_checkpoint(self, run: int, sequence: int, row: CheckpointRow) -> None:
+        """Write a checkpoint's row, replacing one in its place. The run's own row is not touched."""
+        flags = _NEEDS_PARENT * row.needs_parent | _TIP * row.tip
         fields = [
             row.record,
             bytes(row.id),
             sequence - row.parent if row.parent else 0,
             row.new_objects,
             row.new_bytes,
+            *([flags] if flags else ()),
         ]
-        if row.needs_parent:
-            fields.append(True)
-        self._writing.put(CHECKPOINTS, _KEY.pack(run.number, sequence), cbor2.dumps(fields))
-        run = replace(run, head=sequence, last=sequence, kept=run.kept + 1)
-        self.put_run(run)
-        return run
+        self._writing.put(CHECKPOINTS, _KEY.pack(run, sequence), cbor2.dumps(fields))
+
+    def mark_tip(self, run: int, sequence: int, *, tip: bool) -> None:
+        """Note whether a checkpoint, if it is listed, ends a branch that its run left.
+
+        The rows alone cannot tell once checkpoints between it and the head are forgotten.
+        """
+        row = self.checkpoint(run, sequence)
+        if row is not None and row.tip != tip:
+            self.put_checkpoint(run, sequence, replace(row, tip=tip))
+
+    def drop_run(self, run: RunRow) -> None:
+        """Remove a run from the list, with what it lists."""
+        for sequence in [sequence for sequence, _row in self.newest(run.number)]:
+            self._writing.delete(CHECKPOINTS, _KEY.pack(run.number, sequence))
+        self._writing.delete(RUNS, name_key(run.name, "run name"))
 
     def drop(self, run: RunRow, sequences: Iterable[int]) -> RunRow:
         """Take checkpoints off a run's list. Returns the run as written."""
@@ -192,17 +233,39 @@ class CatalogueWriter(Catalogue):
         """Remove a tag; whether there was one."""
         return self._writing.delete(TAGS, name_key(name, "tag"))
 
+    def put_pin(self, pin: PinRow) -> None:
+        """Write a pin, replacing one of the same checkpoint."""
+        fields = [pin.record, bytes(pin.id), pin.run, pin.sequence, pin.reason]
+        self._writing.put(PINS, bytes(pin.id), cbor2.dumps(fields))
+
+    def drop_pin(self, digest: Digest) -> bool:
+        """Remove the pin of a checkpoint; whether there was one."""
+        return self._writing.delete(PINS, bytes(digest))
+
 
 def _run_row(row: bytes) -> RunRow:
     return RunRow(*cbor2.loads(row))
 
 
 def _checkpoint_row(row: bytes, sequence: int) -> CheckpointRow:
-    record, digest, back, new_objects, new_bytes, *needs_parent = cbor2.loads(row)
-    parent = sequence - back if back else 0
-    return CheckpointRow(record, Digest(digest), parent, new_objects, new_bytes, bool(needs_parent))
+    record, digest, back, new_objects, new_bytes, *rest = cbor2.loads(row)
+    flags = rest[0] if rest else 0
+    return CheckpointRow(
+        record,
+        Digest(digest),
+        sequence - back if back else 0,
+        new_objects,
+        new_bytes,
+        bool(flags & _NEEDS_PARENT),
+        bool(flags & _TIP),
+    )
 
 
 def _tag_row(row: bytes) -> TagRow:
     name, record, digest, run, sequence = cbor2.loads(row)
     return TagRow(name, record, Digest(digest), run, sequence)
+
+
+def _pin_row(row: bytes) -> PinRow:
+    record, digest, run, sequence, reason = cbor2.loads(row)
+    return PinRow(record, Digest(digest), run, sequence, reason)
