@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hive.graph.memory import SharedMemory
     from hive.graph.result import ExecutionResult
     from hive.graph.run_writer import RunWriter
-    from hive.graph.runtime import Runtime, Severity
+    from hive.graph.runtime import Decision, Runtime, Severity
     from hive.graph.spec import GraphSpec
 
 __all__ = ["Recorder"]
@@ -48,6 +48,7 @@ class Recorder:
         self._graph = graph
         self._goal = goal
         self._runtime = runtime
+        self._recorded: list[tuple[Decision, dict[str, Any]]] = []
 
     async def save(
         self, kind: str, node: str | None, progress: Progress, memory: SharedMemory
@@ -102,13 +103,26 @@ class Recorder:
         }
 
     def _record(self, progress: Progress) -> dict[str, Any]:
-        decisions = self._runtime.record(self._run).decisions
         return {
             **progress.to_record(),
             "graph": self._graph_text,
             "goal": self._goal_text,
-            "decisions": [decision.to_record() for decision in decisions],
+            "decisions": self._decisions(),
         }
+
+    def _decisions(self) -> list[dict[str, Any]]:
+        """Return the decisions as records, the same objects as the last time where possible.
+
+        So the next checkpoint encodes only those that are new.
+        """
+        decisions = self._runtime.record(self._run).decisions
+        self._recorded[len(decisions) :] = []
+        for index, decision in enumerate(decisions):
+            if index == len(self._recorded):
+                self._recorded.append((decision, decision.to_record()))
+            elif self._recorded[index][0] is not decision:
+                self._recorded[index] = decision, decision.to_record()
+        return [record for _, record in self._recorded]
 
     @contextmanager
     def _reporting(self, node: str | None) -> Iterator[None]:

@@ -7,7 +7,7 @@ times in it: a resumed run records exactly what an uninterrupted one does.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from hive import errors
@@ -28,7 +28,7 @@ class Outcome:
     latency_ms: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Decision:
     """A choice made in a run. ``id`` is unique in the run and counts up from ``d1``."""
 
@@ -165,9 +165,11 @@ class Runtime:
         Raises:
             NotFoundError: The run has no decision of that id.
         """
-        for decision in self.record(run).decisions:
+        decisions = self.record(run).decisions
+        for index, decision in enumerate(decisions):
             if decision.id == decision_id:
-                decision.outcome = Outcome(success, summary, error, tokens_used, latency_ms)
+                outcome = Outcome(success, summary, error, tokens_used, latency_ms)
+                decisions[index] = replace(decision, outcome=outcome)
                 return
         raise errors.NotFoundError(f"there is no decision {decision_id!r} in this run")
 

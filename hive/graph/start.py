@@ -11,6 +11,7 @@ from uuid import uuid4
 from hive import errors
 from hive.graph.background import in_thread
 from hive.graph.copies import copy_value
+from hive.graph.equality import is_same_data
 from hive.graph.fingerprint import canonical_text, differences
 from hive.graph.memory import SharedMemory
 from hive.graph.names import name_problem
@@ -131,6 +132,11 @@ class StartRequest:
             return self._at_head(point)
         # Everything is checked before the fork exists, so that a refusal leaves nothing behind.
         start = self._from_point(checkpoint.run, point)
+        if start.progress.status == "completed" and self.input_data:
+            raise errors.InvalidInputError(
+                f"{checkpoint.run}@{checkpoint.sequence} is where the run was over: continue it "
+                "from an earlier checkpoint to give it other input"
+            )
         self._add_input(start)
         start.tip = await in_thread(partial(manager.fork, checkpoint, self.run))
         start.run = start.tip.run
@@ -151,7 +157,7 @@ class StartRequest:
             )
         start = self._from_point(point.checkpoint.run, point)
         given = self.input_data
-        known = not given or given in start.progress.inputs
+        known = not given or any(is_same_data(given, old) for old in start.progress.inputs)
         status = Progress.from_record(point.execution).status
         if status == "paused" or (status == "failed" and not known):
             self._add_input(start)

@@ -146,6 +146,41 @@ def test_an_interrupted_run_takes_its_own_input_again_or_none(
     assert result.path == ["step"] * 5
 
 
+def test_an_input_with_arrays_and_nan_is_recognized(manager: CheckpointManager) -> None:
+    numpy = pytest.importorskip("numpy")
+
+    def given(last: int = 3) -> dict[str, Any]:
+        return {"n": 0, "nan": [float("nan")], "array": numpy.array([1, 2, last])}
+
+    with pytest.raises(Crash):
+        execute(manager, count_to(5, crash_at=3), given(), run="r")
+    with pytest.raises(InvalidInputError, match="takes no new input"):
+        execute(manager, count_to(5), given(4), run="r", resume=True)
+    with pytest.raises(InvalidInputError, match="takes no new input"):
+        execute(manager, count_to(5), {**given(), "array": numpy.array([1])}, run="r", resume=True)
+    assert execute(manager, count_to(5), given(), run="r", resume=True).output["n"] == 5
+
+
+def test_a_list_in_two_places_is_two_lists_resumed_or_not(manager: CheckpointManager) -> None:
+    def first() -> dict[str, Any]:
+        shared = [1]
+        return {"v": {"a": shared, "b": shared}}
+
+    def second(v: dict[str, list[int]]) -> dict[str, Any]:
+        v["a"].append(2)
+        return {"v": v}
+
+    graph = GraphSpec(
+        id="g",
+        entry_node="a",
+        nodes=[NodeSpec(id="a", function=first), NodeSpec(id="b", function=second)],
+        edges=[EdgeSpec(id="ab", source="a", target="b")],
+    )
+    whole = execute(manager, graph, run="whole")
+    resumed = execute(manager, graph, resume="whole@2")
+    assert whole.output == resumed.output == {"v": {"a": [1, 2], "b": [1]}}
+
+
 def test_an_interrupted_run_takes_no_other_input(manager: CheckpointManager) -> None:
     crash(manager)
     with pytest.raises(InvalidInputError, match="under way and takes no new input"):
@@ -253,6 +288,8 @@ def test_an_earlier_checkpoint_is_continued_as_a_fork(manager: CheckpointManager
     assert len(manager.history("r")) == 6
     with pytest.raises(ConflictError):
         execute(manager, count_to(5), resume="r@3", run="mine")
+    with pytest.raises(InvalidInputError, match="where the run was over"):
+        execute(manager, count_to(5), {"n": 1}, resume="r", run="after")
 
 
 def test_a_reference_to_the_head_continues_the_run_itself(manager: CheckpointManager) -> None:
