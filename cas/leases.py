@@ -50,13 +50,13 @@ class Lease:
             writer.flush()
             writer.writing.put(LEASES, self._id, Owner.current().to_bytes())
             writer.writing.put(LEASES, self._key(self._parts), cbor2.dumps(numbers))
-            writer.counters.root_epoch += 1
+            writer.root(*numbers)
 
         self._store.write(work)
         self._parts += 1
 
     def release(self, transaction: WriteTransaction) -> None:
-        """Remove the lease. The caller raises the root epoch, as for any change of roots."""
+        """Remove the lease, which changes the roots: the caller notes that (``writer.root``)."""
         _remove(transaction, self._id)
 
     def abandon(self) -> None:
@@ -64,7 +64,7 @@ class Lease:
 
         def work(writer: RecordWriter) -> None:
             self.release(writer.writing)
-            writer.counters.root_epoch += 1
+            writer.unroot()
 
         self._store.write(work)
 

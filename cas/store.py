@@ -21,6 +21,7 @@ from cas.environment import Environment, ReadTransaction, Table, WriteTransactio
 from cas.errors import CorruptStoreError, UnsupportedFormatError
 from cas.objects import Object
 from cas.records import INDEX, OBJECTS, REPAIRS, PackCache, RecordReader
+from cas.roots import ROOT_LOG
 from cas.writer import STORE, Counters, RecordWriter
 
 __all__ = ["STORE_FORMAT", "ObjectStore"]
@@ -81,7 +82,7 @@ class ObjectStore:
         sizes = {} if map_size is None else {"map_size": map_size}
         environment = Environment.open(
             path,
-            [OBJECTS, INDEX, REPAIRS, STORE, *tables],
+            [OBJECTS, INDEX, REPAIRS, ROOT_LOG, STORE, *tables],
             create=create,
             read_only=read_only,
             prepare=prepare,

@@ -22,12 +22,13 @@ from cas.records import (
     index_key,
     record_key,
 )
+from cas.roots import log_roots
 
 __all__ = ["STORE", "Counters", "RecordWriter"]
 
 STORE: Final = Table("store")
 _COUNTERS_KEY: Final = b"counters"
-_COUNTERS: Final = struct.Struct(">6Q")
+_COUNTERS: Final = struct.Struct(">7Q")
 _NUMBER_BYTES: Final = 6
 
 # Two rows of this size fill a 4,096-byte LMDB page to the byte: 16 bytes of page header, and for
@@ -42,7 +43,8 @@ class Counters:
     """The store's counters, one checksummed row changed with every transaction that writes.
 
     ``next_record`` is never lowered, so record numbers are never reused; ``sweeps`` counts sweeps
-    of garbage; ``root_epoch`` counts changes of the roots; the others add up what is stored.
+    of garbage; ``root_epoch`` counts changes of the roots, ``fresh_roots`` those among them that
+    named a record of their own transaction; the others add up what is stored.
     """
 
     next_record: int = 1
@@ -51,6 +53,7 @@ class Counters:
     objects: int = 0
     payload_bytes: int = 0
     stored_bytes: int = 0
+    fresh_roots: int = 0
 
     @classmethod
     def load(cls, transaction: ReadTransaction) -> Counters:
@@ -64,7 +67,8 @@ class Counters:
         """Write the counters."""
         fields = (self.next_record, self.sweeps, self.root_epoch)
         sizes = (self.objects, self.payload_bytes, self.stored_bytes)
-        transaction.put(STORE, _COUNTERS_KEY, _COUNTERS.pack(*fields, *sizes))
+        row = _COUNTERS.pack(*fields, *sizes, self.fresh_roots)
+        transaction.put(STORE, _COUNTERS_KEY, row)
 
 
 class RecordWriter(RecordReader):
@@ -79,6 +83,7 @@ class RecordWriter(RecordReader):
         self.learned: dict[bytes, int] = {}
         self.healed: set[int] = set()
         self._known = known
+        self._first_new = self.counters.next_record
         self._pending: list[NewRecord] = []
         self._pending_bytes = 0
         self._pending_links = 0
@@ -116,6 +121,25 @@ class RecordWriter(RecordReader):
             )
         self.learned[digest] = number
         return number
+
+    def root(self, *numbers: int) -> None:
+        """Note that a name leads to these records from now on: one change of the roots.
+
+        Whoever writes such a name calls this in the same transaction; otherwise the collector
+        might sweep the records while it is at work.
+        """
+        counters = self.counters
+        counters.root_epoch += 1
+        older = [number for number in numbers if number < self._first_new]
+        if older:
+            log_roots(self.writing, counters.root_epoch, older, added=True)
+        else:
+            counters.fresh_roots += 1
+
+    def unroot(self, *numbers: int) -> None:
+        """Note that a name that led to these records was removed: one change of the roots."""
+        self.counters.root_epoch += 1
+        log_roots(self.writing, self.counters.root_epoch, numbers, added=False)
 
     def flush(self) -> None:
         """Write the records collected so far as a pack. Commits call it so that each has its own.

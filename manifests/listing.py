@@ -23,7 +23,7 @@ def fork(writer: RecordWriter, ref: RefLike, new_run: str, created_us: int) -> N
         raise ConflictError(f"there is a run {new_run!r} already", run=new_run)
     row = replace(listed.row, parent=0, new_objects=0, new_bytes=0)
     catalogue.append(catalogue.new_run(new_run, created_us), row)
-    writer.counters.root_epoch += 1
+    writer.root(row.record)
 
 
 def tag(writer: RecordWriter, name: str, ref: RefLike, *, force: bool) -> None:
@@ -37,14 +37,19 @@ def tag(writer: RecordWriter, name: str, ref: RefLike, *, force: bool) -> None:
             f"the tag {name!r} names {known.run}@{known.sequence}; move it with force=True"
         )
     catalogue.put_tag(TagRow(name, listed.row.record, listed.row.id, listed.run, listed.sequence))
-    writer.counters.root_epoch += 1
+    if known is not None:
+        writer.unroot(known.record)
+    writer.root(listed.row.record)
 
 
 def untag(writer: RecordWriter, name: str) -> None:
     """Remove a tag."""
-    if not CatalogueWriter(writer.writing).drop_tag(name):
+    catalogue = CatalogueWriter(writer.writing)
+    known = catalogue.tag(name)
+    if known is None:
         raise NotFoundError(f"there is no tag {name!r}")
-    writer.counters.root_epoch += 1
+    catalogue.drop_tag(name)
+    writer.unroot(known.record)
 
 
 def forget(writer: RecordWriter, checkpoints: Sequence[Checkpoint]) -> None:
@@ -64,4 +69,4 @@ def forget(writer: RecordWriter, checkpoints: Sequence[Checkpoint]) -> None:
         if row is None or row.id != checkpoint.id:
             raise NotFoundError(f"{place} was forgotten already")
         catalogue.drop(run, [checkpoint.sequence])
-    writer.counters.root_epoch += 1
+        writer.unroot(row.record)
