@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import lmdb
 
@@ -17,6 +17,7 @@ from cas.datafile import Meta, check_data_file
 from cas.errors import CorruptStoreError, InvalidInputError, StoreFullError
 from cas.failures import translate
 from cas.filesystem import DIRECTORY_MODE, FILE_MODE, make_private_file
+from cas.lockfile import LOCK_FILE, is_lock_usable, prepare_lock_file
 from cas.stamp import check_stamp, put_stamp
 
 if TYPE_CHECKING:
@@ -25,13 +26,14 @@ if TYPE_CHECKING:
 
     from cas.table import Table
 
-__all__ = ["DATA_FILE", "LOCK_FILE", "Database", "MapLimits", "create_database"]
+__all__ = ["DATA_FILE", "Database", "MapLimits", "create_database"]
 
 DATA_FILE = "data.mdb"
-LOCK_FILE = "lock.mdb"
 _MAX_TABLES = 64
 _MAX_READERS = 512
-_ENGINE = 0  # LMDB 0.9, whatever LMDB_DEFAULT_LIB_VERSION in the environment says.
+# LMDB 0.9, whatever LMDB_DEFAULT_LIB_VERSION in the environment says. py-lmdb 2 has no other engine
+# and no such option.
+_ENGINE: dict[str, Any] = {"lib_version": 0} if int(lmdb.__version__.split(".")[0]) > 2 else {}
 _MAP_STEP_BYTES = 1 << 20
 
 
@@ -64,12 +66,15 @@ class MapLimits:
             most=None if no_limit else max(self.most or 0, other.most or 0),
         )
 
-    def clamp(self, size: int) -> int:
-        """Return the size to map for a wish of ``size`` bytes, in whole steps."""
+    def clamp(self, size: int, *, reserve: bool = False) -> int:
+        """Return the size to map for a wish of ``size`` bytes, in whole steps.
+
+        With ``reserve`` it may be one step above the limit.
+        """
         size = -(-size // _MAP_STEP_BYTES) * _MAP_STEP_BYTES
         if self.most is None:
             return size
-        return min(size, self.most // _MAP_STEP_BYTES * _MAP_STEP_BYTES)
+        return min(size, (self.most // _MAP_STEP_BYTES + reserve) * _MAP_STEP_BYTES)
 
 
 def create_database(directory: Path, tables: Iterable[Table], limits: MapLimits) -> Database:
@@ -125,9 +130,8 @@ class Database:
         self._seen_transaction = 0
         self.databases: dict[str, lmdb._Database | None] = {}
         if change_nothing:
-            self.locked = self._lock_is_usable()
+            self.locked = is_lock_usable(directory / LOCK_FILE)
         else:
-            self._make_lock_file()
             self._require_writable()
         self.lmdb = self._open_checked(fresh=fresh)
         try:
@@ -172,29 +176,16 @@ class Database:
             # A cached transaction would keep its reader slot, and a forked child copies it.
             max_spare_txns=0,
             lock=self.locked,
-            lib_version=_ENGINE,
+            **_ENGINE,
         )
-
-    def _lock_is_usable(self) -> bool:
-        """Whether readers can register in the lock file, so that writers keep their pages.
-
-        Without (a read-only disk, or a directory of read-only files), reading is safe only while
-        nobody writes.
-        """
-        return os.access(self.directory / LOCK_FILE, os.R_OK | os.W_OK)
-
-    def _make_lock_file(self) -> None:
-        try:
-            make_private_file(self.directory / LOCK_FILE)
-        except FileExistsError:
-            return
-        except OSError as error:
-            raise translate(error, self.directory.parent) from error
 
     def _require_writable(self) -> None:
         path = self.directory / DATA_FILE
-        if path.exists() and not os.access(path, os.W_OK):
-            error = PermissionError(errno.EACCES, "not writable", str(path))
+        try:
+            prepare_lock_file(self.directory / LOCK_FILE)
+            if path.exists() and not os.access(path, os.W_OK):
+                raise PermissionError(errno.EACCES, "not writable", str(path))
+        except OSError as error:
             raise translate(error, path) from error
 
     def clear_stale_readers(self) -> None:
@@ -250,7 +241,7 @@ class Database:
 
     def is_outdated(self) -> bool:
         """Whether opening again would find more: a table, or a lock file, that was missing."""
-        if not self.locked and self._lock_is_usable():
+        if not self.locked and is_lock_usable(self.directory / LOCK_FILE):
             return True
         return (
             None in self.databases.values()
@@ -262,14 +253,18 @@ class Database:
         """The size of the map, in bytes."""
         return self.lmdb.info()["map_size"]
 
-    def grow(self) -> None:
+    def grow(self, *, reserve: bool = False) -> None:
         """At least double the map; no transaction of this process may be active.
+
+        Args:
+            reserve: Go one step (1 MiB) beyond the limit, for a transaction that frees space: at
+                the limit, even a deletion needs room before it frees any.
 
         Raises:
             StoreFullError: The map has its full size already.
         """
         present = self.map_bytes
-        wanted = self.limits.clamp(2 * present)
+        wanted = self.limits.clamp(2 * present, reserve=reserve)
         if wanted <= present:
             raise StoreFullError(
                 f"the store {self.directory.parent} has reached its limit of {self.limits.most} "

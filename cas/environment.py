@@ -165,7 +165,7 @@ class Environment:
         Args:
             work: The function.
             frees_space: The transaction frees more than it takes (forget, gc): on a full disk
-                the ballast may be given up for it.
+                the ballast may be given up for it, and it may pass ``max_bytes`` by 1 MiB.
 
         Raises:
             ReadOnlyStoreError: The environment is read-only.

@@ -14,6 +14,7 @@ from cas.errors import AccessError
 from cas.failures import describe_owner
 
 __all__ = [
+    "BLOCK_BYTES",
     "DIRECTORY_MODE",
     "FILE_MODE",
     "allocated_bytes",
@@ -27,7 +28,7 @@ __all__ = [
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
 _FOREIGN_BITS = 0o077
-_BLOCK_BYTES = 512  # What st_blocks counts, whatever the file system's own block size is.
+BLOCK_BYTES = 512  # What st_blocks counts, whatever the file system's own block size is.
 
 
 def sync_directory(path: Path) -> None:
@@ -125,4 +126,4 @@ def allocated_bytes(store: Path, *, without: str) -> int:
                 total += os.lstat(Path(directory, name)).st_blocks
             except FileNotFoundError:
                 continue  # Removed meanwhile by another process.
-    return total * _BLOCK_BYTES
+    return total * BLOCK_BYTES

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import lmdb
@@ -98,6 +99,7 @@ class Handle:
                 self._raise_limits(limits)
                 self._suspect = True
 
+            self.lock.open()  # In a forked child it is closed.
             self.lock.alone(extend)
         self._refresh()
 
@@ -238,7 +240,7 @@ class Handle:
                 except _ResizedSignal:
                     self._lock().alone(self._adopt_map)
                 except _GrowSignal:
-                    self._lock().alone(self._grow)
+                    self._lock().alone(partial(self._grow, reserve=frees_space))
                 except StoreFullError:
                     if not (frees_space and release_ballast(self.store)):
                         raise
@@ -321,9 +323,9 @@ class Handle:
         if self._database is not None:
             self._database.adopt_map()
 
-    def _grow(self, _: int) -> None:
+    def _grow(self, _: int, *, reserve: bool) -> None:
         if self._database is not None:
-            self._database.grow()
+            self._database.grow(reserve=reserve)
 
     # -- forking ---------------------------------------------------------------------------
 

@@ -286,8 +286,29 @@ def test_growth_ends_at_the_limit(path: Path) -> None:
         with pytest.raises(StoreFullError, match=r"limit of 3145728 bytes \(max_bytes\)"):
             environment.write(lambda tx: tx.put(BLOBS, b"b", b"x" * 2 * MIB))
         assert environment.read(lambda tx: tx.count(BLOBS)) == 1
-        environment.write(lambda tx: tx.delete(BLOBS, b"a"))
+        environment.write(lambda tx: tx.delete(BLOBS, b"a"), frees_space=True)
         environment.write(partial(put, b"key", b"value"))
+        assert (path / "g1" / "data.mdb").stat().st_size <= 3 * MIB
+
+
+def test_at_the_limit_space_can_still_be_freed(path: Path) -> None:
+    def add(start: int, tx: WriteTransaction) -> None:
+        for number in range(start, start + 100):
+            tx.append(ROWS, b"%06d" % number, b"x" * 500)
+
+    def drop(tx: WriteTransaction) -> int:
+        return sum(tx.delete(ROWS, b"%06d" % number) for number in range(0, 1000, 3))
+
+    with Environment.open(path, TABLES, map_size=MIB, max_bytes=2 * MIB) as environment:
+        with contextlib.suppress(StoreFullError):
+            for start in range(0, 100_000, 100):
+                environment.write(partial(add, start))
+        before = environment.read(count)
+        with pytest.raises(StoreFullError):
+            environment.write(drop)
+        assert environment.write(drop, frees_space=True) == 334
+        environment.write(partial(put, b"new", b"y" * 500))
+        assert environment.read(count) == before - 334 + 1
         assert (path / "g1" / "data.mdb").stat().st_size <= 3 * MIB
 
 
