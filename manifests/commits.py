@@ -33,23 +33,29 @@ _MOST_MEMORIES: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a commit goes: run and sequence, its parent, and whether it leaves the head on purpose.
+    """Where a commit goes: run and sequence, its parent, and the head it expects to find there.
 
-    ``parent_sequence`` is 0 if there is no parent or it is in another run.
+    ``parent_sequence`` is 0 if there is no parent or it is in another run. ``head`` is (sequence,
+    id), or None if the run must be new.
     """
 
     run: str
     sequence: int
     parent: Digest | None
     parent_sequence: int
-    branches: bool
+    head: tuple[int, Digest] | None
+
+    @property
+    def branches(self) -> bool:
+        """Whether the commit leaves the head on purpose and builds on an older checkpoint."""
+        return self.head is not None and self.head != (self.parent_sequence, self.parent)
 
     @classmethod
     def next(cls, run: str, head: tuple[int, Digest] | None) -> Place:
         """Return the place behind a head (sequence, id), or the first one of a new run."""
         if head is None:
-            return cls(run, 1, None, 0, branches=False)
-        return cls(run, head[0] + 1, head[1], head[0], branches=False)
+            return cls(run, 1, None, 0, None)
+        return cls(run, head[0] + 1, head[1], head[0], head)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +115,8 @@ class CommitEncoder:
         """
         check_name(place.run, "run name")
         check_name(kind, "kind")
+        if isinstance(next_nodes, str):
+            raise InvalidInputError("next_nodes is a list of node names, not one name")
         if node is not None:
             check_name(node, "node name")
         for name in next_nodes:
@@ -198,16 +206,20 @@ def place_after(
     run, if this run is new. ``seen`` is the head as the caller's handle last saw it: if that is
     the parent but no longer the head, the caller meant the head, and ``write_commit`` refuses.
     """
-    listed = Resolver(reader).resolve(parent)
+    resolver = Resolver(reader)
+    listed = resolver.resolve(parent)
     catalogue = Catalogue(reader.transaction)
     row = catalogue.run(run)
     if row is None:
-        return Place(run, 1, listed.row.id, 0, branches=False)
+        return Place(run, 1, listed.row.id, 0, None)
     if listed.run != run:
-        raise InvalidInputError(f"the parent of a commit to {run!r} is in run {listed.run!r}")
-    if listed.sequence == row.head or seen == (listed.sequence, listed.row.id):
-        return Place.next(run, (listed.sequence, listed.row.id))
-    return Place(run, row.last + 1, listed.row.id, listed.sequence, branches=True)
+        # A fork lists its first checkpoint in both runs.
+        listed = resolver.within(run, listed.row.id)
+    newest = resolver.resolve((run, row.head))
+    named, head = (listed.sequence, listed.row.id), (newest.sequence, newest.row.id)
+    if named in (head, seen):
+        return Place.next(run, named)
+    return Place(run, row.last + 1, listed.row.id, listed.sequence, head)
 
 
 def write_commit(writer: RecordWriter, prepared: PreparedCommit) -> Checkpoint:
@@ -240,13 +252,16 @@ def write_commit(writer: RecordWriter, prepared: PreparedCommit) -> Checkpoint:
 
 def _refuse_moved(catalogue: CatalogueWriter, run: RunRow | None, place: Place) -> None:
     last = 0 if run is None else run.last
-    head = None if run is None else catalogue.checkpoint(run.number, run.head)
-    moved = last != place.sequence - 1
-    if not moved and not place.branches and run is not None:
-        moved = run.head != place.parent_sequence or head is None or head.id != place.parent
-    if moved:
-        raise ConflictError(
-            f"run {place.run!r} is at checkpoint {last}, not at {place.sequence - 1}: another "
-            "writer moved it; restore its head and go on from there, or fork",
-            run=place.run,
-        )
+    row = None if run is None else catalogue.checkpoint(run.number, run.head)
+    head = None if run is None or row is None else (run.head, row.id)
+    if last == place.sequence - 1 and head == place.head:
+        return
+    expected = "to be new" if place.head is None else f"to be at {place.sequence - 1}"
+    cause = "an earlier commit was prepared and not written"
+    if last >= place.sequence - 1:
+        cause = "another writer moved it"
+    raise ConflictError(
+        f"run {place.run!r} is at checkpoint {last}, this commit expects it {expected}: {cause}; "
+        "restore its head and go on from there, or fork",
+        run=place.run,
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -25,7 +25,18 @@ from manifests.reading import StoreReader
 from manifests.refs import Listed, RefLike, Resolver
 from manifests.registry import Registry
 
-__all__ = ["Found", "diff", "execution", "find", "head_of", "log", "restore", "runs", "tags"]
+__all__ = [
+    "Found",
+    "diff",
+    "execution",
+    "find",
+    "find_tag",
+    "head_of",
+    "log",
+    "restore",
+    "runs",
+    "tags",
+]
 
 _BATCH: Final = 256
 """Checkpoints listed in one read transaction."""
@@ -50,18 +61,24 @@ def head_of(reader: RecordReader, name: str) -> tuple[int, Digest] | None:
 
 def find(reader: StoreReader, ref: RefLike) -> Found:
     """Return the checkpoint that a reference names, with its manifest."""
+    return _find(reader, lambda resolver: resolver.resolve(ref))
 
+
+def find_tag(reader: StoreReader, name: str) -> Found:
+    """Return the checkpoint that has a tag, with its manifest."""
+    return _find(reader, lambda resolver: resolver.tag(name))
+
+
+def _find(reader: StoreReader, resolve: Callable[[Resolver], Listed]) -> Found:
     def look_up(records: RecordReader) -> tuple[Listed, Record, bool]:
-        listed = Resolver(records).resolve(ref)
+        listed = resolve(Resolver(records))
         run = Catalogue(records.transaction).run(listed.run)
         is_head = run is not None and run.head == listed.sequence
-        return listed, records.read(listed.row.record), is_head
+        return listed, records.read_as(listed.row.record, listed.row.id), is_head
 
     listed, record, is_head = reader.run(look_up)
     manifest = ManifestReader(reader.load).read(record)
-    checkpoint = checkpoint_of(
-        manifest, Digest(record.digest), listed.run, listed.sequence, listed.row
-    )
+    checkpoint = checkpoint_of(manifest, listed.row.id, listed.run, listed.sequence, listed.row)
     return Found(checkpoint, manifest, is_head)
 
 
@@ -78,10 +95,11 @@ def restore(
 
 def _field(forms: Forms, found: Found, key: Any) -> Any:
     try:
-        return forms.value(forms.field(found.manifest.state, key))
+        form = forms.field(found.manifest.state, key)
     except KeyError:
         place = f"{found.checkpoint.run}@{found.checkpoint.sequence}"
         raise NotFoundError(f"the state of {place} has no key {key!r}") from None
+    return forms.value(form)
 
 
 def execution(reader: StoreReader, registry: Registry, ref: RefLike) -> dict[str, Any]:
@@ -144,7 +162,7 @@ def _rows(
     for sequence, row in catalogue.newest(run.number, below=below):
         if len(rows) == most:
             break
-        rows.append((sequence, row, reader.read(row.record)))
+        rows.append((sequence, row, reader.read_as(row.record, row.id)))
     return rows
 
 
@@ -154,7 +172,7 @@ def tags(reader: StoreReader) -> dict[str, Checkpoint]:
     found = {}
     for name in names:
         try:
-            found[name] = find(reader, f"tag:{name}").checkpoint
+            found[name] = find_tag(reader, name).checkpoint
         except NotFoundError:
             continue  # removed since the list was read
     return found

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from cas.digest import Digest
-from cas.errors import CorruptionError, InvalidInputError, NotFoundError
-from cas.records import INDEX, Record, RecordReader, index_numbers
+from cas.errors import InvalidInputError, NotFoundError
+from cas.records import INDEX, UNREADABLE, Record, RecordReader, index_numbers
 from manifests.catalogue import Catalogue, CheckpointRow
 from manifests.cbor import MANIFEST, tag_head
 from manifests.manifest import Checkpoint, Manifest, ManifestReader
@@ -28,6 +28,8 @@ _SEQUENCE: Final = re.compile(r"(?P<run>.+)@(?P<sequence>[1-9][0-9]{0,9})", re.D
 _ANCESTOR: Final = re.compile(r"(?P<base>.+)~(?P<count>[0-9]{1,9})", re.DOTALL)
 _ID_PREFIX: Final = re.compile(r"[0-9a-f]{6,64}")
 _TAG: Final = "tag:"
+_LONGEST: Final = 2_048
+"""Most characters of a reference: a name with what may stand behind it."""
 _MOST_CANDIDATES: Final = 10
 _MANIFEST_HEAD: Final = tag_head(MANIFEST)
 
@@ -59,7 +61,7 @@ class Resolver:
             return self._by_id(ref)
         if isinstance(ref, Checkpoint):
             return self._by_checkpoint(ref)
-        if isinstance(ref, tuple):
+        if isinstance(ref, tuple) and [*map(type, ref)] == [str, int]:
             return self._by_sequence(*ref)
         if isinstance(ref, str):
             return self._by_text(ref)
@@ -68,22 +70,53 @@ class Resolver:
             f"not {type(ref).__name__}"
         )
 
+    def tag(self, name: str) -> Listed:
+        """Return the listing of a tag. As text, ``tag:name`` may be the name of a run."""
+        tag = self._catalogue.tag(name)
+        if tag is None:
+            raise NotFoundError(f"there is no tag {name!r}")
+        run = self._catalogue.run(tag.run)
+        row = None if run is None else self._catalogue.checkpoint(run.number, tag.sequence)
+        if row is None or row.id != tag.id:
+            # Its run forgot it; the tag alone keeps it.
+            row = CheckpointRow(tag.record, tag.id, parent=0, new_objects=0, new_bytes=0)
+        return Listed(tag.run, tag.sequence, row)
+
+    def within(self, run: str, digest: Digest) -> Listed:
+        """Return the listing of a checkpoint in one run; ``InvalidInputError`` if it has none."""
+        number = self._catalogue.need_run(run).number
+        for sequence, row in self._catalogue.newest(number):
+            if row.id == digest:
+                return Listed(run, sequence, row)
+        raise InvalidInputError(f"checkpoint {digest.short} is not one of run {run!r}")
+
     def _by_text(self, ref: str) -> Listed:
+        if len(ref) > _LONGEST:
+            raise InvalidInputError(f"a reference has at most {_LONGEST} characters")
+        base, steps = ref, []
+        while (listed := self._by_name(base)) is None:
+            match = _ANCESTOR.fullmatch(base)
+            if match is None:
+                raise NotFoundError(
+                    f"there is no run {base!r}; write RUN, RUN@SEQUENCE, RUN~STEPS, tag:NAME or at "
+                    "least six hex digits of an id"
+                )
+            base = match["base"]
+            steps.append(int(match["count"]))
+        for count in reversed(steps):
+            listed = self._ancestor(listed, count, ref)
+        return listed
+
+    def _by_name(self, ref: str) -> Listed | None:
+        """Return what a text without ``~`` at its end names, None if it has another form."""
         listed = self._head(ref)
         if listed is not None:
             return listed
         if ref.startswith(_TAG):
-            return self._by_tag(ref[len(_TAG) :])
+            return self.tag(ref[len(_TAG) :])
         if match := _SEQUENCE.fullmatch(ref):
             return self._by_sequence(match["run"], int(match["sequence"]))
-        if match := _ANCESTOR.fullmatch(ref):
-            return self._ancestor(self._by_text(match["base"]), int(match["count"]), ref)
-        if _ID_PREFIX.fullmatch(ref):
-            return self._by_prefix(ref)
-        raise NotFoundError(
-            f"there is no run {ref!r}; write RUN, RUN@SEQUENCE, RUN~STEPS, tag:NAME or at least "
-            "six hex digits of an id"
-        )
+        return self._by_prefix(ref) if _ID_PREFIX.fullmatch(ref) else None
 
     def _head(self, name: str) -> Listed | None:
         try:
@@ -114,30 +147,17 @@ class Resolver:
                 return Listed(checkpoint.run, checkpoint.sequence, row)
         return self._by_id(checkpoint.id)
 
-    def _by_tag(self, name: str) -> Listed:
-        tag = self._catalogue.tag(name)
-        if tag is None:
-            raise NotFoundError(f"there is no tag {name!r}")
-        run = self._catalogue.run(tag.run)
-        row = None if run is None else self._catalogue.checkpoint(run.number, tag.sequence)
-        if row is None or row.id != tag.id:
-            # Its run forgot it; the tag alone keeps it.
-            row = CheckpointRow(tag.record, tag.id, parent=0, new_objects=0, new_bytes=0)
-        return Listed(tag.run, tag.sequence, row)
-
     def _by_id(self, digest: Digest) -> Listed:
-        number = self._reader.find(digest)
-        listed = None if number is None else self._listing(self._reader.read(number))
+        listed = self._place_of(digest)
         if listed is None:
             raise NotFoundError(f"no run lists checkpoint {digest.short}: forgotten, or never here")
         return listed
 
     def _by_prefix(self, prefix: str) -> Listed:
-        found = {}
-        for record in self._manifests(prefix):
-            listed = self._listing(record)
-            if listed is not None:
-                found[listed.row.id] = listed
+        ids = [Digest(record.digest) for record in self._manifests(prefix)]
+        found = {digest: listed for digest in ids if (listed := self._place_of(digest)) is not None}
+        if not found:
+            found = {listed.row.id: listed for listed in self._scan(prefix)}
         if len(found) > 1:
             some = ", ".join(
                 f"{listed.row.id.short} ({listed.run}@{listed.sequence})"
@@ -160,30 +180,43 @@ class Resolver:
                         record = self._reader.read(number)
                         if record.payload.startswith(_MANIFEST_HEAD):
                             yield record
-                except CorruptionError:
+                except UNREADABLE:
                     # A damaged record cannot be shown to be what was asked for; a reference that
                     # names its run and sequence still reports the damage.
                     continue
 
-    def _listing(self, record: Record) -> Listed | None:
-        """Return where a manifest is listed: where it was first saved, else anywhere."""
-        digest = Digest(record.digest)
+    def _place_of(self, digest: Digest) -> Listed | None:
+        return self._origin(digest) or next(self._scan(str(digest)), None)
+
+    def _origin(self, digest: Digest) -> Listed | None:
+        """Return where a checkpoint was first saved, if that can be read and still lists it."""
+        number = self._reader.find(digest)
+        if number is None:
+            return None
+        try:
+            record = self._reader.read(number)
+        except UNREADABLE:
+            return None  # Whoever reads the checkpoint, wherever it is listed, meets the damage.
         if not record.payload.startswith(_MANIFEST_HEAD):
             return None
         manifest = self._opener.read(record)
         run = self._catalogue.run(manifest.origin_run)
-        if run is not None:
-            row = self._catalogue.checkpoint(run.number, manifest.origin_sequence)
-            if row is not None and row.id == digest:
-                return Listed(run.name, manifest.origin_sequence, row)
-        for other in self._catalogue.runs():
-            for sequence, row in self._catalogue.newest(other.number):
-                if row.id == digest:
-                    return Listed(other.name, sequence, row)
+        if run is None:
+            return None
+        row = self._catalogue.checkpoint(run.number, manifest.origin_sequence)
+        if row is None or row.id != digest:
+            return None
+        return Listed(run.name, manifest.origin_sequence, row)
+
+    def _scan(self, prefix: str) -> Iterator[Listed]:
+        """Yield all listings of checkpoints whose id begins with these hex digits."""
+        for run in self._catalogue.runs():
+            for sequence, row in self._catalogue.newest(run.number):
+                if row.id.hex().startswith(prefix):
+                    yield Listed(run.name, sequence, row)
         for tag in self._catalogue.tags():
-            if tag.id == digest:
-                return self._by_tag(tag.name)
-        return None
+            if tag.id.hex().startswith(prefix):
+                yield self.tag(tag.name)
 
     def _ancestor(self, listed: Listed, count: int, ref: str) -> Listed:
         run = self._catalogue.run(listed.run)
@@ -213,4 +246,4 @@ class Resolver:
 
     def manifest(self, listed: Listed) -> Manifest:
         """Return the manifest of a listing."""
-        return self._opener.read(self._reader.read(listed.row.record))
+        return self._opener.read(self._reader.read_as(listed.row.record, listed.row.id))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 from cas.digest import Digest
-from cas.errors import MissingObjectError, ReadOnlyStoreError
+from cas.errors import InvalidInputError, MissingObjectError, ReadOnlyStoreError
 from cas.store import ObjectStore
 from manifests import history, listing
 from manifests.catalogue import TABLES
@@ -42,6 +43,14 @@ class LastSeen:
 LAST_SEEN: Final = LastSeen()
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The head of a run, (sequence, id), as a handle saw it at a moment; None: no such run yet."""
+
+    head: tuple[int, Digest] | None
+    moment: int
+
+
 class Repository:
     """Saves and restores the states of runs. Safe to share by threads; close it when done."""
 
@@ -63,7 +72,8 @@ class Repository:
         self._encoder = CommitEncoder(registry, parameters, redact)
         self._committer = GroupCommitter(store)
         self._lock = threading.Lock()
-        self._seen: dict[str, tuple[int, Digest]] = {}
+        self._seen: dict[str, _Seen] = {}
+        self._moment = 0
 
     @classmethod
     def open(
@@ -214,17 +224,18 @@ class Repository:
             changed=changed,
             trust_identity=trust_identity,
         )
-        with self._lock:
-            self._seen[run] = (place.sequence, prepared.id)
+        self._see(run, (place.sequence, prepared.id))
         return prepared
 
     def write(self, prepared: PreparedCommit) -> Checkpoint:
         """Store a prepared commit in one durable transaction. Raises what ``commit`` raises."""
         try:
-            return self._committer.write(prepared)
+            checkpoint = self._committer.write(prepared)
         except BaseException:
             self._unsee(prepared.place)
             raise
+        self._see_stored(prepared)
+        return checkpoint
 
     def submit(self, prepared: PreparedCommit) -> Future[Checkpoint]:
         """Queue a prepared commit and return at once; the future completes when it is durable.
@@ -232,10 +243,15 @@ class Repository:
         The commits of one thread are written in the order in which they were submitted, and share
         transactions with whatever else waits. Raises nothing: the future does.
         """
+
+        def note(done: Future[Checkpoint]) -> None:
+            if done.exception() is None:
+                self._see_stored(prepared)
+            else:
+                self._unsee(prepared.place)
+
         future = self._committer.submit(prepared)
-        future.add_done_callback(
-            lambda done: self._unsee(prepared.place) if done.exception() else None
-        )
+        future.add_done_callback(note)
         return future
 
     def _place(self, run: str, parent: RefLike | LastSeen | None) -> Place:
@@ -244,31 +260,53 @@ class Repository:
             seen = self._seen.get(run)
         if isinstance(parent, LastSeen):
             if seen is None:
-                seen = self._store.read(lambda reader: history.head_of(reader, run))
-            return Place.next(run, seen)
+                return Place.next(
+                    run, self._store.read(lambda reader: history.head_of(reader, run))
+                )
+            return Place.next(run, seen.head)
         if parent is None:
             return Place.next(run, None)
-        return self._store.read(lambda reader: place_after(reader, run, parent, seen))
+        head = None if seen is None else seen.head
+        return self._store.read(lambda reader: place_after(reader, run, parent, head))
 
-    def _see(self, checkpoint: Checkpoint) -> None:
+    def _see(self, run: str, head: tuple[int, Digest]) -> None:
         """Note the head of a run as seen: what the next commit builds on by default."""
         with self._lock:
-            self._seen[checkpoint.run] = (checkpoint.sequence, checkpoint.id)
+            self._moment += 1
+            self._seen[run] = _Seen(head, self._moment)
+
+    def _see_read(self, found: history.Found, moment: int) -> None:
+        """Note a head that a reading found which began at ``moment``.
+
+        Not if this handle has committed since: what it read was old already.
+        """
+        if not found.is_head:
+            return
+        checkpoint = found.checkpoint
+        with self._lock:
+            seen = self._seen.get(checkpoint.run)
+            if seen is None or seen.moment <= moment:
+                self._seen[checkpoint.run] = _Seen((checkpoint.sequence, checkpoint.id), moment)
+
+    def _see_stored(self, prepared: PreparedCommit) -> None:
+        """Note a commit that was written, if the failure of an earlier attempt took it back."""
+        with self._lock:
+            seen = self._seen.get(prepared.run)
+            if seen is None or seen.head is None or seen.head[0] < prepared.sequence:
+                self._moment += 1
+                self._seen[prepared.run] = _Seen((prepared.sequence, prepared.id), self._moment)
 
     def _unsee(self, place: Place) -> None:
         """Go back to what was seen before a commit that failed, so that a retry builds on it.
 
-        Of several prepared in a row the first one's parent is what remains; those behind it then
+        Of several prepared in a row the first one's head is what remains; those behind it then
         fail with ``ConflictError`` and are not silently saved out of order.
         """
         with self._lock:
             seen = self._seen.get(place.run)
-            if seen is None or seen[0] < place.sequence:
-                return
-            if place.parent is None or not place.parent_sequence:
-                del self._seen[place.run]
-            else:
-                self._seen[place.run] = (place.parent_sequence, place.parent)
+            if seen is not None and seen.head is not None and seen.head[0] >= place.sequence:
+                self._moment += 1
+                self._seen[place.run] = _Seen(place.head, self._moment)
 
     # Reading
 
@@ -280,11 +318,12 @@ class Repository:
 
         Raises ``NotFoundError``, ``CorruptObjectError`` or ``MissingObjectError``.
         """
-        wanted = None if keys is None else list(keys)
+        wanted = None if keys is None else _distinct(keys)
+        moment = self._moment
         found, state = stable(
             self._store, lambda reader: history.restore(reader, self.registry, ref, wanted)
         )
-        self._see_head(found)
+        self._see_read(found, moment)
         return state
 
     def execution(self, ref: RefLike) -> dict[str, Any]:
@@ -297,13 +336,10 @@ class Repository:
         A reference is ``run`` (its head), ``run@12``, ``run~3``, ``tag:name``, six or more hex
         digits of an id, an id, a checkpoint, or (run, sequence).
         """
+        moment = self._moment
         found = stable(self._store, lambda reader: history.find(reader, ref))
-        self._see_head(found)
+        self._see_read(found, moment)
         return found.checkpoint
-
-    def _see_head(self, found: history.Found) -> None:
-        if found.is_head:
-            self._see(found.checkpoint)
 
     def runs(self) -> list[RunInfo]:
         """Return all runs, by name."""
@@ -349,7 +385,7 @@ class Repository:
         """
         self._refuse_read_only()
         self._store.write(lambda writer: listing.tag(writer, name, ref, force=force))
-        return self.resolve(f"tag:{name}")
+        return stable(self._store, lambda reader: history.find_tag(reader, name)).checkpoint
 
     def untag(self, name: str) -> None:
         """Remove a tag; the checkpoint stays where a run lists it. ``NotFoundError`` if absent."""
@@ -363,10 +399,21 @@ class Repository:
         nothing is forgotten.
         """
         self._refuse_read_only()
-        gone = [self.resolve(ref) for ref in refs]
+        found = [self.resolve(ref) for ref in refs]
+        gone = list({(each.run, each.sequence): each for each in found}.values())
         self._store.write(lambda writer: listing.forget(writer, gone))
         return gone
 
     def _refuse_read_only(self) -> None:
         if self._store.environment.read_only:
             raise ReadOnlyStoreError(f"the store in {self.home} is open for reading only")
+
+
+def _distinct(keys: Iterable[Any]) -> list[Any]:
+    """Return the keys that were asked for, each once."""
+    if isinstance(keys, str | bytes):
+        raise InvalidInputError("keys is a list of keys, not one key")
+    try:
+        return list(dict.fromkeys(keys))
+    except TypeError as error:
+        raise InvalidInputError("keys is a list of what can be keys of a dict") from error
