@@ -187,7 +187,7 @@ class CatalogueWriter(Catalogue):
         return run
 
     def put_checkpoint(self, run: int, sequence: int, row: CheckpointRow) -> None:
-        """Write a checkpoint's row, replacing one in its place. The run's own row is not touched."""
+        """Write a checkpoint's row, replacing one in its place. The run's row stays as it is."""
         flags = _NEEDS_PARENT * row.needs_parent | _TIP * row.tip
         fields = [
             row.record,

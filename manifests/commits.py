@@ -245,6 +245,9 @@ def write_commit(writer: RecordWriter, prepared: PreparedCommit) -> Checkpoint:
     )
     if run is None:
         run = catalogue.new_run(place.run, microseconds(prepared.manifest.created_at))
+    if place.branches:
+        catalogue.mark_tip(run.number, run.head, tip=True)
+        catalogue.mark_tip(run.number, place.parent_sequence, tip=False)
     catalogue.append(run, row)
     writer.counters.root_epoch += 1
     return checkpoint_of(prepared.manifest, prepared.id, place.run, place.sequence, row)

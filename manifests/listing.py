@@ -1,29 +1,46 @@
-"""Changing which names lead to a checkpoint: forks, tags, forgetting. Objects stay as they are."""
+"""Changing which names lead to a checkpoint: forks, tags, pins, runs. Objects stay as they are."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 from cas.errors import ConflictError, NotFoundError
 from cas.writer import RecordWriter
-from manifests.catalogue import CatalogueWriter, TagRow
-from manifests.manifest import Checkpoint
+from manifests.catalogue import Catalogue, CatalogueWriter, CheckpointRow, PinRow, TagRow
 from manifests.names import check_name
-from manifests.refs import RefLike, Resolver
+from manifests.refs import Listed, RefLike, Resolver
 
-__all__ = ["forget", "fork", "tag", "untag"]
+__all__ = ["delete_run", "fork", "pin", "tag", "unpin", "untag"]
+
+_MOST_SHOWN: Final = 5
 
 
 def fork(writer: RecordWriter, ref: RefLike, new_run: str, created_us: int) -> None:
-    """List a checkpoint as the first one of a new run."""
+    """List a checkpoint in a new run, behind those that it cannot be used without."""
     listed = Resolver(writer).resolve(ref)
     catalogue = CatalogueWriter(writer.writing)
     if catalogue.run(new_run) is not None:
         raise ConflictError(f"there is a run {new_run!r} already", run=new_run)
-    row = replace(listed.row, parent=0, new_objects=0, new_bytes=0)
-    catalogue.append(catalogue.new_run(new_run, created_us), row)
-    writer.root(row.record)
+    chain = _chain(catalogue, listed)
+    run = catalogue.new_run(new_run, created_us)
+    for row in chain:
+        run = catalogue.append(
+            run, replace(row, parent=run.last, new_objects=0, new_bytes=0, tip=False)
+        )
+    writer.root(*(row.record for row in chain))
+
+
+def _chain(catalogue: Catalogue, listed: Listed) -> list[CheckpointRow]:
+    """Return a row behind those of the ancestors it needs: a run must be usable by itself."""
+    chain = [listed.row]
+    run = catalogue.run(listed.run)
+    while run is not None and chain[-1].needs_parent and chain[-1].parent:
+        row = catalogue.checkpoint(run.number, chain[-1].parent)
+        if row is None:
+            raise NotFoundError(f"what {listed.run}@{listed.sequence} needs was forgotten")
+        chain.append(row)
+    return chain[::-1]
 
 
 def tag(writer: RecordWriter, name: str, ref: RefLike, *, force: bool) -> None:
@@ -52,21 +69,47 @@ def untag(writer: RecordWriter, name: str) -> None:
     writer.unroot(known.record)
 
 
-def forget(writer: RecordWriter, checkpoints: Sequence[Checkpoint]) -> None:
-    """Take checkpoints off their runs' lists, unless one of them is a head or tagged."""
+def pin(writer: RecordWriter, ref: RefLike, reason: str) -> None:
+    """Write a pin."""
+    if reason:
+        check_name(reason, "reason")
+    listed = Resolver(writer).resolve(ref)
+    row = listed.row
+    CatalogueWriter(writer.writing).put_pin(
+        PinRow(row.record, row.id, listed.run, listed.sequence, reason)
+    )
+    writer.root(row.record)
+
+
+def unpin(writer: RecordWriter, ref: RefLike) -> None:
+    """Remove a pin."""
+    listed = Resolver(writer).resolve(ref)
+    if not CatalogueWriter(writer.writing).drop_pin(listed.row.id):
+        raise NotFoundError(f"{listed.run}@{listed.sequence} is not pinned")
+    writer.unroot(listed.row.record)
+
+
+def delete_run(writer: RecordWriter, name: str, *, force: bool) -> int:
+    """Remove a run with all it lists, in one transaction; returns how many checkpoints it had.
+
+    What is tagged or pinned under its name is refused, or with ``force`` removed too.
+    """
     catalogue = CatalogueWriter(writer.writing)
-    tagged = {row.id: row.name for row in catalogue.tags()}
-    for checkpoint in checkpoints:
-        place = f"{checkpoint.run}@{checkpoint.sequence}"
-        run = catalogue.need_run(checkpoint.run)
-        if run.head == checkpoint.sequence:
-            raise ConflictError(f"{place} is the head of its run", run=checkpoint.run)
-        if checkpoint.id in tagged:
-            raise ConflictError(
-                f"{place} has the tag {tagged[checkpoint.id]!r}", run=checkpoint.run
-            )
-        row = catalogue.checkpoint(run.number, checkpoint.sequence)
-        if row is None or row.id != checkpoint.id:
-            raise NotFoundError(f"{place} was forgotten already")
-        catalogue.drop(run, [checkpoint.sequence])
-        writer.unroot(row.record)
+    run = catalogue.need_run(name)
+    tags = [tag for tag in catalogue.tags() if tag.run == name]
+    pins = [pin for pin in catalogue.pins() if pin.run == name]
+    if (tags or pins) and not force:
+        kept = [f"tag {tag.name!r}" for tag in tags] + [f"pin of {name}@{p.sequence}" for p in pins]
+        raise ConflictError(
+            f"checkpoints of run {name!r} are to be kept ({', '.join(kept[:_MOST_SHOWN])}); remove "
+            "these first, or delete with force",
+            run=name,
+        )
+    rows = [row.record for _sequence, row in catalogue.newest(run.number)]
+    catalogue.drop_run(run)
+    for tag in tags:
+        catalogue.drop_tag(tag.name)
+    for pin in pins:
+        catalogue.drop_pin(pin.id)
+    writer.unroot(*rows, *(tag.record for tag in tags), *(pin.record for pin in pins))
+    return len(rows)

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from cas.digest import Digest
-from cas.errors import InvalidInputError, MissingObjectError, ReadOnlyStoreError
+from cas.errors import InvalidInputError, MissingObjectError
 from cas.store import ObjectStore
 from manifests import history, listing
 from manifests.catalogue import TABLES
@@ -27,6 +27,7 @@ from manifests.reading import stable
 from manifests.refs import RefLike
 from manifests.registry import Registry
 from manifests.statistics import measure
+from manifests.upkeep import Upkeep
 
 __all__ = ["LAST_SEEN", "OBJECTS_FOLDER", "LastSeen", "Repository"]
 
@@ -51,7 +52,7 @@ class _Seen:
     moment: int
 
 
-class Repository:
+class Repository(Upkeep):
     """Saves and restores the states of runs. Safe to share by threads; close it when done."""
 
     def __init__(
@@ -391,22 +392,6 @@ class Repository:
         """Remove a tag; the checkpoint stays where a run lists it. ``NotFoundError`` if absent."""
         self._refuse_read_only()
         self._store.write(lambda writer: listing.untag(writer, name))
-
-    def forget(self, refs: Sequence[RefLike]) -> list[Checkpoint]:
-        """Take checkpoints off their runs' lists, all in one transaction; returns them.
-
-        The head of a run and a tagged checkpoint are refused with ``ConflictError``, and then
-        nothing is forgotten.
-        """
-        self._refuse_read_only()
-        found = [self.resolve(ref) for ref in refs]
-        gone = list({(each.run, each.sequence): each for each in found}.values())
-        self._store.write(lambda writer: listing.forget(writer, gone))
-        return gone
-
-    def _refuse_read_only(self) -> None:
-        if self._store.environment.read_only:
-            raise ReadOnlyStoreError(f"the store in {self.home} is open for reading only")
 
 
 def _distinct(keys: Iterable[Any]) -> list[Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hive import errors
 from hive.graph.background import drop_after_fork
-from hive.graph.retention import droppable
+from hive.graph.retention import policy_of
 
 if TYPE_CHECKING:
     from cas.digest import Digest
@@ -80,7 +80,9 @@ class RunWriter:
         self._failure: Exception | None = None
         self._round = 0
         self._lock = threading.Lock()
-        self._tagged: set[Digest] = set()
+        self._policy = policy_of(config)
+        self._kept = 0
+        self._unpruned = 0
         drop_after_fork(self)
 
     def stage(self, state: Any, *, kind: str, **fields: Any) -> Staged:
@@ -132,6 +134,7 @@ class RunWriter:
                 raise
         self.settle()
         self._surface()
+        self._drop_old(now=True)
         return None if self._tip is None else self._tip.id
 
     def settle(self) -> None:
@@ -213,6 +216,7 @@ class RunWriter:
         for tries_left in reversed(range(self.config.write_attempts)):
             try:
                 self._tip = self._repository.write(prepared)
+                self._unpruned += 1
                 break
             except errors.HiveError as error:
                 if not tries_left or not is_transient(error):
@@ -221,21 +225,23 @@ class RunWriter:
                 delay *= 2
         self._drop_old()
 
-    def _drop_old(self) -> None:
-        """Forget what the retention mode does not keep; the new checkpoint is safe already."""
-        if self.config.retention == "all":
+    def _drop_old(self, *, now: bool = False) -> None:
+        """Forget what the retention mode does not keep; the new checkpoint is safe already.
+
+        Looking at a run costs what it keeps, so unless it has to be ``now`` that is done once for
+        half as many saves.
+        """
+        if self._policy is None or self._tip is None:
+            return
+        if self._unpruned <= (0 if now else self._kept // 2):
             return
         try:
-            for _ in range(2):
-                old = droppable(self._repository.log(self.run), self.config, self._tagged)
-                try:
-                    if old:
-                        self._repository.forget(old)
-                    return
-                except errors.ConflictError:  # one of them was tagged
-                    self._tagged = {tagged.id for tagged in self._repository.tags().values()}
+            # Ages count back from the newest checkpoint: a clock that jumps drops nothing more.
+            plan = self._repository.forget(self._policy, run=self.run, now=self._tip.created_at)
+            self._kept = len(plan.kept)
+            self._unpruned = 0
         except errors.NotFoundError:
-            pass  # somebody else forgot one of them first, which is what was wanted
+            pass  # somebody else deleted the run
         except errors.HiveError as error:
             self._warn(error, "old checkpoints were not dropped")
 

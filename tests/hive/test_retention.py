@@ -13,9 +13,10 @@ from pydantic import ValidationError
 
 from cas.digest import Digest
 from hive.graph.checkpoint_manager import CheckpointManager
-from hive.graph.retention import droppable
+from hive.graph.retention import policy_of
 from hive.schemas.checkpoint import CheckpointConfig
 from manifests import Checkpoint
+from manifests.retention import Candidate, plan
 
 NOON = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
 
@@ -43,8 +44,19 @@ def checkpoint(sequence: int, *, minutes: int = 0, graph: str | None = "g") -> C
 
 def dropped(config: CheckpointConfig, run: list[Checkpoint], *tagged: int) -> list[int]:
     """The sequences that a configuration drops of a run given oldest first."""
-    ids = {cp.id for cp in run if cp.sequence in tagged}
-    return sorted(cp.sequence for cp in droppable(run[::-1], config, ids))
+    policy = policy_of(config)
+    if policy is None or not run:
+        return []
+    candidates = [
+        Candidate(
+            checkpoint=cp,
+            is_head=cp is run[-1],
+            tags=("tag",) if cp.sequence in tagged else (),
+        )
+        for cp in run
+    ]
+    made = plan(candidates, policy, run[-1].created_at)
+    return sorted(cp.sequence for cp in made.dropped)
 
 
 RUN = [checkpoint(number, minutes=number) for number in range(1, 7)]

@@ -1,0 +1,138 @@
+"""``Upkeep``: the part of a repository that keeps it small, sound and portable."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import pydantic
+
+from cas.errors import InvalidInputError, ReadOnlyStoreError
+from cas.store import ObjectStore
+from manifests import history, listing
+from manifests.catalogue import Catalogue
+from manifests.clock import Clock
+from manifests.forgetting import ForgetPlan, execute, plan_by_name, plan_by_policy
+from manifests.manifest import Checkpoint
+from manifests.reading import StoreReader, stable
+from manifests.refs import RefLike
+from manifests.retention import RetentionPolicy
+
+__all__ = ["Pin", "Upkeep"]
+
+
+class Pin(pydantic.BaseModel):
+    """A checkpoint that is kept without having a name, and why."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    checkpoint: Checkpoint
+    reason: str
+
+
+class Upkeep:
+    """What ``Repository`` does besides saving and reading."""
+
+    home: Path
+    _store: ObjectStore
+    _clock: Clock
+
+    # Forgetting
+
+    def forget(
+        self,
+        what: RetentionPolicy | ForgetPlan | Iterable[RefLike],
+        *,
+        run: str | None = None,
+        now: dt.datetime | None = None,
+        dry_run: bool = False,
+    ) -> ForgetPlan:
+        """Take checkpoints off their runs' lists; ``gc`` then frees what only they kept.
+
+        Args:
+            what: A policy; or references to exactly the checkpoints to forget; or what a dry run
+                returned, to do just that.
+            run: Apply the policy to this run alone; its limits for the store then count it alone.
+            now: The moment that ``keep_within`` counts back from; by default the clock's.
+            dry_run: Return the plan and change nothing.
+
+        Returns:
+            The plan as it was executed, with a reason for everything that stays or goes.
+
+        Never forgotten: the head of a run, its newest checkpoint that an executor can resume, what
+        is tagged or pinned, what has unresolved pending writes, and what a kept checkpoint needs.
+        To a policy they are reasons to keep; a reference to one is refused with ``ConflictError``.
+        It works in transactions of up to 500 checkpoints; each leaves a consistent history.
+
+        Raises:
+            NotFoundError: There is no such run or checkpoint.
+            ConflictError: A checkpoint named must stay. Nothing is forgotten, unless it came to
+                that while earlier ones of more than 500 were forgotten.
+            CorruptionError: What the policy has to know cannot be read. Nothing is forgotten.
+        """
+        self._refuse_read_only()
+        if isinstance(what, ForgetPlan):
+            made = what
+        elif isinstance(what, RetentionPolicy):
+            moment = self._clock() if now is None else now
+            if moment.tzinfo is None:
+                raise InvalidInputError("now is a moment with a time zone")
+            policy = what
+            made = stable(self._store, lambda reader: plan_by_policy(reader, policy, run, moment))
+        else:
+            if isinstance(what, str | bytes | Checkpoint):
+                raise InvalidInputError("forget takes a policy or a list of references")
+            if run is not None:
+                raise InvalidInputError("run goes with a policy; a reference names its run itself")
+            refs = list(what)
+            made = stable(self._store, lambda reader: _plan_by_name(reader, refs))
+        return replace(made, dry_run=True) if dry_run else execute(self._store, made)
+
+    def delete_run(self, name: str, *, force: bool = False) -> int:
+        """Remove a run with all its checkpoints, head included; returns how many it had.
+
+        Other runs keep what they share with it, forks of it included.
+
+        Raises:
+            NotFoundError: There is no such run.
+            ConflictError: Checkpoints of it are tagged or pinned; ``force`` removes that too.
+        """
+        self._refuse_read_only()
+        return self._store.write(lambda writer: listing.delete_run(writer, name, force=force))
+
+    def pin(self, ref: RefLike, reason: str | None = None) -> Checkpoint:
+        """Keep a checkpoint from being forgotten, perhaps saying why; returns it.
+
+        A pin has no name of its own: a checkpoint has one or none, and a second replaces it.
+        """
+        self._refuse_read_only()
+        found = stable(self._store, lambda reader: history.find(reader, ref)).checkpoint
+        self._store.write(lambda writer: listing.pin(writer, found, reason or ""))
+        return found
+
+    def unpin(self, ref: RefLike) -> None:
+        """Remove a pin. ``NotFoundError`` if the checkpoint has none."""
+        self._refuse_read_only()
+        self._store.write(lambda writer: listing.unpin(writer, ref))
+
+    def pins(self) -> list[Pin]:
+        """Return all pins."""
+        return stable(self._store, _pins)
+
+    def _refuse_read_only(self) -> None:
+        if self._store.environment.read_only:
+            raise ReadOnlyStoreError(f"the store in {self.home} is open for reading only")
+
+
+def _plan_by_name(reader: StoreReader, refs: list[RefLike]) -> ForgetPlan:
+    return plan_by_name(reader, [history.find(reader, ref).checkpoint for ref in refs])
+
+
+def _pins(reader: StoreReader) -> list[Pin]:
+    rows = reader.run(lambda records: list(Catalogue(records.transaction).pins()))
+    return [
+        Pin(checkpoint=history.find(reader, (row.run, row.sequence)).checkpoint, reason=row.reason)
+        for row in rows
+    ]
