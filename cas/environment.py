@@ -31,7 +31,13 @@ from cas.errors import (
     ReadOnlyStoreError,
 )
 from cas.failures import translate
-from cas.filesystem import allocated_bytes, secure_link, secure_tree
+from cas.filesystem import (
+    allocated_bytes,
+    make_private_file,
+    secure_link,
+    secure_tree,
+    sync_directory,
+)
 from cas.generation import GENERATION_FILE
 from cas.mounts import refuse_network_file_system
 from cas.registry import acquire, release
@@ -178,6 +184,29 @@ class Environment:
         if self._read_only:
             raise ReadOnlyStoreError(f"the store {self._store} is open for reading only")
         return handle.write(work, frees_space=frees_space)
+
+    def copy(self, place: Path, *, compact: bool) -> None:
+        """Copy the LMDB file, as of one moment, to the new file ``place``, private and synced.
+
+        Nobody has to wait for it: it is one long read, during which the file may grow.
+
+        Args:
+            place: Where the copy shall be; nothing may be there.
+            compact: Leave out free pages, and with them what was deleted. LMDB walks its tree for
+                that, which needs a sound file; otherwise the file is copied as it is.
+
+        Raises:
+            HiveError: Reading or writing failed.
+        """
+        handle = self._open_handle()
+        try:
+            make_private_file(place)
+            with open(place, "r+b") as file:
+                handle.copy(file.fileno(), compact=compact)
+                os.fsync(file.fileno())
+            sync_directory(place.parent)
+        except OSError as error:
+            raise translate(error, place) from error
 
     def disk_bytes(self) -> int:
         """Return the bytes allocated on disk for the store, without the ballast."""

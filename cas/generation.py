@@ -173,13 +173,6 @@ class GenerationLock:
         """Let go of the files; they are closed when the last thread that uses them is done."""
         self._file = self._turnstile = self._shut_turnstile = None
 
-    def identity(self) -> tuple[int, int] | None:
-        """Return device and inode of the open generation file."""
-        if self._file is None:
-            return None
-        status = os.fstat(self._file.fileno())
-        return status.st_dev, status.st_ino
-
     def renew_after_fork(self) -> None:
         """Make the lock usable in a forked child, after ``open``.
 

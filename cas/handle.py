@@ -1,6 +1,6 @@
 """The one LMDB handle that a process has on a store, and how transactions run on it.
 
-LMDB forbids opening a file twice in a process, so all ``Environment`` objects of one real path
+LMDB forbids opening a file twice in a process, so all ``Environment`` objects of one store
 share a handle (``cas.registry`` keeps them). It owns what must be done around each transaction:
 the generation lock, reopening when the generation moved on or a commit failed, letting the map
 grow, and giving up the ballast when a transaction that frees space finds the disk full.
@@ -174,6 +174,7 @@ class Handle:
             self._database = None
         if self.lock is not None:
             self.lock.close()
+            self.lock = None
 
     # -- transactions ----------------------------------------------------------------------
 
@@ -318,6 +319,14 @@ class Handle:
                 self._suspect |= view.writes
                 raise translate(error, self.store) from error
         raise AssertionError("the last attempt raises")
+
+    def copy(self, descriptor: int, *, compact: bool) -> None:
+        """Copy the LMDB file as of one moment; see ``Environment.copy``."""
+
+        def work(view: ReadTransaction) -> None:
+            view.copy_to(self._opened().lmdb, descriptor, compact=compact)
+
+        self.read(work)
 
     def _adopt_map(self, _: int) -> None:
         if self._database is not None:

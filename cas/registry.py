@@ -1,4 +1,9 @@
-"""The handles of this process, one per real path, and what happens to them at a fork."""
+"""The handles of this process, one per store, and what happens to them at a fork.
+
+A store is known by device and inode of its generation file. Its path would not do: two paths can
+lead to one store without a symbolic link (a bind mount), and opening it a second time would drop
+LMDB's locks on its lock file; and a path can lead to another store later.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,7 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
+from cas.failures import translate
 from cas.generation import GENERATION_FILE
 from cas.handle import Handle
 
@@ -20,23 +26,19 @@ __all__ = ["acquire", "release"]
 
 
 class _Registry:
-    """Handles by real path. ``lock`` is never held while a transaction is waited for."""
+    """Handles by device and inode. ``lock`` is never held while a transaction is waited for."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.handles: dict[Path, Handle] = {}
-        self.replaced: set[Handle] = set()
+        self.handles: dict[tuple[int, int], Handle] = {}
         self.frozen: list[Handle] = []
-
-    def all_handles(self) -> set[Handle]:
-        return {*self.handles.values(), *self.replaced}
 
     def before_fork(self) -> None:
         """Bring all handles to rest. A handle may appear meanwhile, hence the loop."""
         self.frozen = []
         while True:
             with self.lock:
-                missing = self.all_handles() - set(self.frozen)
+                missing = set(self.handles.values()) - set(self.frozen)
             if not missing:
                 break
             for handle in missing:
@@ -53,7 +55,7 @@ class _Registry:
         """Drop what belongs to the parent."""
         self.lock = threading.Lock()
         self.frozen = []
-        for handle in self.all_handles():
+        for handle in self.handles.values():
             handle.renew_after_fork()
 
 
@@ -65,18 +67,6 @@ os.register_at_fork(
 )
 
 
-def _is_replaced(handle: Handle, store: Path) -> bool:
-    """Whether another store lies at the path since ``handle`` was opened."""
-    identity = None if handle.lock is None else handle.lock.identity()
-    if identity is None:
-        return False
-    try:
-        status = os.stat(store / GENERATION_FILE)
-    except OSError:
-        return False
-    return (status.st_dev, status.st_ino) != identity
-
-
 def acquire(store: Path, tables: Iterable[Table], limits: MapLimits, *, read_only: bool) -> Handle:
     """Return this process's handle on the store in the real directory ``store``.
 
@@ -85,13 +75,13 @@ def acquire(store: Path, tables: Iterable[Table], limits: MapLimits, *, read_onl
     Raises:
         HiveError: The store cannot be opened.
     """
+    try:
+        status = os.stat(store / GENERATION_FILE)
+    except OSError as error:
+        raise translate(error, store) from error
     with _registry.lock:
-        handle = _registry.handles.get(store)
-        if handle is not None and _is_replaced(handle, store):
-            _registry.replaced.add(handle)
-            handle = None
-        if handle is None:
-            handle = _registry.handles[store] = Handle(store)
+        key = status.st_dev, status.st_ino
+        handle = _registry.handles.setdefault(key, Handle(store))
         handle.users += 1
     try:
         handle.serve(tables, limits, read_only=read_only)
@@ -119,8 +109,6 @@ def release(handle: Handle) -> None:
                 return
             # Before it leaves the registry: LMDB refuses to open what is open already.
             handle.close()
-            _registry.replaced.discard(handle)
-            if _registry.handles.get(handle.store) is handle:
-                del _registry.handles[handle.store]
+            _registry.handles = {k: h for k, h in _registry.handles.items() if h is not handle}
 
     handle.when_quiet(drop)

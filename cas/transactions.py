@@ -236,6 +236,18 @@ class ReadTransaction:
             raise InvalidInputError(_ENDED)
         return cursor.next() if forward else cursor.prev()
 
+    def copy_to(self, environment: lmdb.Environment, descriptor: int, *, compact: bool) -> None:
+        """Copy the file of ``environment``, this transaction's, as ``Environment.copy`` says."""
+        if self._transaction is None:
+            raise InvalidInputError(_ENDED)
+        try:
+            if compact:
+                environment.copyfd(descriptor, compact=True, txn=self._transaction)
+            else:
+                environment.copyfd(descriptor)
+        except lmdb.Error as error:
+            raise translate(error, self._path) from error
+
     def count(self, table: Table) -> int:
         """Return the number of rows of ``table``."""
         database = self._database(table)

@@ -221,6 +221,22 @@ def test_a_read_only_file_system_is_for_reading(disk: Path) -> None:
         Environment.open(disk / "other" / "objects", TABLES)
 
 
+@needs_root
+def test_two_mounts_of_one_store_are_one_store(path: Path, tmp_path: Path) -> None:
+    other = tmp_path / "bound"
+    other.mkdir()
+    mount("--bind", str(path.parent), str(other))
+    try:
+        with (
+            Environment.open(path, TABLES) as one,
+            Environment.open(other / "objects", TABLES) as two,
+        ):
+            two.write(partial(put, b"key", b"new"))
+            assert one.read(partial(get, b"key")) == b"new"
+    finally:
+        subprocess.run(["umount", "-l", str(other)], check=True)
+
+
 # -- network file systems ----------------------------------------------------------------------
 
 TABLE = r"""22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw

@@ -577,6 +577,40 @@ def test_closing_waits_for_active_transactions(path: Path) -> None:
         environment.read(count)
 
 
+def test_closing_beside_busy_threads(path: Path) -> None:
+    """A thread that comes too late gets the error of a closed store, and nothing is reopened."""
+    outcomes: set[str] = set()
+
+    def work(environment: Environment) -> None:
+        try:
+            while True:
+                environment.read(count)
+                environment.write(partial(put, b"key", b"value"))
+        except InvalidInputError as error:
+            outcomes.add(str(error))
+        except BaseException as error:
+            outcomes.add(repr(error))
+
+    for _ in range(20):
+        environment = Environment.open(path, TABLES, map_size=MIB)
+        threads = [threading.Thread(target=work, args=(environment,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.005)
+        environment.close()
+        for thread in threads:
+            thread.join()
+        assert outcomes == {f"the store {environment.path} is closed"}
+        assert open_files(path) == []
+
+
+def open_files(path: Path) -> list[str]:
+    """The files below `path` that this process has open."""
+    links = [f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd")]
+    targets = [os.readlink(link) for link in links if os.path.lexists(link)]
+    return [target for target in targets if target.startswith(str(path))]
+
+
 def test_closing_inside_a_transaction_is_refused(path: Path) -> None:
     environment = Environment.open(path, TABLES)
     with pytest.raises(InvalidInputError, match="cannot be closed inside"):
