@@ -135,22 +135,20 @@ class GenerationLock:
         self._file: _LockFile | None = None
         self._turnstile: _LockFile | None = None
         self._shut_turnstile: _LockFile | None = None
-        self.open()
+        self._closed = False
+        self._opened()
 
-    def open(self) -> None:
-        """Open the files if they are not open.
-
-        Raises:
-            HiveError: A file of the store cannot be opened.
-        """
-        if self._file is not None:
-            return
-        try:
-            turnstile = self._open_turnstile()
-            self._file = _LockFile(self.store / GENERATION_FILE, self._flags())
-        except OSError as error:
-            raise translate(error, self.store) from error
-        self._turnstile = turnstile
+    def _opened(self) -> _LockFile:
+        """Return the open file, opening it first in a forked child."""
+        if self._closed:
+            raise InvalidInputError(f"the store {self.store} is closed")
+        if self._file is None:
+            try:
+                self._turnstile = self._open_turnstile()
+                self._file = _LockFile(self.store / GENERATION_FILE, self._flags())
+            except OSError as error:
+                raise translate(error, self.store) from error
+        return self._file
 
     def _flags(self) -> int:
         return os.O_RDONLY if self.read_only else os.O_RDWR
@@ -164,17 +162,30 @@ class GenerationLock:
             return None
 
     def upgrade(self) -> None:
-        """Open the files for writing as well. Call it with the gate closed."""
-        self.close()
+        """Open the files for writing as well. Call it with the gate shut.
+
+        Raises:
+            HiveError: A file of the store cannot be opened for writing.
+        """
         self.read_only = False
-        self.open()
+        self._let_go()
+        try:
+            fcntl.flock(self._opened(), fcntl.LOCK_SH)
+        except BaseException:
+            self.read_only = True
+            raise
 
     def close(self) -> None:
-        """Let go of the files; they are closed when the last thread that uses them is done."""
+        """Let go of the files for good. Call it with the gate shut, if others may use the lock."""
+        self._closed = True
+        self._let_go()
+
+    def _let_go(self) -> None:
+        # They are closed when the last thread that uses them is done.
         self._file = self._turnstile = self._shut_turnstile = None
 
     def renew_after_fork(self) -> None:
-        """Make the lock usable in a forked child, after ``open``.
+        """Make the lock usable in a forked child.
 
         A file lock belongs to the open file description, which parent and child share: unlocking
         here would unlock the parent, and keeping the file open would keep its lock beyond the
@@ -183,13 +194,8 @@ class GenerationLock:
         for file in (self._file, self._turnstile, self._shut_turnstile):
             if file is not None:
                 file.close()
-        self.close()
+        self._let_go()
         self.gate = Gate(first=self._take, last=self._give_back)
-
-    def _opened(self) -> _LockFile:
-        if self._file is None:
-            raise InvalidInputError(f"the store {self.store} is closed")
-        return self._file
 
     def _take(self) -> None:
         file = self._opened()

@@ -99,7 +99,6 @@ class Handle:
                 self._raise_limits(limits)
                 self._suspect = True
 
-            self.lock.open()  # In a forked child it is closed.
             self.lock.alone(extend)
         self._refresh()
 
@@ -112,9 +111,7 @@ class Handle:
         """Open the current generation afresh, once no transaction of this process is active."""
         if self._abandoned:
             refuse_after_fork(self.store)
-        lock = self._lock()
-        lock.open()
-        lock.alone(self._reopen)
+        self._lock().alone(self._reopen)
 
     def _reopen(self, generation: int) -> None:
         if self._is_current(generation) or self._limits is None:
