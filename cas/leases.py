@@ -24,7 +24,7 @@ from cas.owner import Owner
 from cas.store import ObjectStore
 from cas.writer import RecordWriter
 
-__all__ = ["LEASES", "STAGE_BYTES", "Lease", "drop_dead_leases", "leased_records"]
+__all__ = ["LEASES", "STAGE_BYTES", "Lease", "drop_dead_leases", "is_part", "leased_records"]
 
 LEASES: Final = Table("leases")
 STAGE_BYTES: Final = 32 * 1024 * 1024
@@ -70,6 +70,11 @@ class Lease:
 
     def _key(self, part: int) -> bytes:
         return self._id + part.to_bytes(_PART_BYTES, "big")
+
+
+def is_part(key: bytes) -> bool:
+    """Whether a row of ``leases`` holds record numbers, not the owner."""
+    return len(key) > _ID_BYTES
 
 
 def leased_records(transaction: ReadTransaction) -> Iterator[int]:

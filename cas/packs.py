@@ -24,7 +24,7 @@ from __future__ import annotations
 import struct
 import threading
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import Any, Final
 
 import cbor2
@@ -34,13 +34,25 @@ from cas.digest import DIGEST_BYTES, Digest
 from cas.errors import CorruptObjectError, UnsupportedFormatError
 from cas.objects import MAX_PAYLOAD_BYTES
 
-__all__ = ["MAX_PACK_BYTES", "MAX_PACK_LINKS", "MAX_PACK_RECORDS", "NewRecord", "Pack"]
+__all__ = [
+    "FRAGMENT_BYTES",
+    "MAX_PACK_BYTES",
+    "MAX_PACK_LINKS",
+    "MAX_PACK_RECORDS",
+    "NewRecord",
+    "Pack",
+]
 
 MAX_PACK_RECORDS: Final = 255
 MAX_PACK_LINKS: Final = 4_096
 """Links of all records of a pack together, so that the meta part's size fits its field."""
 MAX_PACK_BYTES: Final = 64 * 1024
 """Payload bytes at which a pack is closed: bounds what must be decompressed to read one record."""
+
+# Two rows of this size fill a 4,096-byte LMDB page to the byte: 16 bytes of page header, and for
+# each row 2 of pointer, 8 of node header, 8 of key. One byte more and a row moves to an overflow
+# page of its own (measured in a prototype: 29 % of such pages wasted).
+FRAGMENT_BYTES: Final = 2_022
 
 _HEADER: Final = struct.Struct(">BBHH")
 _RAW: Final = 0
@@ -143,6 +155,26 @@ class Pack:
         except (TypeError, ValueError, LookupError) as error:
             raise CorruptObjectError(f"the pack at record {self.base} is damaged") from error
         return links
+
+    def distances(self) -> Sequence[Sequence[int]]:
+        """Return of each record how far below it the records are that it links to.
+
+        What ``links`` says of all records at once, for marking: without a step for each link.
+        """
+        try:
+            flat = list(chain.from_iterable(self._deltas))
+            sound = not flat or ({*map(type, flat)} == {int} and min(flat) > 0)
+            if sound and flat and max(flat) >= self.base:
+                sound = all(
+                    max(below, default=0) < number
+                    for number, below in zip(self.numbers, self._deltas, strict=True)
+                )
+        except (TypeError, ValueError) as error:
+            raise CorruptObjectError(f"the pack at record {self.base} is damaged") from error
+        if not sound:
+            raise CorruptObjectError(f"the pack at record {self.base} is damaged")
+        deltas: Sequence[Sequence[int]] = self._deltas
+        return deltas
 
     def size(self, index: int) -> int:
         """Return the payload size of the ``index``-th record in bytes."""

@@ -28,6 +28,7 @@ __all__ = [
     "index_key",
     "index_numbers",
     "record_key",
+    "record_place",
 ]
 
 # Rows of these two tables carry no checksum: a record is verified by its own digest, and an index
@@ -50,6 +51,13 @@ _NUMBER_BYTES: Final = 6
 def record_key(number: int, fragment: int = 0) -> bytes:
     """Return the key of a row of ``objects``: 48 bits of record number, 16 of fragment."""
     return (number << _FRAGMENT_BITS | fragment).to_bytes(_KEY_BYTES, "big")
+
+
+def record_place(key: bytes) -> tuple[int, int]:
+    """Return (base number of the pack, fragment) of a key of ``objects``; refuse an odd one."""
+    if len(key) != _KEY_BYTES:
+        raise CorruptObjectError(f"the key {key.hex()} in the table of records is damaged")
+    return divmod(int.from_bytes(key, "big"), 1 << _FRAGMENT_BITS)
 
 
 def index_key(digest: bytes) -> bytes:
@@ -172,9 +180,7 @@ class RecordReader:
         if found is None:
             raise MissingObjectError(f"record {number} is not in the store")
         key, row = found
-        if len(key) != _KEY_BYTES:
-            raise CorruptObjectError(f"record {number} is not found: a key near it is damaged")
-        base, fragment = divmod(int.from_bytes(key, "big"), 1 << _FRAGMENT_BITS)
+        base, fragment = record_place(key)
         if fragment:
             # The last row was found; those before it complete the pack.
             before = [transaction.get(OBJECTS, record_key(base, at)) for at in range(fragment)]

@@ -11,7 +11,14 @@ from cas.digest import Digest
 from cas.environment import ReadTransaction, Table, WriteTransaction
 from cas.errors import CorruptStoreError, MissingObjectError
 from cas.objects import Object
-from cas.packs import MAX_PACK_BYTES, MAX_PACK_LINKS, MAX_PACK_RECORDS, NewRecord, Pack
+from cas.packs import (
+    FRAGMENT_BYTES,
+    MAX_PACK_BYTES,
+    MAX_PACK_LINKS,
+    MAX_PACK_RECORDS,
+    NewRecord,
+    Pack,
+)
 from cas.records import (
     INDEX,
     OBJECTS,
@@ -31,10 +38,6 @@ _COUNTERS_KEY: Final = b"counters"
 _COUNTERS: Final = struct.Struct(">7Q")
 _NUMBER_BYTES: Final = 6
 
-# Two rows of this size fill a 4,096-byte LMDB page to the byte: 16 bytes of page header, and for
-# each row 2 of pointer, 8 of node header, 8 of key. One byte more and a row moves to an overflow
-# page of its own (measured in a prototype: 29 % of such pages wasted).
-_FRAGMENT_BYTES: Final = 2_022
 _ONE_ROW: Final = 1 << 31
 
 
@@ -149,7 +152,7 @@ class RecordWriter(RecordReader):
         if not self._pending:
             return
         base = self._pending[0].number
-        rows = Pack.encode(self._pending, _FRAGMENT_BYTES)
+        rows = Pack.encode(self._pending, FRAGMENT_BYTES)
         for fragment, row in enumerate(rows):
             self.writing.append(OBJECTS, record_key(base, fragment), row)
             self.counters.stored_bytes += len(row)

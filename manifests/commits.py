@@ -249,7 +249,7 @@ def write_commit(writer: RecordWriter, prepared: PreparedCommit) -> Checkpoint:
         catalogue.mark_tip(run.number, run.head, tip=True)
         catalogue.mark_tip(run.number, place.parent_sequence, tip=False)
     catalogue.append(run, row)
-    writer.counters.root_epoch += 1
+    writer.root(number)
     return checkpoint_of(prepared.manifest, prepared.id, place.run, place.sequence, row)
 
 

@@ -14,7 +14,6 @@ from cas.digest import Digest
 from cas.errors import InvalidInputError, MissingObjectError
 from cas.store import ObjectStore
 from manifests import history, listing
-from manifests.catalogue import TABLES
 from manifests.clock import Clock, system_clock
 from manifests.commits import CommitEncoder, Place, PreparedCommit, place_after
 from manifests.diff import Change
@@ -26,6 +25,7 @@ from manifests.paths import Redaction
 from manifests.reading import stable
 from manifests.refs import RefLike
 from manifests.registry import Registry
+from manifests.roots import STORE_TABLES
 from manifests.statistics import measure
 from manifests.upkeep import Upkeep
 
@@ -103,7 +103,7 @@ class Repository(Upkeep):
         home = Path(home)
         store = ObjectStore.open(
             home / OBJECTS_FOLDER,
-            tables=TABLES,
+            tables=STORE_TABLES,
             parameters=(parameters or TreeParameters()).to_header(),
             create=create and not read_only,
             read_only=read_only,

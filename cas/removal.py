@@ -1,0 +1,112 @@
+"""Removing dead records from a pack, in the collector's transaction."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from cas.digest import Digest
+from cas.environment import WriteTransaction
+from cas.markpass import DEAD
+from cas.packs import FRAGMENT_BYTES, NewRecord, Pack
+from cas.packwalk import packs_up
+from cas.records import (
+    INDEX,
+    OBJECTS,
+    REPAIRS,
+    UNREADABLE,
+    index_key,
+    index_numbers,
+    record_key,
+)
+from cas.repairs import sound_repairs
+from cas.writer import Counters
+
+__all__ = ["sweep_pack", "sweep_stray_repairs"]
+
+_NUMBER_BYTES: Final = 6
+
+
+def sweep_pack(
+    transaction: WriteTransaction, base: int, marks: bytearray, counters: Counters
+) -> int:
+    """Remove the records of a pack that are marked dead; returns how many that were.
+
+    The pack is rewritten without them, or removed. So nothing dead is left that something could
+    link to, and nothing whose own links lead nowhere. Good bytes that stand in for damaged records
+    move into the new pack.
+
+    Raises:
+        CorruptionError: The pack must be rewritten and cannot be read.
+    """
+    for found, data in packs_up(transaction, base, base + 1):
+        pack = Pack(found, data)
+        dead = [place for place, number in enumerate(pack.numbers) if marks[number] == DEAD]
+        if dead:
+            _rewrite(transaction, pack, data, set(dead), counters)
+        for place in dead:
+            number = pack.numbers[place]
+            _remove_from_index(transaction, pack.digest(place), number)
+            counters.objects -= 1
+            counters.payload_bytes -= pack.size(place)
+        return len(dead)
+    return 0
+
+
+def _rewrite(
+    transaction: WriteTransaction, pack: Pack, data: bytes, dead: set[int], counters: Counters
+) -> None:
+    left: list[NewRecord] = []
+    for place, number in enumerate(pack.numbers):
+        source, at = pack, place
+        repair = _take_repair(transaction, number, counters)
+        if repair is not None:
+            source, at = repair, 0
+        if place not in dead:
+            digest = Digest(source.digest(at))
+            left.append(NewRecord(number, digest, source.links(at), source.payload(at)))
+    for fragment in range(Pack.fragments(data)):
+        transaction.delete(OBJECTS, record_key(pack.base, fragment))
+    counters.stored_bytes -= len(data)
+    for fragment, row in enumerate(Pack.encode(left, FRAGMENT_BYTES) if left else ()):
+        transaction.put(OBJECTS, record_key(left[0].number, fragment), row)
+        counters.stored_bytes += len(row)
+
+
+def _take_repair(transaction: WriteTransaction, number: int, counters: Counters) -> Pack | None:
+    """Remove what stands in for a record, and return it if it is good."""
+    key = record_key(number)
+    try:
+        row = transaction.get(REPAIRS, key)
+        repair = None if row is None else Pack(number, row)
+    except UNREADABLE:
+        return None
+    if row is not None:
+        transaction.delete(REPAIRS, key)
+        counters.stored_bytes -= len(row)
+    return repair
+
+
+def _remove_from_index(transaction: WriteTransaction, digest: bytes, number: int) -> None:
+    key = index_key(digest)
+    row = transaction.get(INDEX, key)
+    numbers = index_numbers(row) if row is not None else []
+    if number not in numbers:
+        return  # The record's digest is damaged; no reader takes the row that is left for it.
+    numbers.remove(number)
+    if numbers:
+        others = b"".join([other.to_bytes(_NUMBER_BYTES, "big") for other in numbers])
+        transaction.put(INDEX, key, others)
+    else:
+        transaction.delete(INDEX, key)
+
+
+def sweep_stray_repairs(
+    transaction: WriteTransaction, marks: bytearray, counters: Counters
+) -> None:
+    """Remove what stands in for dead records that no pack holds any more."""
+    for key, row, repair in sound_repairs(transaction):
+        number = repair.base
+        if number < len(marks) and marks[number] == DEAD:
+            _remove_from_index(transaction, repair.digest(0), number)
+            transaction.delete(REPAIRS, key)
+            counters.stored_bytes -= len(row)

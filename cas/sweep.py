@@ -1,0 +1,292 @@
+"""Garbage collection: mark what the roots reach, then sweep the rest, beside live writers.
+
+It knows nothing of checkpoints; whoever calls it names the tables that hold roots.
+
+What makes it safe, at every boundary between two transactions:
+
+- *Every record that the index or a root leads to has all records below it.* Garbage is removed in
+  descending order of record numbers, parents before children, so what a writer finds by its digest
+  and links to is whole, even if it is garbage that will not live for long.
+- *Nothing that a writer made reachable again is removed.* A transaction that removes looks first
+  at what changed since the mark (the root epoch tells whether anything did): it marks what new
+  records link to, and what older records were given a name. No clock is asked.
+- *No writer takes for stored what was removed.* The transaction also raises the sweep counter, for
+  which writers look before they believe what they remember; and a dead record leaves the index
+  with its bytes.
+
+A collection that is interrupted, or whose time is up, leaves garbage behind and nothing else. Each
+transaction takes a few milliseconds, and between two of them others get to write.
+"""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+from cas.environment import Environment, ReadTransaction, WriteTransaction
+from cas.epochs import Moment, forget_collected
+from cas.late import LateMarks, OutOfTimeSignal
+from cas.marking import Marker
+from cas.markpass import Marked
+from cas.records import GenerationChangedError
+from cas.removal import sweep_pack, sweep_stray_repairs
+from cas.roots import RootTable
+from cas.upkeep import SLICE_SECONDS, OnProgress, Progress, deadline_of, upkeep_lock
+from cas.writer import Counters
+
+__all__ = ["Collector", "Sweep"]
+
+_BATCH_SECONDS: Final = 0.005
+"""What a transaction that removes may take before its commit, about: a writer waits for it."""
+_LATE_SECONDS: Final = 0.003
+"""What marking may take inside such a transaction, before it is rather done outside."""
+_LATE_TRIES: Final = 20
+_LEAST_PAUSE_SECONDS: Final = 0.0005
+_GENERATION_TRIES: Final = 8
+
+
+Scope = Literal["nothing", "changes", "everything"]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a collection did.
+
+    Attributes:
+        complete: Whether no garbage is left that was there when it began.
+        scope: ``nothing`` (nothing had changed), ``changes`` (what changed since the last
+            collection was looked at) or ``everything``.
+        objects_removed: Objects removed, or that would be.
+        payload_bytes_removed: Their payloads.
+        stored_bytes_removed: What that freed inside the file; LMDB uses it again. Estimated if
+            nothing was removed yet (a dry run).
+        objects_kept: The objects in the store afterwards.
+        batches: Transactions that removed something.
+    """
+
+    complete: bool
+    scope: Scope
+    objects_removed: int = 0
+    payload_bytes_removed: int = 0
+    stored_bytes_removed: int = 0
+    objects_kept: int = 0
+    batches: int = 0
+
+
+class Collector:
+    """Collects the garbage of one store. ``roots`` are all tables that hold roots."""
+
+    def __init__(
+        self,
+        environment: Environment,
+        roots: Sequence[RootTable],
+        *,
+        transient: Sequence[RootTable] = (),
+        batch_seconds: float = _BATCH_SECONDS,
+    ) -> None:
+        """Make a collector.
+
+        Args:
+            environment: The store.
+            roots: The tables whose rows keep records.
+            transient: Those among ``roots`` whose rows are removed without a note in the log.
+            batch_seconds: What a transaction may take before its commit, about.
+        """
+        self._environment = environment
+        self._roots = roots
+        self._transient = transient
+        self._batch_seconds = batch_seconds
+
+    def collect(
+        self,
+        *,
+        dry_run: bool = False,
+        whole: bool = False,
+        time_budget: float | None = None,
+        progress: OnProgress | None = None,
+    ) -> Sweep:
+        """Remove what no root reaches.
+
+        Args:
+            dry_run: Only say what would be removed.
+            whole: Look at everything, whatever is known of the last collection.
+            time_budget: Seconds after which no further batch begins. Marking is not cut short, and
+                one batch is swept in any case, so that repeated calls come to an end.
+            progress: Called between transactions.
+
+        Raises:
+            CorruptionError: Something that may be reachable cannot be read. What was removed
+                before was garbage.
+            ConflictError: Another collection or compaction outlasted the ``time_budget``.
+            StoreFullError: There is no room even with the ballast given up.
+        """
+        deadline = deadline_of(time_budget)
+        with upkeep_lock(self._environment.path, deadline):
+            for _ in range(_GENERATION_TRIES):
+                try:
+                    return self._collect(
+                        dry_run=dry_run,
+                        whole=whole,
+                        deadline=deadline,
+                        progress=progress or _ignore,
+                    )
+                except GenerationChangedError:
+                    continue  # A tool without the upkeep lock replaced the file.
+        raise AssertionError("compaction takes the upkeep lock")
+
+    def _collect(
+        self, *, dry_run: bool, whole: bool, deadline: float | None, progress: OnProgress
+    ) -> Sweep:
+        marked = Marker(self._environment, self._roots, progress=progress).mark(whole=whole)
+        if marked is None:
+            return Sweep(True, "nothing", objects_kept=self._counters().objects)
+        scope: Scope = "everything" if marked.whole else "changes"
+        if dry_run:
+            return Sweep(
+                complete=not marked.packs,
+                scope=scope,
+                objects_removed=marked.dead_records,
+                payload_bytes_removed=marked.dead_payload_bytes,
+                stored_bytes_removed=marked.dead_stored_bytes,
+                objects_kept=self._counters().objects - marked.dead_records,
+            )
+        work = _Sweeping(self._environment, self._roots, marked, self._batch_seconds)
+        complete = work.run(deadline, progress)
+        if complete:
+            work.finish(exact=not work.saved, transient=self._transient)
+        return replace(
+            work.report, complete=complete, scope=scope, objects_kept=self._counters().objects
+        )
+
+    def _counters(self) -> Counters:
+        return self._environment.read(Counters.load)
+
+
+class _Sweeping:
+    """One sweep: batches of removals in descending order of the packs."""
+
+    def __init__(
+        self,
+        environment: Environment,
+        roots: Sequence[RootTable],
+        marked: Marked,
+        batch_seconds: float,
+    ) -> None:
+        self._environment = environment
+        self._marked = marked
+        self._late = LateMarks(marked, roots)
+        self._batch_seconds = batch_seconds
+        self._next = 0
+        self.report = Sweep(False, "everything")
+
+    @property
+    def saved(self) -> bool:
+        """Whether new records made something reachable that was dead at the mark."""
+        return self._late.saved > 0
+
+    def run(self, deadline: float | None, progress: OnProgress) -> bool:
+        """Remove until all is done or the deadline has passed; returns whether all is done."""
+        packs = self._marked.packs
+        while self._next < len(packs):
+            begun = time.perf_counter()
+            self._next = self._batch(packs)
+            progress(Progress("sweep", self._next, len(packs)))
+            if deadline is not None and time.monotonic() >= deadline:
+                return self._next == len(packs)
+            # LMDB's lock is not fair: who takes it again at once keeps others out for long.
+            time.sleep(max(_LEAST_PAUSE_SECONDS, (time.perf_counter() - begun) / 2))
+        return True
+
+    def _batch(self, packs: array[int]) -> int:
+        """Remove some packs' dead records in one transaction; returns the place to go on from."""
+        for attempt in range(_LATE_TRIES):
+            # What can be marked outside is, so that the write lock is held for less.
+            self._mark_late()
+            patient = attempt == _LATE_TRIES - 1
+
+            def work(transaction: WriteTransaction, patient: bool = patient) -> tuple[int, Sweep]:
+                return self._remove(transaction, packs, patient=patient)
+
+            try:
+                place, self.report = self._environment.write(work, frees_space=True)
+            except OutOfTimeSignal:
+                continue
+            return place
+        raise AssertionError("the last attempt takes the time it needs")
+
+    def _mark_late(self) -> None:
+        def work(transaction: ReadTransaction) -> None:
+            end = time.perf_counter() + SLICE_SECONDS
+            self._late.update(transaction, Counters.load(transaction), end)
+
+        while True:
+            try:
+                return self._environment.read(work)
+            except OutOfTimeSignal:
+                continue
+
+    def _remove(
+        self, transaction: WriteTransaction, packs: array[int], *, patient: bool
+    ) -> tuple[int, Sweep]:
+        """Do one transaction. It may be repeated, so nothing but marks changes outside of it."""
+        counters = Counters.load(transaction)
+        begun = time.perf_counter()
+        self._late.update(transaction, counters, None if patient else begun + _LATE_SECONDS)
+        objects, payload = counters.objects, counters.payload_bytes
+        stored = counters.stored_bytes
+        end = time.perf_counter() + self._batch_seconds
+        place = self._next
+        while place < len(packs) and (place == self._next or time.perf_counter() < end):
+            sweep_pack(transaction, packs[place], self._marked.marks, counters)
+            place += 1
+        report = self.report
+        if counters.objects != objects:
+            self._seal(transaction, counters)
+            report = replace(
+                report,
+                objects_removed=report.objects_removed + objects - counters.objects,
+                payload_bytes_removed=report.payload_bytes_removed
+                + payload
+                - counters.payload_bytes,
+                stored_bytes_removed=report.stored_bytes_removed + stored - counters.stored_bytes,
+                batches=report.batches + 1,
+            )
+        return place, report
+
+    def _seal(self, transaction: WriteTransaction, counters: Counters) -> None:
+        """Let everybody know that something was removed."""
+        # Writers believe what they know to be stored only for the sweep that they learned it in.
+        counters.sweeps += 1
+        counters.save(transaction)
+        # Until this collection is complete there are garbage records without a dropped root above
+        # them: the next one has to look at everything.
+        forget_collected(transaction)
+
+    def finish(self, *, exact: bool, transient: Sequence[RootTable]) -> None:
+        """Note that the collection is complete.
+
+        The next one may rely on it only if this one was exact: garbage that a new record saved by
+        a link may be without a root again by then, and no log says so.
+        """
+
+        def work(transaction: WriteTransaction) -> None:
+            counters = Counters.load(transaction)
+            if transaction.generation != self._marked.generation:
+                raise GenerationChangedError
+            stored = counters.stored_bytes
+            if self._late.moment == Moment.of(counters):
+                sweep_stray_repairs(transaction, self._marked.marks, counters)
+            if counters.stored_bytes != stored:
+                counters.sweeps += 1
+                counters.save(transaction)
+            if exact and not any(transaction.count(table.table) for table in transient):
+                self._marked.moment.save_as_collected(transaction)
+
+        self._environment.write(work, frees_space=True)
+
+
+def _ignore(_progress: Progress) -> None:
+    """Report to nobody."""

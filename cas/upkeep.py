@@ -1,0 +1,81 @@
+"""One collection or compaction of a store at a time: the lock, and how they report progress.
+
+Two collectors beside each other would be safe, since each looks at a record again in the
+transaction that removes it; they would only do the work twice. But compaction reads the store over
+many transactions, and what it has seen to be alive must not be swept in between.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cas.errors import ConflictError
+from cas.failures import translate
+from cas.filesystem import FILE_MODE
+
+__all__ = ["SLICE_SECONDS", "UPKEEP_FILE", "OnProgress", "Progress", "deadline_of", "upkeep_lock"]
+
+UPKEEP_FILE: Final = "upkeep"
+SLICE_SECONDS: Final = 0.008
+"""What a read transaction of a long task may take: a longer one keeps pages from being reused."""
+_PAUSE_SECONDS: Final = 0.01
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a long task is: ``done`` of ``total`` steps of a phase. Given between transactions.
+
+    The phases of a collection are ``mark`` and ``sweep``, those of a compaction ``mark``, ``copy``,
+    ``verify`` and ``switch``.
+    """
+
+    phase: str
+    done: int
+    total: int
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def deadline_of(time_budget: float | None) -> float | None:
+    """Return the moment (of ``time.monotonic``) at which a budget in seconds is used up."""
+    return None if time_budget is None else time.monotonic() + time_budget
+
+
+@contextmanager
+def upkeep_lock(store: Path, deadline: float | None) -> Iterator[None]:
+    """Hold the store's upkeep lock; it goes with the process.
+
+    Raises:
+        ConflictError: Another collection or compaction was still at work at the ``deadline``.
+        HiveError: The lock's file cannot be opened.
+    """
+    try:
+        descriptor = os.open(store / UPKEEP_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+    except OSError as error:
+        raise translate(error, store) from error
+    try:
+        while not _try_lock(descriptor):
+            if deadline is not None and time.monotonic() >= deadline:
+                raise ConflictError(
+                    f"another gc or compact is at work on {store}; wait for it and repeat"
+                )
+            time.sleep(_PAUSE_SECONDS)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

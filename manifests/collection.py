@@ -1,0 +1,98 @@
+"""Freeing space: collecting what no name leads to any more, and shrinking the file."""
+
+from __future__ import annotations
+
+import time
+from typing import Literal
+
+import pydantic
+
+from cas.environment import ReadTransaction
+from cas.leases import LEASES, drop_dead_leases
+from cas.store import ObjectStore
+from cas.sweep import Collector
+from cas.upkeep import OnProgress
+from cas.writer import RecordWriter
+from manifests.roots import ROOTS, TRANSIENT
+
+__all__ = ["GcReport", "collect"]
+
+
+class GcReport(pydantic.BaseModel):
+    """What a collection did, or would do.
+
+    Attributes:
+        complete: Whether no garbage is left that was there when it began.
+        dry_run: Nothing was removed; the figures say what would be.
+        scope: What was looked at: ``nothing`` (nothing had changed since the last collection),
+            ``changes`` (what could have become garbage since) or ``everything``.
+        objects_removed: Objects removed.
+        payload_bytes_removed: Bytes of their payloads, before compression.
+        bytes_freed_inside: Bytes inside the file that new checkpoints will use; an estimate in a
+            dry run.
+        bytes_returned_to_disk: Always 0: only compact makes the file smaller.
+        objects_kept: Objects in the store afterwards.
+        roots: Why they are kept: how many names of each kind lead to objects.
+        batches: Write transactions that removed something.
+        seconds: How long it took.
+    """
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    complete: bool
+    dry_run: bool
+    scope: Literal["nothing", "changes", "everything"]
+    objects_removed: int
+    payload_bytes_removed: int
+    bytes_freed_inside: int
+    bytes_returned_to_disk: int = 0
+    objects_kept: int
+    roots: dict[str, int]
+    batches: int
+    seconds: float
+
+
+def collect(
+    store: ObjectStore,
+    *,
+    dry_run: bool,
+    whole: bool,
+    time_budget: float | None,
+    progress: OnProgress | None,
+) -> GcReport:
+    """Collect the garbage of a store; see ``Upkeep.gc``."""
+    begun = time.monotonic()
+    if not dry_run:
+        _drop_dead_leases(store)
+    collector = Collector(store.environment, ROOTS, transient=TRANSIENT)
+    sweep = collector.collect(
+        dry_run=dry_run, whole=whole, time_budget=time_budget, progress=progress
+    )
+    return GcReport(
+        complete=sweep.complete,
+        dry_run=dry_run,
+        scope=sweep.scope,
+        objects_removed=sweep.objects_removed,
+        payload_bytes_removed=sweep.payload_bytes_removed,
+        bytes_freed_inside=sweep.stored_bytes_removed,
+        objects_kept=sweep.objects_kept,
+        roots=store.environment.read(_count_roots),
+        batches=sweep.batches,
+        seconds=time.monotonic() - begun,
+    )
+
+
+def _count_roots(transaction: ReadTransaction) -> dict[str, int]:
+    return {table.kind: transaction.count(table.table) for table in ROOTS}
+
+
+def _drop_dead_leases(store: ObjectStore) -> None:
+    """Remove what processes staged that died before they named it."""
+    if not store.environment.read(lambda transaction: transaction.count(LEASES)):
+        return
+
+    def drop(writer: RecordWriter) -> None:
+        if drop_dead_leases(writer.writing):
+            writer.unroot()
+
+    store.write(drop)

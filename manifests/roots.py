@@ -1,0 +1,53 @@
+"""The tables whose rows keep records from being collected, and how to find the numbers in them.
+
+A table that a later version adds belongs in ``ROOTS`` if its rows name records. Leases come and go
+with their processes, without a note in the log of roots, hence ``TRANSIENT``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import cbor2
+
+from cas.environment import Table
+from cas.leases import LEASES, is_part
+from cas.roots import RootTable
+from manifests.catalogue import CHECKPOINTS, PINS, TABLES, TAGS
+
+__all__ = ["ROOTS", "STORE_TABLES", "TRANSIENT"]
+
+
+def _fields(kind: str, table: Table, place: int) -> RootTable:
+    """Return the roots of a table whose rows are arrays with a record number at ``place``."""
+
+    def numbers(_key: bytes, row: bytes) -> Iterable[int]:
+        return (cbor2.loads(row)[place],)
+
+    def renumbered(_key: bytes, row: bytes, new: Callable[[int], int]) -> bytes:
+        fields = cbor2.loads(row)
+        fields[place] = new(fields[place])
+        return cbor2.dumps(fields)
+
+    return RootTable(kind, table, numbers, renumbered)
+
+
+def _leased(key: bytes, row: bytes) -> Iterable[int]:
+    return cbor2.loads(row) if is_part(key) else ()
+
+
+def _leased_anew(key: bytes, row: bytes, new: Callable[[int], int]) -> bytes:
+    return cbor2.dumps([new(number) for number in cbor2.loads(row)]) if is_part(key) else row
+
+
+_LEASES: Final = RootTable("leases", LEASES, _leased, _leased_anew)
+ROOTS: Final = (
+    _fields("checkpoints", CHECKPOINTS, 0),
+    _fields("tags", TAGS, 1),
+    _fields("pins", PINS, 0),
+    _LEASES,
+)
+TRANSIENT: Final = (_LEASES,)
+STORE_TABLES: Final = (*TABLES, LEASES)
+"""What a repository's store is opened with, besides the tables of objects."""
