@@ -11,9 +11,11 @@ import pydantic
 
 from cas.errors import InvalidInputError, ReadOnlyStoreError
 from cas.store import ObjectStore
+from cas.upkeep import OnProgress
 from manifests import history, listing
 from manifests.catalogue import Catalogue
 from manifests.clock import Clock
+from manifests.collection import GcReport, collect
 from manifests.forgetting import ForgetPlan, execute, plan_by_name, plan_by_policy
 from manifests.manifest import Checkpoint
 from manifests.reading import StoreReader, stable
@@ -120,6 +122,38 @@ class Upkeep:
     def pins(self) -> list[Pin]:
         """Return all pins."""
         return stable(self._store, _pins)
+
+    # Freeing space
+
+    def gc(
+        self,
+        *,
+        dry_run: bool = False,
+        whole: bool = False,
+        time_budget: float | None = None,
+        progress: OnProgress | None = None,
+    ) -> GcReport:
+        """Free what no run, tag or pin leads to any more, beside live readers and writers.
+
+        The file does not shrink: new checkpoints use the space, and ``compact`` returns it.
+
+        Args:
+            dry_run: Only say what would be freed.
+            whole: Look at everything, not just at what can have become garbage since the last
+                time.
+            time_budget: Seconds after which no further transaction begins. Marking is not cut
+                short and one batch is freed in any case; what is left is the next call's.
+            progress: Called between the transactions, each of which takes some milliseconds.
+
+        Raises:
+            CorruptionError: Something that may be in use cannot be read; nothing more is freed.
+            ConflictError: Another gc or compact outlasted the ``time_budget``.
+            StoreFullError: The disk is too full even for that.
+        """
+        self._refuse_read_only()
+        return collect(
+            self._store, dry_run=dry_run, whole=whole, time_budget=time_budget, progress=progress
+        )
 
     def _refuse_read_only(self) -> None:
         if self._store.environment.read_only:
