@@ -11,6 +11,7 @@ from blake3 import blake3
 
 from cas.digest import DIGEST_BYTES
 from cas.records import index_key, index_numbers, record_key
+from cas.stamp import put_stamp
 
 __all__ = ["PAGE_BYTES", "Vandal", "data_file", "flip"]
 
@@ -36,19 +37,23 @@ class Vandal:
         self.store = store
 
     @contextmanager
-    def _open(self, table: str) -> Iterator[tuple[lmdb.Transaction[bytes], lmdb._Database]]:
+    def _open(
+        self, table: str, *, write: bool = True
+    ) -> Iterator[tuple[lmdb.Transaction[bytes], lmdb._Database]]:
         environment = lmdb.open(str(self.store / "g1"), max_dbs=64, map_size=1 << 30)
         try:
             database = environment.open_db(table.encode(), create=False)
-            with environment.begin(write=True, db=database) as transaction:
+            with environment.begin(write=write) as transaction:
                 yield transaction, database
+                if write:
+                    put_stamp(transaction)
         finally:
             environment.close()
 
     def rows(self, table: str) -> dict[bytes, bytes]:
         """All rows of a table."""
-        with self._open(table) as (transaction, _):
-            return dict(transaction.cursor())
+        with self._open(table, write=False) as (transaction, database):
+            return dict(transaction.cursor(database))
 
     def row(self, table: str, key: bytes) -> bytes:
         """One row of a table."""
@@ -56,8 +61,8 @@ class Vandal:
 
     def put(self, table: str, key: bytes, row: bytes) -> None:
         """Write a row as it is."""
-        with self._open(table) as (transaction, _):
-            transaction.put(key, row)
+        with self._open(table) as (transaction, database):
+            transaction.put(key, row, db=database)
 
     def put_checked(self, table: str, key: bytes, value: bytes) -> None:
         """Write a row with the checksum that makes it believed."""
@@ -67,13 +72,12 @@ class Vandal:
 
     def change(self, table: str, key: bytes, work: Callable[[bytes], bytes]) -> None:
         """Write a row as `work` makes it of what it was."""
-        with self._open(table) as (transaction, _):
-            transaction.put(key, work(bytes(transaction.get(key) or b"")))
+        self.put(table, key, work(self.row(table, key)))
 
     def delete(self, table: str, key: bytes) -> None:
         """Remove a row, which must be there."""
-        with self._open(table) as (transaction, _):
-            assert transaction.delete(key)
+        with self._open(table) as (transaction, database):
+            assert transaction.delete(key, db=database)
 
     def number(self, digest: bytes) -> int:
         """The number under which the index knows an object."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -13,7 +12,6 @@ from typing import Any
 import pytest
 
 from cas.errors import (
-    AccessError,
     ConflictError,
     NotFoundError,
     ReadOnlyStoreError,
@@ -23,7 +21,7 @@ from manifests import (
     Repository,
 )
 from manifests.reading import StoreReader
-from tests.cas.children import finish, in_child, nobody, start_child
+from tests.cas.children import finish, in_child, start_child
 
 
 @pytest.fixture
@@ -268,33 +266,3 @@ def test_a_reader_follows_a_live_writer_in_another_process(home: Path) -> None:
         for number in range(1, 60):
             repo.commit("r", list(range(number + 1)))
         assert finish(child) == "+done"
-
-
-def test_a_store_in_a_read_only_directory_opens_for_reading(tmp_path: Path) -> None:
-    place = tmp_path / "locked"
-
-    def owner() -> str:
-        nobody()
-        with Repository.open(place) as repo:
-            repo.commit("r", {"kept": True})
-        for directory in (place / "objects" / "g1", place / "objects", place):
-            for file in directory.iterdir():
-                if file.is_file():
-                    file.chmod(0o400)
-            directory.chmod(0o500)
-        with Repository.open(place, read_only=True) as reading:
-            assert reading.restore("r") == {"kept": True}
-        try:
-            with Repository.open(place) as repo:
-                repo.commit("r", {"kept": False})
-        except AccessError as error:
-            return f"refused: {error}"
-        return "written"
-
-    if os.geteuid() == 0:
-        for directory in (tmp_path, *tmp_path.parents[:2]):
-            directory.chmod(0o755)
-        tmp_path.chmod(0o777)
-        assert in_child(owner).startswith("+refused: ")
-    else:
-        pytest.skip("needs root to become another user")
