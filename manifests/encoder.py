@@ -262,7 +262,13 @@ class Encoder:
     def _key(self, key: Any) -> bytes:
         """Encode a key of a dict or a member of a set: always in one piece."""
         self._in_key += 1
-        piece = self._value(key)
+        place = len(self.steps)
+        try:
+            piece = self._value(key)
+        except Exception:
+            # The place is the dict's: steps inside the key would read as the way to a value.
+            del self.steps[place:]
+            raise
         self._in_key -= 1
         if isinstance(piece, Linked) or len(piece) > MAX_KEY_BYTES:
             raise LimitError(f"a key is longer than {MAX_KEY_BYTES} bytes")

@@ -303,8 +303,11 @@ def _model_functions(cls: type[pydantic.BaseModel]) -> tuple[ToFields, FromField
         extra = {name: fields.pop(name) for name in extra_names}
         private = {name: fields.pop(name) for name in private_names}
         for name, attribute in cls.__private_attributes__.items():
-            if name not in private and attribute.get_default() is not PydanticUndefined:
-                private[name] = attribute.get_default()
+            if name not in private:
+                factory: Any = attribute.default_factory
+                content = attribute.get_default() if factory is None else factory()
+                if content is not PydanticUndefined:
+                    private[name] = content
         model = cls.__new__(cls)
         model.__setstate__(
             {
