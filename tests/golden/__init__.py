@@ -1,0 +1,1 @@
+"""What the bytes of format 1 are: compared by the tests, written by ``regenerate`` alone."""
