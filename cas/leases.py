@@ -35,25 +35,49 @@ _PART_BYTES: Final = 4
 
 
 class Lease:
-    """The staged objects of one commit or import. Release it in the transaction that names them."""
+    """The staged objects of one commit or import. Release it in the transaction that names them.
+
+    ``objects`` and ``stored_bytes`` count what staging added to the store.
+    """
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
         self._id = os.urandom(_ID_BYTES)
         self._parts = 0
+        self.objects = 0
+        self.stored_bytes = 0
+
+    @property
+    def is_used(self) -> bool:
+        """Whether anything was staged. A lease that was not used needs no release."""
+        return self._parts > 0
 
     def stage(self, objects: Mapping[Digest, Object]) -> None:
         """Store objects, children before parents, in one durable transaction under the lease."""
 
-        def work(writer: RecordWriter) -> None:
+        def work(writer: RecordWriter) -> tuple[int, int]:
+            before = writer.counters.objects, writer.counters.stored_bytes
             numbers = sorted({writer.put(digest, item) for digest, item in objects.items()})
             writer.flush()
             writer.writing.put(LEASES, self._id, Owner.current().to_bytes())
             writer.writing.put(LEASES, self._key(self._parts), cbor2.dumps(numbers))
             writer.root(*numbers)
+            return writer.counters.objects - before[0], writer.counters.stored_bytes - before[1]
 
-        self._store.write(work)
+        new_objects, new_bytes = self._store.write(work)
         self._parts += 1
+        self.objects += new_objects
+        self.stored_bytes += new_bytes
+
+    def is_held(self, transaction: ReadTransaction) -> bool:
+        """Whether all that was staged is still under the lease.
+
+        A collector that cannot see this process (from another container, say) takes the lease for
+        a dead one and removes it. Ask in the transaction that writes the name.
+        """
+        return all(
+            transaction.get(LEASES, self._key(part)) is not None for part in range(self._parts)
+        )
 
     def release(self, transaction: WriteTransaction) -> None:
         """Remove the lease, which changes the roots: the caller notes that (``writer.root``)."""

@@ -19,13 +19,24 @@ from cas.errors import LimitError, NotFoundError
 from manifests.names import name_key
 
 __all__ = [
+    "CHECKPOINTS",
+    "NUMBERS",
+    "PINS",
+    "RUNS",
     "TABLES",
+    "TAGS",
     "Catalogue",
     "CatalogueWriter",
     "CheckpointRow",
     "PinRow",
     "RunRow",
     "TagRow",
+    "checkpoint_key",
+    "checkpoint_place",
+    "checkpoint_row",
+    "pin_row",
+    "run_row",
+    "tag_row",
 ]
 
 RUNS: Final = Table("runs")
@@ -106,7 +117,7 @@ class Catalogue:
     def run(self, name: str) -> RunRow | None:
         """Return a run by its exact name."""
         row = self._transaction.get(RUNS, name_key(name, "run name"))
-        return None if row is None else _run_row(row)
+        return None if row is None else run_row(row)
 
     def need_run(self, name: str) -> RunRow:
         """Return a run by its exact name or raise ``NotFoundError``."""
@@ -118,14 +129,14 @@ class Catalogue:
     def runs(self) -> Iterator[RunRow]:
         """Yield all runs, by name."""
         for _key, row in self._transaction.items(RUNS):
-            yield _run_row(row)
+            yield run_row(row)
 
     def checkpoint(self, run: int, sequence: int) -> CheckpointRow | None:
         """Return a checkpoint by run number and sequence."""
         if not 0 < sequence <= _MOST:
             return None
         row = self._transaction.get(CHECKPOINTS, _KEY.pack(run, sequence))
-        return None if row is None else _checkpoint_row(row, sequence)
+        return None if row is None else checkpoint_row(row, sequence)
 
     def newest(self, run: int, *, below: int | None = None) -> Iterator[tuple[int, CheckpointRow]]:
         """Yield (sequence, row) of a run's checkpoints, newest first.
@@ -136,22 +147,22 @@ class Catalogue:
         stop = _KEY.pack(run, _MOST) + b"\0" if below is None else _KEY.pack(run, below)
         for key, row in self._transaction.items(CHECKPOINTS, start, stop, reverse=True):
             sequence = _KEY.unpack(key)[1]
-            yield sequence, _checkpoint_row(row, sequence)
+            yield sequence, checkpoint_row(row, sequence)
 
     def tag(self, name: str) -> TagRow | None:
         """Return a tag by its exact name."""
         row = self._transaction.get(TAGS, name_key(name, "tag"))
-        return None if row is None else _tag_row(row)
+        return None if row is None else tag_row(row)
 
     def tags(self) -> Iterator[TagRow]:
         """Yield all tags, by name."""
         for _key, row in self._transaction.items(TAGS):
-            yield _tag_row(row)
+            yield tag_row(row)
 
     def pins(self) -> Iterator[PinRow]:
         """Yield all pins, by id."""
         for _key, row in self._transaction.items(PINS):
-            yield _pin_row(row)
+            yield pin_row(row)
 
 
 class CatalogueWriter(Catalogue):
@@ -243,11 +254,26 @@ class CatalogueWriter(Catalogue):
         return self._writing.delete(PINS, bytes(digest))
 
 
-def _run_row(row: bytes) -> RunRow:
+def checkpoint_key(run: int, sequence: int) -> bytes:
+    """Return the key of a checkpoint's row, by run number and sequence."""
+    return _KEY.pack(run, sequence)
+
+
+def checkpoint_place(key: bytes) -> tuple[int, int]:
+    """Return (run number, sequence) of a key of ``checkpoints``; zeros for a damaged key."""
+    if len(key) != _KEY.size:
+        return 0, 0
+    run, sequence = _KEY.unpack(key)
+    return run, sequence
+
+
+def run_row(row: bytes) -> RunRow:
+    """Read a row of ``runs``."""
     return RunRow(*cbor2.loads(row))
 
 
-def _checkpoint_row(row: bytes, sequence: int) -> CheckpointRow:
+def checkpoint_row(row: bytes, sequence: int) -> CheckpointRow:
+    """Read a row of ``checkpoints``."""
     record, digest, back, new_objects, new_bytes, *rest = cbor2.loads(row)
     flags = rest[0] if rest else 0
     return CheckpointRow(
@@ -261,11 +287,13 @@ def _checkpoint_row(row: bytes, sequence: int) -> CheckpointRow:
     )
 
 
-def _tag_row(row: bytes) -> TagRow:
+def tag_row(row: bytes) -> TagRow:
+    """Read a row of ``tags``."""
     name, record, digest, run, sequence = cbor2.loads(row)
     return TagRow(name, record, Digest(digest), run, sequence)
 
 
-def _pin_row(row: bytes) -> PinRow:
+def pin_row(row: bytes) -> PinRow:
+    """Read a row of ``pins``."""
     record, digest, run, sequence, reason = cbor2.loads(row)
     return PinRow(record, Digest(digest), run, sequence, reason)

@@ -11,11 +11,11 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from cas.digest import Digest
-from cas.errors import InvalidInputError, MissingObjectError
+from cas.errors import ConflictError, InvalidInputError, MissingObjectError
 from cas.store import ObjectStore
 from manifests import history, listing
 from manifests.clock import Clock, system_clock
-from manifests.commits import CommitEncoder, Place, PreparedCommit, place_after
+from manifests.commits import CommitEncoder, Place, PreparedCommit, abandon, place_after
 from manifests.diff import Change
 from manifests.group import GroupCommitter
 from manifests.manifest import Checkpoint, RunInfo, StoreStats, microseconds
@@ -27,11 +27,9 @@ from manifests.refs import RefLike
 from manifests.registry import Registry
 from manifests.roots import STORE_TABLES
 from manifests.statistics import measure
-from manifests.upkeep import Upkeep
+from manifests.upkeep import OBJECTS_FOLDER, Upkeep
 
 __all__ = ["LAST_SEEN", "OBJECTS_FOLDER", "LastSeen", "Repository"]
-
-OBJECTS_FOLDER: Final = "objects"
 
 
 class LastSeen:
@@ -70,7 +68,7 @@ class Repository(Upkeep):
         self._store = store
         self._clock = clock
         parameters = TreeParameters.from_header(store.parameters)
-        self._encoder = CommitEncoder(registry, parameters, redact)
+        self._encoder = CommitEncoder(store, registry, parameters, redact)
         self._committer = GroupCommitter(store)
         self._lock = threading.Lock()
         self._seen: dict[str, _Seen] = {}
@@ -232,6 +230,10 @@ class Repository(Upkeep):
         """Store a prepared commit in one durable transaction. Raises what ``commit`` raises."""
         try:
             checkpoint = self._committer.write(prepared)
+        except ConflictError:
+            self._unsee(prepared.place)
+            abandon(prepared.lease)  # it can never be written
+            raise
         except BaseException:
             self._unsee(prepared.place)
             raise

@@ -6,23 +6,30 @@ import datetime as dt
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import pydantic
 
+from cas.backup import back_up
 from cas.errors import InvalidInputError, ReadOnlyStoreError
 from cas.store import ObjectStore
-from cas.upkeep import OnProgress
+from cas.upkeep import OnProgress, Progress
 from manifests import history, listing
 from manifests.catalogue import Catalogue
+from manifests.check import CheckReport, check
 from manifests.clock import Clock
 from manifests.collection import GcReport, collect
+from manifests.export import ExportReport, export
 from manifests.forgetting import ForgetPlan, execute, plan_by_name, plan_by_policy
-from manifests.manifest import Checkpoint
+from manifests.importing import ImportReport, import_bundle
+from manifests.manifest import Checkpoint, microseconds
 from manifests.reading import StoreReader, stable
 from manifests.refs import RefLike
 from manifests.retention import RetentionPolicy
 
-__all__ = ["Pin", "Upkeep"]
+__all__ = ["OBJECTS_FOLDER", "Pin", "Upkeep"]
+
+OBJECTS_FOLDER: Final = "objects"
 
 
 class Pin(pydantic.BaseModel):
@@ -84,11 +91,9 @@ class Upkeep:
             policy = what
             made = stable(self._store, lambda reader: plan_by_policy(reader, policy, run, moment))
         else:
-            if isinstance(what, str | bytes | Checkpoint):
-                raise InvalidInputError("forget takes a policy or a list of references")
+            refs = _listed(what)
             if run is not None:
                 raise InvalidInputError("run goes with a policy; a reference names its run itself")
-            refs = list(what)
             made = stable(self._store, lambda reader: _plan_by_name(reader, refs))
         return replace(made, dry_run=True) if dry_run else execute(self._store, made)
 
@@ -155,9 +160,104 @@ class Upkeep:
             self._store, dry_run=dry_run, whole=whole, time_budget=time_budget, progress=progress
         )
 
+    # Soundness
+
+    def check(self, *, read_data: bool = True, progress: OnProgress | None = None) -> CheckReport:
+        """Look for damage everywhere, beside whoever works with the store.
+
+        Every record is hashed and its links are followed, every row of the catalogue is verified
+        and led back to its checkpoint, the index and the counters are compared with what there is,
+        and LMDB's own structure is walked on a private copy of its file (which takes as much room
+        for that long).
+
+        Args:
+            read_data: False leaves out hashing, which takes most of the time.
+            progress: Is told how far it is.
+        """
+        return check(self._store, read_data=read_data, progress=progress or _silent)
+
+    # Copies
+
+    def export(
+        self,
+        refs: Iterable[RefLike],
+        file: str | Path,
+        *,
+        history: bool = False,
+        have: Iterable[RefLike] = (),
+    ) -> ExportReport:
+        """Write checkpoints and the objects they need to one file, a bundle.
+
+        Args:
+            refs: The checkpoints.
+            file: Where to write; what is there is replaced once the bundle is complete.
+            history: Add the checkpoints that their runs keep before them. Those that they cannot be
+                used without come along in any case.
+            have: Checkpoints that the receiver holds: what those reach is left out. Ids that this
+                store does not know are passed over.
+
+        Raises:
+            NotFoundError: A reference names nothing.
+            CorruptionError: An object is damaged; no file is left.
+        """
+        chosen, held = _listed(refs), _listed(have)
+        return stable(
+            self._store,
+            lambda reader: export(reader, chosen, Path(file), history=history, have=held),
+        )
+
+    def import_bundle(
+        self, file: str | Path, *, name: str | None = None, max_bytes: int | None = None
+    ) -> ImportReport:
+        """Take over the checkpoints of a bundle, under their own runs and sequences.
+
+        Everything is verified before a name is written. Importing a bundle again changes nothing.
+        A run that exists gets back what it forgot, and goes on if the bundle does where it ends.
+
+        Args:
+            file: The bundle.
+            name: Import its only run under this name.
+            max_bytes: The most bytes of objects to accept; by default 200 times the file's size,
+                or 256 MiB if that is more.
+
+        Raises:
+            ConflictError: A run of that name is another one.
+            CorruptionError: The bundle is damaged, or lacks objects that this store lacks too.
+            InvalidInputError: It is no bundle, or has a name that no run should have.
+            LimitError: It holds more than ``max_bytes``.
+            UnsupportedFormatError: A newer Hive wrote it.
+        """
+        self._refuse_read_only()
+        return import_bundle(
+            self._store,
+            Path(file),
+            name=name,
+            max_bytes=max_bytes,
+            created_us=microseconds(self._clock()),
+        )
+
+    def backup(self, home: str | Path) -> Path:
+        """Copy the whole store, as of one moment, to a new home; returns that of the copy.
+
+        Writers go on meanwhile. (Copying the folder of a store in use gives no usable store.)
+
+        Raises:
+            ConflictError: There is a store in that home.
+            HiveError: It cannot be written; nothing is left behind.
+        """
+        place = Path(home).absolute()
+        back_up(self._store.environment, place / OBJECTS_FOLDER)
+        return place
+
     def _refuse_read_only(self) -> None:
         if self._store.environment.read_only:
             raise ReadOnlyStoreError(f"the store in {self.home} is open for reading only")
+
+
+def _listed(refs: Iterable[RefLike]) -> list[RefLike]:
+    if isinstance(refs, str | bytes | Checkpoint):
+        raise InvalidInputError("this takes a list of references, not one")
+    return list(refs)
 
 
 def _plan_by_name(reader: StoreReader, refs: list[RefLike]) -> ForgetPlan:
@@ -170,3 +270,7 @@ def _pins(reader: StoreReader) -> list[Pin]:
         Pin(checkpoint=history.find(reader, (row.run, row.sequence)).checkpoint, reason=row.reason)
         for row in rows
     ]
+
+
+def _silent(_progress: Progress) -> None:
+    pass

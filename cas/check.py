@@ -1,0 +1,364 @@
+"""Checking what is stored: every record hashed, every link followed, the index and LMDB's pages.
+
+Records are looked at in ascending order, so that whatever one links to has been judged before it,
+and what damage reaches upwards is known at once. Everything happens in short transactions beside
+whoever works with the store.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from lmdb.verify import VerifyError, verify
+
+from cas.database import DATA_FILE
+from cas.datafile import check_data_file
+from cas.digest import Digest
+from cas.environment import Environment, ReadTransaction
+from cas.errors import CorruptionError
+from cas.objects import frame_address
+from cas.packs import Pack
+from cas.records import (
+    INDEX,
+    OBJECTS,
+    REPAIRS,
+    UNREADABLE,
+    PackCache,
+    RecordReader,
+    index_key,
+    index_numbers,
+    record_key,
+    record_place,
+)
+from cas.store import ObjectStore
+from cas.upkeep import SLICE_SECONDS, OnProgress, Progress
+from cas.writer import Counters
+
+__all__ = ["Damage", "ObjectCheck", "check_structure"]
+
+_NUMBER_BYTES: Final = 6
+_RAW_REPAIRS: Final = type(REPAIRS)(REPAIRS.name, checked=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Something that is not as it should be.
+
+    Attributes:
+        kind: ``record`` (its bytes are not the object), ``missing`` (linked to, and not there),
+            ``pack`` (not even its records can be told), ``index``, ``counters``, ``row`` (of the
+            catalogue or the store's own tables), ``manifest``, ``run``, or ``structure`` (LMDB's).
+        text: What is wrong, for people.
+        record: The record's number, where there is one.
+        digest: The address the object should have, where it is known.
+        table: The table, where there is one.
+        key: The row's key in it.
+        hits: What cannot be restored because of it: ``run@sequence``, ``tag:name``, ``pin:...``.
+    """
+
+    kind: str
+    text: str
+    record: int | None = None
+    digest: Digest | None = None
+    table: str | None = None
+    key: bytes | None = None
+    hits: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Counted:
+    objects: int = 0
+    payload_bytes: int = 0
+    stored_bytes: int = 0
+
+
+@dataclass(slots=True)
+class ObjectCheck:
+    """One check of all records and of the index. Valid for one generation of the file.
+
+    ``broken`` leads from each record that cannot be restored whole to the numbers of the damaged or
+    missing records that are the cause, itself among them if it is one.
+    """
+
+    store: ObjectStore
+    read_data: bool
+    progress: OnProgress
+    damage: list[Damage] = field(default_factory=list)
+    broken: dict[int, frozenset[int]] = field(default_factory=dict)
+    limit: int = 0
+    _cache: PackCache = field(default_factory=PackCache)
+    _counted: _Counted = field(default_factory=_Counted)
+
+    def run(self) -> None:
+        """Check everything; what is found stands in ``damage`` and ``broken``.
+
+        Raises:
+            GenerationChangedError: The file was replaced meanwhile: begin again.
+            CorruptStoreError: The store has no usable counters.
+        """
+        before = self.store.counters()
+        self.limit = before.next_record
+        key: bytes | None = b""
+        while key is not None:
+            key = self.store.read(_Slice(self._packs, key), cache=self._cache)
+        key = b""
+        while key is not None:
+            key = self.store.read(_Slice(self._index, key), cache=self._cache)
+        self.progress(Progress("check", self.limit, self.limit))
+        if not self.damage:
+            self.store.read(lambda reader: self._compare(reader, before))
+
+    # -- records ---------------------------------------------------------------------------
+
+    def _packs(self, reader: RecordReader, key: bytes, end: float) -> bytes | None:
+        """Check packs from a key on for a while; return the key to go on from."""
+        repairs = reader.transaction.count(REPAIRS) > 0
+        for base, rows, after in _grouped(reader.transaction, key):
+            self._pack(reader, base, rows, after, repairs=repairs)
+            if after is not None and time.perf_counter() > end:
+                self.progress(Progress("check", min(base, self.limit), self.limit))
+                return after
+        return None
+
+    def _pack(
+        self,
+        reader: RecordReader,
+        base: int,
+        rows: list[tuple[bytes, bytes]],
+        after: bytes | None,
+        *,
+        repairs: bool,
+    ) -> None:
+        key = rows[0][0]
+        try:
+            if [record_place(found) for found, _row in rows] != [
+                (base, fragment) for fragment in range(len(rows))
+            ]:
+                raise CorruptionError("its rows are not numbered as they should be")
+            if Pack.fragments(rows[0][1]) != len(rows):
+                raise CorruptionError(f"it has {len(rows)} rows, not as many as it says")
+            pack = Pack(base, b"".join([row for _key, row in rows]))
+            if after is not None and len(after) == len(key):
+                if pack.numbers[-1] >= record_place(after)[0]:
+                    raise CorruptionError("it runs into the next pack")
+        except UNREADABLE as error:
+            self._report("pack", f"the pack at record {base} cannot be read: {error}", key=key)
+            return
+        self._counted.stored_bytes += sum(len(row) for _key, row in rows)
+        self._counted.objects += len(pack.numbers)
+        for index, number in enumerate(pack.numbers):
+            self._counted.payload_bytes += pack.size(index)
+            stand_in = repairs and reader.transaction.get(_RAW_REPAIRS, record_key(number))
+            if stand_in:
+                self._counted.stored_bytes += len(stand_in) - _CHECKSUM_BYTES
+                self._repaired(reader, number)
+            else:
+                self._record(reader, pack, index, number)
+
+    def _record(self, reader: RecordReader, pack: Pack, index: int, number: int) -> None:
+        digest = pack.digest(index)
+        try:
+            links = pack.links(index)
+        except UNREADABLE as error:
+            self._bad(reader, number, digest, str(error))
+            return
+        digests = self._link_digests(reader, number, links)
+        if digests is None:
+            return
+        try:
+            payload = pack.payload(index) if self.read_data else b""
+        except UNREADABLE as error:
+            self._bad(reader, number, digest, str(error))
+            return
+        causes = self._causes(links)
+        if self.read_data:
+            actual = frame_address(digests, len(links), payload)
+            # Over a damaged link a hash says nothing: the link's own digest may be what is wrong.
+            if actual != digest and not causes:
+                self._bad(reader, number, digest, f"it hashes to {actual.hex()[:12]}")
+                return
+        if causes:
+            self.broken[number] = causes
+        self._indexed(reader, number, digest)
+
+    def _repaired(self, reader: RecordReader, number: int) -> None:
+        """Check a record that a row of ``repairs`` stands in for."""
+        try:
+            digest, links = reader.digest_of(number), reader.links_of(number)
+            sound = reader.is_sound(number)
+        except UNREADABLE as error:
+            self._bad(reader, number, None, str(error))
+            return
+        causes = self._causes(links)
+        if not sound and not causes:
+            self._bad(reader, number, digest, "what stands in for it is damaged too")
+            return
+        if causes:
+            self.broken[number] = causes
+        self._indexed(reader, number, digest)
+
+    def _link_digests(
+        self, reader: RecordReader, number: int, links: list[int]
+    ) -> list[bytes] | None:
+        digests = []
+        for link in links:
+            try:
+                digests.append(reader.digest_of(link))
+            except UNREADABLE as error:
+                if link not in self.broken:
+                    self.broken[link] = frozenset({link})
+                    reader.damaged.add(link)
+                    text = f"record {number} links to record {link}, which is not there: {error}"
+                    self._report("missing", text, record=link)
+        if len(digests) == len(links):
+            return digests
+        self.broken[number] = self._causes(links)
+        return None
+
+    def _causes(self, links: list[int]) -> frozenset[int]:
+        broken = self.broken
+        if not broken:
+            return frozenset()
+        return frozenset().union(*(broken[link] for link in links if link in broken))
+
+    def _bad(self, reader: RecordReader, number: int, digest: bytes | None, text: str) -> None:
+        self.broken[number] = frozenset({number})
+        reader.damaged.add(number)
+        known = None if digest is None else Digest(digest)
+        self._report("record", f"record {number} is damaged: {text}", record=number, digest=known)
+
+    # -- index and counters ----------------------------------------------------------------
+
+    def _indexed(self, reader: RecordReader, number: int, digest: bytes) -> None:
+        row = reader.transaction.get(INDEX, index_key(digest)) or b""
+        if number not in index_numbers(row):
+            text = f"object {digest.hex()[:12]} (record {number}) is missing in the index"
+            self._report("index", text, record=number, digest=Digest(digest), key=index_key(digest))
+
+    def _index(self, reader: RecordReader, key: bytes, end: float) -> bytes | None:
+        for found, row in reader.transaction.items(INDEX, key):
+            if time.perf_counter() > end and found != key:
+                return found
+            if not row or len(row) % _NUMBER_BYTES or len(found) != len(index_key(bytes(32))):
+                self._report("index", f"the index row {found.hex()} is damaged", key=found)
+                continue
+            for number in index_numbers(row):
+                if number in self.broken:
+                    continue
+                try:
+                    right = index_key(reader.digest_of(number)) == found
+                except UNREADABLE:
+                    right = False
+                if not right:
+                    text = f"the index row {found.hex()} leads to record {number}, another object"
+                    self._report("index", text, record=number, key=found)
+        return None
+
+    def _compare(self, reader: RecordReader, before: Counters) -> None:
+        now = Counters.load(reader.transaction)
+        if now != before:
+            # Somebody wrote meanwhile: count again, in one moment and without reading payloads.
+            self._counted = _count(reader.transaction)
+        for name in ("objects", "payload_bytes", "stored_bytes"):
+            stored, counted = getattr(now, name), getattr(self._counted, name)
+            if stored != counted:
+                self._report("counters", f"the store counts {stored} {name}, and has {counted}")
+
+    def _report(
+        self,
+        kind: str,
+        text: str,
+        *,
+        record: int | None = None,
+        digest: Digest | None = None,
+        key: bytes | None = None,
+    ) -> None:
+        table = INDEX.name if kind == "index" else OBJECTS.name if kind == "pack" else None
+        self.damage.append(Damage(kind, text, record, digest, table, key))
+
+
+_CHECKSUM_BYTES: Final = len(REPAIRS.seal(b"", b""))
+
+
+_Part = Callable[[RecordReader, bytes, float], bytes | None]
+
+
+class _Slice:
+    """Runs part of a check in one transaction, for as long as one may take."""
+
+    def __init__(self, part: _Part, key: bytes) -> None:
+        self._part = part
+        self._key = key
+
+    def __call__(self, reader: RecordReader) -> bytes | None:
+        return self._part(reader, self._key, time.perf_counter() + SLICE_SECONDS)
+
+
+def _grouped(
+    transaction: ReadTransaction, start: bytes
+) -> Iterator[tuple[int, list[tuple[bytes, bytes]], bytes | None]]:
+    """Yield (base, rows, first key behind them) of each pack, damaged keys apart."""
+    group: list[tuple[bytes, bytes]] = []
+    base = -1
+    for key, row in transaction.items(OBJECTS, start):
+        try:
+            place, fragment = record_place(key)
+        except CorruptionError:
+            place, fragment = -1, 0
+        if group and (place != base or fragment == 0):
+            yield base, group, key
+            group = []
+        base = place
+        group.append((key, row))
+    if group:
+        yield base, group, None
+
+
+def _count(transaction: ReadTransaction) -> _Counted:
+    counted = _Counted()
+    for base, rows, _after in _grouped(transaction, b""):
+        pack = Pack(base, b"".join([row for _key, row in rows]))
+        counted.objects += len(pack.numbers)
+        counted.payload_bytes += sum(pack.size(index) for index in range(len(pack.numbers)))
+        counted.stored_bytes += sum(len(row) for _key, row in rows)
+    counted.stored_bytes += sum(len(row) for _key, row in transaction.items(REPAIRS))
+    return counted
+
+
+def check_structure(environment: Environment) -> list[Damage]:
+    """Check LMDB's own pages: reachable once, in order, counted, and free or in use.
+
+    It is done on a private copy, by a walker that never lets LMDB see the bytes, so the damage it
+    is looking for can harm nobody.
+    """
+    with _private_directory(environment.path) as directory:
+        copy = directory / DATA_FILE
+        environment.copy(copy, compact=False)
+        # A sound file may end early, behind pages that were never written because they are free.
+        os.truncate(copy, max(copy.stat().st_size, check_data_file(copy).used_bytes))
+        try:
+            problems: list[str] = verify(str(directory))  # type: ignore[no-untyped-call]
+        except VerifyError as error:
+            problems = [str(error)]
+    return [Damage("structure", f"LMDB's file is damaged: {problem}") for problem in problems]
+
+
+@contextmanager
+def _private_directory(store: Path) -> Iterator[Path]:
+    """A directory of this user alone, beside the store if that can be written."""
+    try:
+        name = tempfile.mkdtemp(prefix=f".{store.name}.checking.", dir=store.parent)
+    except OSError:
+        name = tempfile.mkdtemp(prefix="hive-check-")
+    try:
+        yield Path(name)
+    finally:
+        shutil.rmtree(name, ignore_errors=True)

@@ -1,0 +1,269 @@
+"""Checking a repository: all that ``cas.check`` looks at, and every row of the catalogue.
+
+Each finding names the checkpoints, tags and pins that cannot be restored because of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Final, TypeVar
+
+from cas.check import Damage, ObjectCheck, check_structure
+from cas.digest import Digest
+from cas.environment import ReadTransaction, Table
+from cas.errors import CorruptionError, HiveError
+from cas.leases import LEASES
+from cas.records import REPAIRS, RecordReader
+from cas.roots import ROOT_LOG
+from cas.store import ObjectStore
+from cas.upkeep import OnProgress
+from cas.writer import STORE
+from manifests.catalogue import (
+    CHECKPOINTS,
+    NUMBERS,
+    PINS,
+    RUNS,
+    TAGS,
+    CheckpointRow,
+    RunRow,
+    checkpoint_key,
+    checkpoint_place,
+    checkpoint_row,
+    pin_row,
+    run_row,
+    tag_row,
+)
+from manifests.manifest import ManifestReader
+from manifests.names import name_key
+from manifests.reading import StoreReader, stable
+
+__all__ = ["CheckReport", "Findings", "check", "examine", "raw_rows"]
+
+T = TypeVar("T")
+
+OPAQUE: Final = (NUMBERS, STORE, REPAIRS, ROOT_LOG, LEASES)
+"""Checked tables of which only the checksums are verified."""
+MALFORMED: Final = (HiveError, ValueError, TypeError, LookupError, OverflowError)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What a check looked at, and what is wrong.
+
+    Attributes:
+        damage: What is wrong; empty if nothing is.
+        checkpoints: Listed checkpoints looked at.
+        records: Record numbers given out when the check began: it looked at all there were.
+        read_data: Whether every object was hashed.
+    """
+
+    damage: tuple[Damage, ...]
+    checkpoints: int
+    records: int
+    read_data: bool
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.damage
+
+    @property
+    def hits(self) -> tuple[str, ...]:
+        """All that cannot be restored: ``run@sequence``, ``tag:name``, ``pin:run@sequence``."""
+        return tuple(dict.fromkeys(name for item in self.damage for name in item.hits))
+
+
+@dataclass(slots=True)
+class Findings:
+    """What an examination found, for repair as well."""
+
+    objects: ObjectCheck
+    damage: list[Damage] = field(default_factory=list)
+    hits: dict[int, list[str]] = field(default_factory=dict)
+    lost: list[tuple[RunRow, int, CheckpointRow]] = field(default_factory=list)
+    checkpoints: int = 0
+
+    def report(self) -> CheckReport:
+        """Return the findings with the names they hit."""
+        hit = [
+            replace(item, hits=tuple(self.hits.get(item.record, ())))
+            if item.record is not None and not item.hits and item.kind in ("record", "missing")
+            else item
+            for item in [*self.objects.damage, *self.damage]
+        ]
+        return CheckReport(
+            tuple(hit), self.checkpoints, self.objects.limit - 1, self.objects.read_data
+        )
+
+
+def check(store: ObjectStore, *, read_data: bool, progress: OnProgress) -> CheckReport:
+    """Check everything that is stored."""
+    return stable(
+        store, lambda reader: examine(store, reader, read_data=read_data, progress=progress)
+    ).report()
+
+
+def examine(
+    store: ObjectStore, reader: StoreReader, *, read_data: bool, progress: OnProgress
+) -> Findings:
+    """Check everything, in short transactions.
+
+    Raises:
+        GenerationChangedError: The file was replaced meanwhile: begin again.
+    """
+    objects = ObjectCheck(store, read_data, progress)
+    findings = Findings(objects)
+    findings.damage += check_structure(store.environment)
+    objects.run()
+    _Catalogue(reader, findings).check()
+    return findings
+
+
+def raw_rows(transaction: ReadTransaction, table: Table) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the rows of a checked table with their checksums, sound or not."""
+    yield from transaction.items(Table(table.name, checked=False))
+
+
+class _Catalogue:
+    def __init__(self, reader: StoreReader, findings: Findings) -> None:
+        self._reader = reader
+        self._findings = findings
+        self._manifests = ManifestReader(reader.load)
+        self._broken = findings.objects.broken
+
+    def check(self) -> None:
+        runs = self._reader.run(self._runs)
+        for run in runs:
+            self._reader.run(partial(self._run, name=run.name))
+        known = {run.number for run in runs}
+        self._reader.run(partial(self._orphans, known=known, newest=max(known, default=0)))
+        self._reader.run(self._tags)
+        self._reader.run(self._pins)
+        for table in OPAQUE:
+            self._reader.run(partial(self._opaque, table=table))
+
+    def _runs(self, reader: RecordReader) -> list[RunRow]:
+        runs: dict[int, RunRow] = {}
+        for key, sealed in raw_rows(reader.transaction, RUNS):
+            run = self._parsed(RUNS, key, sealed, run_row)
+            if run is None:
+                continue
+            if name_key(run.name, "run name") != key or run.number in runs:
+                self._row(RUNS, key, f"run {run.name!r} has the place or number of another one")
+                continue
+            runs[run.number] = run
+        return list(runs.values())
+
+    def _run(self, reader: RecordReader, name: str) -> None:
+        """Check a run and what it lists, as of one moment."""
+        row = reader.transaction.get(RUNS, name_key(name, "run name"))
+        if row is None:
+            return  # deleted meanwhile
+        run = run_row(row)
+        sequences = []
+        start, stop = checkpoint_key(run.number, 0), checkpoint_key(run.number + 1, 0)
+        twin = Table(CHECKPOINTS.name, checked=False)
+        for key, sealed in reader.transaction.items(twin, start, stop):
+            sequence = checkpoint_place(key)[1]
+            sequences.append(sequence)
+            self._findings.checkpoints += 1
+            place = f"{name}@{sequence}"
+            parsed = self._parsed(
+                CHECKPOINTS, key, sealed, partial(checkpoint_row, sequence=sequence), place
+            )
+            if parsed is None:
+                continue
+            if parsed.parent < 0 or parsed.parent >= sequence:
+                self._row(CHECKPOINTS, key, f"{place} has an impossible parent", place)
+            if not self._leads(reader, CHECKPOINTS, key, parsed.record, parsed.id, place):
+                self._findings.lost.append((run, sequence, parsed))
+        problems = []
+        if run.head not in sequences:
+            problems.append(f"its head {run.head} is not listed")
+        if sequences and run.last < max(sequences):
+            problems.append(f"it lists {max(sequences)}, above its last {run.last}")
+        if run.kept != len(sequences):
+            problems.append(f"it counts {run.kept} checkpoints and lists {len(sequences)}")
+        for problem in problems:
+            key = name_key(name, "run name")
+            self._add("run", f"run {name!r}: {problem}", RUNS, key)
+
+    def _leads(
+        self,
+        reader: RecordReader,
+        table: Table,
+        key: bytes,
+        record: int,
+        digest: Digest,
+        name: str,
+    ) -> bool:
+        """Whether a name leads to a checkpoint that can be restored; note what it hits if not."""
+        causes = self._broken.get(record)
+        if causes is not None:
+            for cause in causes:
+                self._findings.hits.setdefault(cause, []).append(name)
+            return False
+        try:
+            if reader.digest_of(record) != digest:
+                raise CorruptionError(f"record {record} is another object")
+        except CorruptionError as error:
+            self._row(table, key, f"{name} leads nowhere: {error}", name)
+            return False
+        if not self._findings.objects.read_data:
+            return True
+        try:
+            self._manifests.read(reader.read_as(record, digest))
+        except HiveError as error:
+            self._add("manifest", f"{name} is no checkpoint: {error}", table, key, name)
+            return False
+        return True
+
+    def _orphans(self, reader: RecordReader, known: set[int], newest: int) -> None:
+        numbers = set()
+        for key, _row in raw_rows(reader.transaction, CHECKPOINTS):
+            number, _sequence = checkpoint_place(key)
+            if number not in known and number not in numbers:
+                numbers.add(number)
+                if number > newest:
+                    continue  # of a run that began meanwhile
+                text = f"the run with number {number} is missing, its checkpoints are listed"
+                self._add("run", text, CHECKPOINTS, key)
+
+    def _tags(self, reader: RecordReader) -> None:
+        for key, sealed in raw_rows(reader.transaction, TAGS):
+            tag = self._parsed(TAGS, key, sealed, tag_row)
+            if tag is not None:
+                self._leads(reader, TAGS, key, tag.record, tag.id, f"tag:{tag.name}")
+
+    def _pins(self, reader: RecordReader) -> None:
+        for key, sealed in raw_rows(reader.transaction, PINS):
+            pin = self._parsed(PINS, key, sealed, pin_row)
+            if pin is not None:
+                name = f"pin:{pin.run}@{pin.sequence}"
+                self._leads(reader, PINS, key, pin.record, pin.id, name)
+
+    def _opaque(self, reader: RecordReader, table: Table) -> None:
+        for key, sealed in raw_rows(reader.transaction, table):
+            self._parsed(table, key, sealed, bytes)
+
+    def _parsed(
+        self,
+        table: Table,
+        key: bytes,
+        sealed: bytes,
+        parse: Callable[[bytes], T],
+        *hits: str,
+    ) -> T | None:
+        try:
+            return parse(table.unseal(key, sealed))
+        except MALFORMED as error:
+            self._row(table, key, f"a row of table {table.name!r} is damaged: {error}", *hits)
+            return None
+
+    def _row(self, table: Table, key: bytes, text: str, *hits: str) -> None:
+        self._add("row", text, table, key, *hits)
+
+    def _add(self, kind: str, text: str, table: Table, key: bytes, *hits: str) -> None:
+        self._findings.damage.append(Damage(kind, text, None, None, table.name, key, hits))

@@ -1,0 +1,284 @@
+"""Importing a bundle: everything is verified before any name of it is written.
+
+The objects come first, in transactions of about 32 MB under a staging lease, the names last, in
+one; a small bundle takes a single transaction. What was staged by an import that failed or was
+killed has no name and is collected like any garbage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from cas.digest import Digest
+from cas.errors import (
+    ConflictError,
+    CorruptionError,
+    InvalidInputError,
+    MissingObjectError,
+    NotFoundError,
+)
+from cas.leases import STAGE_BYTES, Lease
+from cas.objects import Object
+from cas.records import RecordReader
+from cas.store import ObjectStore
+from cas.writer import RecordWriter
+from manifests.bundle import BundleEntry, BundleReader
+from manifests.catalogue import Catalogue, CatalogueWriter, CheckpointRow, RunRow
+from manifests.manifest import Manifest, ManifestReader
+from manifests.names import check_name
+
+__all__ = ["ImportReport", "import_bundle"]
+
+_STAGE_OBJECTS: Final = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What an import brought.
+
+    Attributes:
+        checkpoints: The places that are listed now and were not before, (run, sequence).
+        known: How many checkpoints of the bundle were listed already.
+        objects: How many objects the bundle holds.
+        new_objects: How many of them the store did not have.
+        new_bytes: Their payload, uncompressed.
+    """
+
+    checkpoints: tuple[tuple[str, int], ...]
+    known: int
+    objects: int
+    new_objects: int
+    new_bytes: int
+
+
+def import_bundle(
+    store: ObjectStore, path: Path, *, name: str | None, max_bytes: int | None, created_us: int
+) -> ImportReport:
+    """Import the bundle at ``path``; ``name`` renames its only run."""
+    with BundleReader.open(path, max_bytes=max_bytes) as bundle:
+        entries = _renamed(bundle.entries(), name)
+        job = _Import(store, bundle, entries, created_us)
+        store.read(job.refuse_early)
+        return job.run()
+
+
+def _renamed(entries: list[BundleEntry], name: str | None) -> list[BundleEntry]:
+    entries.sort(key=lambda entry: (entry.run, entry.sequence))
+    if name is not None:
+        check_name(name, "run name")
+        if len({entry.run for entry in entries}) != 1:
+            raise InvalidInputError("only a bundle of a single run can be imported as another one")
+        return [replace(entry, run=name) for entry in entries]
+    for entry in entries:
+        parts = entry.run.split("/")
+        if entry.run[0] in "/~" or "\\" in entry.run or "." in parts or ".." in parts:
+            raise InvalidInputError(
+                f"a run in the bundle has a name like a path, {entry.run!r}; import it as another"
+            )
+    return entries
+
+
+class _Import:
+    def __init__(
+        self, store: ObjectStore, bundle: BundleReader, entries: list[BundleEntry], created_us: int
+    ) -> None:
+        self._store = store
+        self._bundle = bundle
+        self._entries = entries
+        self._created_us = created_us
+        self._lease = Lease(store)
+        self._staged = False
+        self._new_objects = 0
+        self._new_bytes = 0
+
+    def refuse_early(self, reader: RecordReader) -> None:
+        """Refuse what can be refused before anything is stored."""
+        for digest in self._bundle.header.have:
+            if reader.find(digest) is None:
+                raise MissingObjectError(
+                    f"the bundle builds on checkpoint {digest.short}, which this store has not; "
+                    "import that first, or have the bundle made without it",
+                    digest=digest,
+                )
+        catalogue = Catalogue(reader.transaction)
+        for run, entries in self._by_run().items():
+            _compare(catalogue, catalogue.run(run), entries)
+
+    def run(self) -> ImportReport:
+        try:
+            rest: dict[Digest, Object] = {}
+            for objects, is_last in self._batches():
+                if is_last:
+                    rest = objects
+                else:
+                    self._stage(objects)
+            listed, added = self._store.write(partial(self._finish, objects=rest))
+        except BaseException:
+            if self._staged:
+                self._lease.abandon()
+            raise
+        return ImportReport(
+            tuple(listed),
+            len(self._entries) - len(listed),
+            self._bundle.header.objects,
+            self._new_objects + added[0],
+            self._new_bytes + added[1],
+        )
+
+    def _batches(self) -> Iterator[tuple[dict[Digest, Object], bool]]:
+        """Yield the objects in batches, and whether it is the last one."""
+        batch: dict[Digest, Object] = {}
+        size = 0
+        seen: set[Digest] = set()
+        # Every object is linked to by a later one, or is a checkpoint.
+        unclaimed: set[Digest] = set()
+        for digest, item, frame_bytes in self._bundle.objects():
+            if size + frame_bytes > STAGE_BYTES or len(batch) == _STAGE_OBJECTS:
+                yield batch, False
+                batch, size = {}, 0
+            if digest in seen:
+                raise CorruptionError(f"the bundle holds object {digest.short} twice")
+            seen.add(digest)
+            unclaimed.difference_update(item.links)
+            unclaimed.add(digest)
+            batch[digest] = item
+            size += frame_bytes
+        strays = unclaimed - {entry.id for entry in self._entries}
+        if strays:
+            raise CorruptionError(
+                f"the bundle holds {len(strays)} objects that no checkpoint of it needs"
+            )
+        yield batch, True
+
+    def _stage(self, objects: dict[Digest, Object]) -> None:
+        before = self._store.counters()
+        self._staged = True
+        self._lease.stage(objects)
+        after = self._store.counters()
+        self._new_objects += after.objects - before.objects
+        self._new_bytes += after.payload_bytes - before.payload_bytes
+
+    def _finish(
+        self, writer: RecordWriter, objects: dict[Digest, Object]
+    ) -> tuple[list[tuple[str, int]], tuple[int, int]]:
+        """Store the last objects and write the names; return them, and (objects, bytes) added."""
+        if self._staged and not self._lease.is_held(writer.transaction):
+            raise ConflictError("the import's staging lease was removed meanwhile; repeat it")
+        before = writer.counters.objects, writer.counters.payload_bytes
+        for digest, item in objects.items():
+            writer.put(digest, item)
+        writer.flush()
+        added = (
+            writer.counters.objects - before[0],
+            writer.counters.payload_bytes - before[1],
+        )
+        catalogue = CatalogueWriter(writer.writing)
+        listed: list[tuple[str, int]] = []
+        numbers = []
+        for run, entries in self._by_run().items():
+            found = catalogue.run(run)
+            rows = [self._row(writer, entry) for entry in entries]
+            manifests = [row[1] for row in rows]
+            new = _compare(catalogue, found, entries, manifests)
+            chosen = {
+                entry.sequence: row
+                for entry, (row, _manifest) in zip(entries, rows, strict=True)
+                if entry.sequence in new
+            }
+            _list(catalogue, found or catalogue.new_run(run, self._created_us), chosen)
+            listed += [(run, sequence) for sequence in sorted(chosen)]
+            numbers += [row.record for row in chosen.values()]
+        if self._staged:
+            self._lease.release(writer.writing)
+            writer.unroot()
+        if numbers:
+            writer.root(*numbers)
+        return listed, added
+
+    def _row(self, writer: RecordWriter, entry: BundleEntry) -> tuple[CheckpointRow, Manifest]:
+        number = writer.put_link(entry.id)
+        manifest = _manifest(writer, number, entry)
+        row = CheckpointRow(
+            record=number,
+            id=entry.id,
+            parent=entry.parent,
+            new_objects=0,
+            new_bytes=0,
+            needs_parent=entry.needs_parent,
+            tip=entry.tip,
+        )
+        return row, manifest
+
+    def _by_run(self) -> dict[str, list[BundleEntry]]:
+        runs: dict[str, list[BundleEntry]] = {}
+        for entry in self._entries:
+            runs.setdefault(entry.run, []).append(entry)
+        return runs
+
+
+def _manifest(writer: RecordWriter, number: int, entry: BundleEntry) -> Manifest:
+    """Return the manifest of a checkpoint; refuse one that no commit could have made."""
+    manifest = ManifestReader(writer.read_all).read(writer.read_as(number, entry.id))
+    names = [
+        (manifest.origin_run, "run name"),
+        (manifest.kind, "kind"),
+        *((node, "node name") for node in (manifest.node, *manifest.next_nodes) if node),
+    ]
+    for name, what in names:
+        check_name(name, what)
+    return manifest
+
+
+def _compare(
+    catalogue: Catalogue,
+    run: RunRow | None,
+    entries: list[BundleEntry],
+    manifests: list[Manifest] | None = None,
+) -> set[int]:
+    """Return the sequences that are to be listed; refuse a run that is not the same history.
+
+    A run that exists may get back what it forgot, and go on where its head is.
+    """
+    if run is None:
+        return {entry.sequence for entry in entries}
+    new = []
+    for place, entry in enumerate(entries):
+        row = catalogue.checkpoint(run.number, entry.sequence)
+        if row is None:
+            new.append(place)
+        elif row.id != entry.id:
+            raise _conflict(run, f"{run.name}@{entry.sequence} is another checkpoint here")
+    if len(new) == len(entries):
+        raise _conflict(run, "no checkpoint in the bundle is one of it")
+    beyond = [place for place in new if entries[place].sequence > run.last]
+    head = catalogue.checkpoint(run.number, run.head)
+    if beyond and manifests is not None:
+        parent = manifests[beyond[0]].parent
+        if head is None or parent != head.id:
+            raise _conflict(run, f"the bundle does not go on from its head, {run.head}")
+    return {entries[place].sequence for place in new}
+
+
+def _conflict(run: RunRow, what: str) -> ConflictError:
+    return ConflictError(
+        f"there is a run {run.name!r} already, and {what}; import it as another run", run=run.name
+    )
+
+
+def _list(catalogue: CatalogueWriter, run: RunRow, rows: dict[int, CheckpointRow]) -> None:
+    for sequence, row in rows.items():
+        catalogue.put_checkpoint(run.number, sequence, row)
+    for sequence, row in rows.items():
+        if row.needs_parent and (
+            not row.parent or catalogue.checkpoint(run.number, row.parent) is None
+        ):
+            raise NotFoundError(f"the bundle lacks what {run.name}@{sequence} needs")
+    last = max(rows, default=0)
+    kept = run.kept + len(rows)
+    if last > run.last:
+        run = replace(run, head=last, last=last)
+    catalogue.put_run(replace(run, kept=kept))
