@@ -86,7 +86,7 @@ class CheckpointManager:
         self._at_exit = partial(_flush_at_exit, weakref.ref(self))
         atexit.register(self._at_exit)
         # A manager that is dropped without close must not leave its thread waiting for ever.
-        weakref.finalize(self, self._background.stop, wait=False).atexit = False
+        weakref.finalize(self, _let_go, self._background, self._at_exit).atexit = False
 
     @property
     def repository(self) -> Repository:
@@ -336,6 +336,11 @@ class CheckpointManager:
             writers = [w for name, w in self._writers.items() if run is None or name == run]
         for writer in writers:
             writer.settle()
+
+
+def _let_go(background: BackgroundThread, at_exit: Callable[[], None]) -> None:
+    background.stop(wait=False)
+    atexit.unregister(at_exit)
 
 
 def _flush_at_exit(reference: weakref.ref[CheckpointManager]) -> None:
