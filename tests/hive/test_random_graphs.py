@@ -208,13 +208,19 @@ def test_an_interrupted_random_graph_ends_like_an_uninterrupted_one(
 def test_the_random_graphs_are_worth_testing() -> None:
     seen: set[str] = set()
 
-    @settings(max_examples=150, database=None)
+    @settings(max_examples=150, database=None, derandomize=True)
     @given(graphs())
     def collect(fields: dict[str, Any]) -> None:
         runtime = Runtime()
         executor = GraphExecutor(runtime)
-        result = asyncio.run(executor.execute(build(fields, []), GOAL, {"n": 0}, run="r"))
-        seen.add("paused" if result.paused_at else "completed" if result.success else "failed")
+        graph, state = build(fields, []), None
+        while True:
+            result = asyncio.run(executor.execute(graph, GOAL, {"n": 0}, state, run="r"))
+            if result.paused_at is None:
+                break
+            seen.add("paused")
+            state = result.session_state
+        seen.add("completed" if result.success else "failed")
         seen.add("long" if result.steps_executed > 4 else "short")
         seen.add("retried" if result.retries else "clean")
         reports = [problem.description for problem in runtime.record("r").problems]
