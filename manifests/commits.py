@@ -5,13 +5,16 @@ from __future__ import annotations
 import datetime as dt
 import threading
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 from cas.digest import Digest
-from cas.errors import ConflictError, InvalidInputError
+from cas.errors import ConflictError, HiveError, InvalidInputError
+from cas.leases import STAGE_BYTES, Lease
 from cas.objects import Object
 from cas.records import RecordReader
+from cas.store import ObjectStore
 from cas.writer import RecordWriter
 from manifests.catalogue import Catalogue, CatalogueWriter, CheckpointRow, RunRow
 from manifests.encoder import Encoder
@@ -25,7 +28,7 @@ from manifests.pieces import Piece, PieceSink, logical_size
 from manifests.refs import RefLike, Resolver
 from manifests.registry import Registry
 
-__all__ = ["CommitEncoder", "Place", "PreparedCommit", "place_after", "write_commit"]
+__all__ = ["CommitEncoder", "Place", "PreparedCommit", "abandon", "place_after", "write_commit"]
 
 _NULL: Final = b"\xf6"
 _MOST_MEMORIES: Final = 64
@@ -60,12 +63,16 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class PreparedCommit:
-    """An encoded checkpoint that is not stored yet. Its id is final; the state may change now."""
+    """An encoded checkpoint that is not stored yet. Its id is final; the state may change now.
+
+    Of a very large one most objects are stored already, without a name, under ``lease``.
+    """
 
     place: Place
     id: Digest
     manifest: Manifest
     objects: Mapping[Digest, Object]
+    lease: Lease | None = None
 
     @property
     def object_bytes(self) -> int:
@@ -87,8 +94,13 @@ class CommitEncoder:
     """Encodes states into prepared commits, with the classes and sizes of one repository."""
 
     def __init__(
-        self, registry: Registry, parameters: TreeParameters, redaction: Redaction | None
+        self,
+        store: ObjectStore,
+        registry: Registry,
+        parameters: TreeParameters,
+        redaction: Redaction | None,
     ) -> None:
+        self._store = store
         self._registry = registry
         self._parameters = parameters
         self._redaction = redaction
@@ -109,9 +121,11 @@ class CommitEncoder:
         changed: Collection[Any] | None = None,
         trust_identity: bool = False,
     ) -> PreparedCommit:
-        """Encode everything a checkpoint holds. Touches neither disk nor network.
+        """Encode everything a checkpoint holds.
 
         Of a run whose last commit this encoder has prepared, only what changed since is encoded.
+        The disk is touched only where more than 16 MB are new: then they are stored piece by piece
+        while they are encoded, so that they are never in memory a second time as a whole.
         """
         check_name(place.run, "run name")
         check_name(kind, "kind")
@@ -123,34 +137,40 @@ class CommitEncoder:
             check_name(name, "node name")
         if created_at.tzinfo is None:
             raise InvalidInputError("the clock must return moments with a time zone")
-        sink = PieceSink()
         old = self._memories.take(place)
+        lease = Lease(self._store)
+        sink = PieceSink(lease.stage, STAGE_BYTES // 2)
         memory = Memory(old.state, changed=changed, trust_identity=trust_identity)
         execution_memory = Memory(old.execution)
-        state_piece = self._encoder(sink, "state", memory).state(state)
-        execution_piece: Piece = _NULL
-        if execution is not None:
-            encoder = self._encoder(sink, "execution", execution_memory)
-            execution_piece = encoder.state(dict(execution))
-        manifest = Manifest(
-            origin_run=place.run,
-            origin_sequence=place.sequence,
-            parent=place.parent,
-            kind=kind,
-            node=node,
-            next_nodes=list(next_nodes),
-            created_at=created_at.astimezone(dt.UTC),
-            graph=graph,
-            labels=dict(labels or {}),
-            logical_bytes=logical_size(state_piece) + logical_size(execution_piece),
-            state=state_piece,
-            execution=execution_piece,
-        )
-        names = self._encoder(sink, "next_nodes", None).value(manifest.next_nodes)
-        digest = manifest.seal(sink, names)
+        try:
+            state_piece = self._encoder(sink, "state", memory).state(state)
+            execution_piece: Piece = _NULL
+            if execution is not None:
+                encoder = self._encoder(sink, "execution", execution_memory)
+                execution_piece = encoder.state(dict(execution))
+            manifest = Manifest(
+                origin_run=place.run,
+                origin_sequence=place.sequence,
+                parent=place.parent,
+                kind=kind,
+                node=node,
+                next_nodes=list(next_nodes),
+                created_at=created_at.astimezone(dt.UTC),
+                graph=graph,
+                labels=dict(labels or {}),
+                logical_bytes=logical_size(state_piece) + logical_size(execution_piece),
+                state=state_piece,
+                execution=execution_piece,
+            )
+            names = self._encoder(sink, "next_nodes", None).value(manifest.next_nodes)
+            digest = manifest.seal(sink, names)
+        except BaseException:
+            abandon(lease)
+            raise
         if not place.branches:
             self._memories.keep(place, RunMemory(digest, memory.root, execution_memory.root))
-        return PreparedCommit(place, digest, manifest, sink.objects)
+        used = lease if lease.is_used else None
+        return PreparedCommit(place, digest, manifest, sink.objects, used)
 
     def _encoder(self, sink: PieceSink, root: str, memory: Memory | None) -> Encoder:
         redaction = None
@@ -232,6 +252,10 @@ def write_commit(writer: RecordWriter, prepared: PreparedCommit) -> Checkpoint:
     run = catalogue.run(place.run)
     _refuse_moved(catalogue, run, place)
     objects, stored = writer.counters.objects, writer.counters.stored_bytes
+    lease = prepared.lease
+    if lease is not None:
+        lease.release(writer.writing)
+        objects, stored = objects - lease.objects, stored - lease.stored_bytes
     number = 0
     for digest, item in prepared.objects.items():
         number = writer.put(digest, item)
@@ -251,6 +275,13 @@ def write_commit(writer: RecordWriter, prepared: PreparedCommit) -> Checkpoint:
     catalogue.append(run, row)
     writer.root(number)
     return checkpoint_of(prepared.manifest, prepared.id, place.run, place.sequence, row)
+
+
+def abandon(lease: Lease | None) -> None:
+    """Give up what was staged for a commit that will not be written."""
+    if lease is not None and lease.is_used:
+        with suppress(HiveError):  # a lease ends with its process at the latest
+            lease.abandon()
 
 
 def _refuse_moved(catalogue: CatalogueWriter, run: RunRow | None, place: Place) -> None:
