@@ -79,12 +79,12 @@ class Marker:
             marks=bytearray(start.moment.next_record),
         )
         self._list_roots(start.moment.next_record)
-        floor = 0
+        doubtful = range(0)
         if since is not None:
-            floor = self._narrow(result, since, start.dropped or frozenset())
+            doubtful = self._narrow(result, since, start.dropped or frozenset())
         for number in self._named:
             result.marks[number] = ALIVE
-        self._pass(result, floor)
+        self._pass(result, doubtful)
         return result
 
     # -- roots -----------------------------------------------------------------------------
@@ -99,8 +99,8 @@ class Marker:
 
     # -- what can be garbage ---------------------------------------------------------------
 
-    def _narrow(self, result: Marked, since: Moment, dropped: frozenset[int]) -> int:
-        """Mark what is reachable beyond doubt; return the lowest record in question.
+    def _narrow(self, result: Marked, since: Moment, dropped: frozenset[int]) -> range:
+        """Mark what is reachable beyond doubt; return the range of older records in question.
 
         The pass looks at everything if the question is as large as the store.
         """
@@ -108,7 +108,6 @@ class Marker:
         limit = since.next_record
         marks[:limit] = bytes([PRESUMED]) * limit
         budget = len(marks) // _LEAST_SHARE
-        in_question: list[int] = []
         if len(dropped) <= _MOST_DROPPED:
             # Most of what a dropped checkpoint reached, its neighbours reach too, and records with
             # numbers close to each other are mostly of neighbours. Looking at those first saves
@@ -117,11 +116,11 @@ class Marker:
             if seen is not None:
                 found = self._reach(dropped, marks, budget, becomes=DEAD)
                 if found is not None:
-                    in_question = found
-                    return min((number for number in in_question if number < limit), default=limit)
+                    below = [number for number in found if number < limit]
+                    return range(min(below), max(below) + 1) if below else range(limit, limit)
         result.whole = True
         marks[:] = bytes(len(marks))
-        return 0
+        return range(0)
 
     def _neighbours(self, dropped: Iterable[int]) -> set[int]:
         named = self._named
@@ -157,9 +156,9 @@ class Marker:
 
     # -- the pass --------------------------------------------------------------------------
 
-    def _pass(self, result: Marked, floor: int) -> None:
-        top = len(result.marks)
-        walk = MarkPass(result, self._repairs, floor)
+    def _pass(self, result: Marked, doubtful: range) -> None:
+        top, floor = len(result.marks), doubtful.start
+        walk = MarkPass(result, self._repairs, doubtful)
         while self._read(walk):
             self._progress(Progress("mark", top - walk.upper, top - floor))
         self._progress(Progress("mark", top - floor, top - floor))

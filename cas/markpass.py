@@ -48,10 +48,20 @@ class Marked:
 class MarkPass:
     """Call it in one read transaction after the other until it returns False."""
 
-    def __init__(self, result: Marked, repairs: Mapping[int, Sequence[int]], floor: int) -> None:
+    def __init__(
+        self,
+        result: Marked,
+        repairs: Mapping[int, Sequence[int]],
+        doubtful: range,
+    ) -> None:
+        """Prepare a pass. All records in question are in ``doubtful``, or above the presumed ones.
+
+        The pass ends at the first of the range.
+        """
         self._result = result
         self._repairs = repairs
-        self._floor = floor
+        self._floor = doubtful.start
+        self._doubtful = doubtful
         self.upper = len(result.marks)
         """Everything from this record number on is done."""
 
@@ -75,7 +85,8 @@ class MarkPass:
         repairs = [n for n in self._repairs if base <= n < upper] if self._repairs else []
         try:
             pack = Pack(base, data)
-            numbers, below = pack.numbers, pack.distances()
+            numbers = pack.numbers
+            below, farthest = pack.distances()
             if numbers[-1] >= upper or not _ascends(numbers, base):
                 raise CorruptObjectError(f"the pack at record {base} is damaged")
         except UNREADABLE:
@@ -86,6 +97,11 @@ class MarkPass:
             self._follow_repairs(repairs)
             self._refuse_missing(base, upper, repairs)
             return
+        if base >= self._doubtful.stop and base - farthest >= self._doubtful.stop:
+            if marks.count(PRESUMED, base, numbers[-1] + 1) == numbers[-1] + 1 - base:
+                # Reachable, all of it, and no link of it leads to a record in question.
+                result.live_records += len(numbers)
+                return
         if repairs:
             self._follow_mixed(numbers, below, repairs)
             self._refuse_missing(base, upper, {*numbers, *repairs})
@@ -96,7 +112,9 @@ class MarkPass:
                         marks[number - distance] = ALIVE
             if marks.count(ALIVE, base, upper):
                 self._refuse_missing(base, upper, numbers)
-        dead = [place for place, number in enumerate(numbers) if not marks[number]]
+        dead: list[int] = []
+        if marks.count(DEAD, base, numbers[-1] + 1):
+            dead = [place for place, number in enumerate(numbers) if marks[number] == DEAD]
         result.live_records += len(numbers) - len(dead)
         if dead:
             self._note_dead(pack, dead, len(data))

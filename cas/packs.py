@@ -156,25 +156,26 @@ class Pack:
             raise CorruptObjectError(f"the pack at record {self.base} is damaged") from error
         return links
 
-    def distances(self) -> Sequence[Sequence[int]]:
-        """Return of each record how far below it the records are that it links to.
+    def distances(self) -> tuple[Sequence[Sequence[int]], int]:
+        """Return of each record how far below it its links lead, and the farthest of all (0: none).
 
         What ``links`` says of all records at once, for marking: without a step for each link.
         """
+        deltas: Sequence[Sequence[int]] = self._deltas
         try:
-            flat = list(chain.from_iterable(self._deltas))
+            flat = list(chain.from_iterable(deltas))
+            farthest = max(flat, default=0)
             sound = not flat or ({*map(type, flat)} == {int} and min(flat) > 0)
-            if sound and flat and max(flat) >= self.base:
+            if sound and farthest >= self.base:
                 sound = all(
                     max(below, default=0) < number
-                    for number, below in zip(self.numbers, self._deltas, strict=True)
+                    for number, below in zip(self.numbers, deltas, strict=True)
                 )
         except (TypeError, ValueError) as error:
             raise CorruptObjectError(f"the pack at record {self.base} is damaged") from error
         if not sound:
             raise CorruptObjectError(f"the pack at record {self.base} is damaged")
-        deltas: Sequence[Sequence[int]] = self._deltas
-        return deltas
+        return deltas, farthest
 
     def size(self, index: int) -> int:
         """Return the payload size of the ``index``-th record in bytes."""

@@ -18,8 +18,10 @@ from cas.packs import Pack
 
 __all__ = [
     "INDEX",
+    "INDEX_BEHIND",
     "OBJECTS",
     "REPAIRS",
+    "STORE",
     "UNREADABLE",
     "GenerationChangedError",
     "PackCache",
@@ -37,6 +39,10 @@ OBJECTS: Final = Table("objects", checked=False)
 INDEX: Final = Table("index", checked=False)
 REPAIRS: Final = Table("repairs")
 """Record number -> a pack of one record that stands in for a damaged one of the same number."""
+
+STORE: Final = Table("store")
+INDEX_BEHIND: Final = b"index-behind"
+"""Key of a row in ``store``: there while the index may still name records that were swept."""
 
 UNREADABLE: Final = (CorruptionError, UnsupportedFormatError)
 """What looking a record up may raise: a flipped bit can make a pack seem to be of a newer Hive."""
@@ -283,6 +289,9 @@ class RecordReader:
                     return number, None
                 # Another object whose digest begins alike, or this one with a damaged digest.
                 sound = self.is_sound(number)
+            except MissingObjectError:
+                # Swept, with the index yet to follow; or lost, and then to be healed.
+                sound = self.transaction.get(STORE, INDEX_BEHIND) is not None
             except UNREADABLE:
                 sound = False
             if not sound:

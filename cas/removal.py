@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Final
 
 from cas.digest import Digest
@@ -21,19 +22,24 @@ from cas.records import (
 from cas.repairs import sound_repairs
 from cas.writer import Counters
 
-__all__ = ["sweep_pack", "sweep_stray_repairs"]
+__all__ = ["sweep_index", "sweep_pack", "sweep_stray_repairs"]
 
 _NUMBER_BYTES: Final = 6
 
 
 def sweep_pack(
-    transaction: WriteTransaction, base: int, marks: bytearray, counters: Counters
+    transaction: WriteTransaction,
+    base: int,
+    marks: bytearray,
+    counters: Counters,
+    *,
+    index_later: bool,
 ) -> int:
     """Remove the records of a pack that are marked dead; returns how many that were.
 
     The pack is rewritten without them, or removed. So nothing dead is left that something could
     link to, and nothing whose own links lead nowhere. Good bytes that stand in for damaged records
-    move into the new pack.
+    move into the new pack. With ``index_later``, ``sweep_index`` will remove them from the index.
 
     Raises:
         CorruptionError: The pack must be rewritten and cannot be read.
@@ -44,8 +50,8 @@ def sweep_pack(
         if dead:
             _rewrite(transaction, pack, data, set(dead), counters)
         for place in dead:
-            number = pack.numbers[place]
-            _remove_from_index(transaction, pack.digest(place), number)
+            if not index_later:
+                _remove_from_index(transaction, pack.digest(place), pack.numbers[place])
             counters.objects -= 1
             counters.payload_bytes -= pack.size(place)
         return len(dead)
@@ -93,9 +99,13 @@ def _remove_from_index(transaction: WriteTransaction, digest: bytes, number: int
     if number not in numbers:
         return  # The record's digest is damaged; no reader takes the row that is left for it.
     numbers.remove(number)
+    _put_in_index(transaction, key, numbers)
+
+
+def _put_in_index(transaction: WriteTransaction, key: bytes, numbers: list[int]) -> None:
     if numbers:
-        others = b"".join([other.to_bytes(_NUMBER_BYTES, "big") for other in numbers])
-        transaction.put(INDEX, key, others)
+        row = b"".join([number.to_bytes(_NUMBER_BYTES, "big") for number in numbers])
+        transaction.put(INDEX, key, row)
     else:
         transaction.delete(INDEX, key)
 
@@ -110,3 +120,21 @@ def sweep_stray_repairs(
             _remove_from_index(transaction, repair.digest(0), number)
             transaction.delete(REPAIRS, key)
             counters.stored_bytes -= len(row)
+
+
+def sweep_index(
+    transaction: WriteTransaction, start: bytes, marks: bytearray, end: float
+) -> bytes | None:
+    """Remove dead records from the index, from the key ``start`` on, in the order of keys.
+
+    All dead records must be gone. ``end`` is when to stop (of ``time.perf_counter``). Returns the
+    key to go on from, None when done.
+    """
+    for key, row in transaction.items(INDEX, start):
+        if time.perf_counter() > end:
+            return key
+        numbers = index_numbers(row)
+        left = [number for number in numbers if number >= len(marks) or marks[number] != DEAD]
+        if len(left) != len(numbers):
+            _put_in_index(transaction, key, left)
+    return None

@@ -14,6 +14,11 @@ What makes it safe, at every boundary between two transactions:
   which writers look before they believe what they remember; and a dead record leaves the index
   with its bytes.
 
+The index is a table in random order, and removing from it with each record would rewrite a page a
+record. So where much is garbage, the index follows at the end, in its own order. Until then it
+names records that are gone, which readers and writers take for absent (``INDEX_BEHIND`` tells
+them that nothing is to be healed there).
+
 A collection that is interrupted, or whose time is up, leaves garbage behind and nothing else. Each
 transaction takes a few milliseconds, and between two of them others get to write.
 """
@@ -24,6 +29,7 @@ import time
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final, Literal
 
 from cas.environment import Environment, ReadTransaction, WriteTransaction
@@ -31,8 +37,8 @@ from cas.epochs import Moment, forget_collected
 from cas.late import LateMarks, OutOfTimeSignal
 from cas.marking import Marker
 from cas.markpass import Marked
-from cas.records import GenerationChangedError
-from cas.removal import sweep_pack, sweep_stray_repairs
+from cas.records import INDEX, INDEX_BEHIND, STORE, GenerationChangedError
+from cas.removal import sweep_index, sweep_pack, sweep_stray_repairs
 from cas.roots import RootTable
 from cas.upkeep import SLICE_SECONDS, OnProgress, Progress, deadline_of, upkeep_lock
 from cas.writer import Counters
@@ -46,6 +52,8 @@ _LATE_SECONDS: Final = 0.003
 _LATE_TRIES: Final = 20
 _LEAST_PAUSE_SECONDS: Final = 0.0005
 _GENERATION_TRIES: Final = 8
+_INDEX_SHARE: Final = 32
+"""The index follows at the end if more than one in so many of its records is garbage."""
 
 
 Scope = Literal["nothing", "changes", "everything"]
@@ -154,7 +162,7 @@ class Collector:
                 objects_kept=self._counters().objects - marked.dead_records,
             )
         work = _Sweeping(self._environment, self._roots, marked, self._batch_seconds)
-        complete = work.run(deadline, progress)
+        complete = work.run(deadline, progress) and work.sweep_index(deadline, progress)
         if complete:
             work.finish(exact=not work.saved, transient=self._transient)
         return replace(
@@ -179,6 +187,8 @@ class _Sweeping:
         self._marked = marked
         self._late = LateMarks(marked, roots)
         self._batch_seconds = batch_seconds
+        behind, rows = environment.read(_index_state)
+        self._index_later = behind or marked.dead_records > rows // _INDEX_SHARE
         self._next = 0
         self.report = Sweep(False, "everything")
 
@@ -240,7 +250,13 @@ class _Sweeping:
         end = time.perf_counter() + self._batch_seconds
         place = self._next
         while place < len(packs) and (place == self._next or time.perf_counter() < end):
-            sweep_pack(transaction, packs[place], self._marked.marks, counters)
+            sweep_pack(
+                transaction,
+                packs[place],
+                self._marked.marks,
+                counters,
+                index_later=self._index_later,
+            )
             place += 1
         report = self.report
         if counters.objects != objects:
@@ -264,6 +280,30 @@ class _Sweeping:
         # Until this collection is complete there are garbage records without a dropped root above
         # them: the next one has to look at everything.
         forget_collected(transaction)
+        if self._index_later:
+            transaction.put(STORE, INDEX_BEHIND, b"\1")
+
+    def sweep_index(self, deadline: float | None, progress: OnProgress) -> bool:
+        """Let the index follow, after ``run``; returns whether all is done."""
+        key: bytes | None = b"" if self._index_later else None
+        while key is not None:
+            begun = time.perf_counter()
+            key = self._environment.write(partial(self._sweep_index, start=key), frees_space=True)
+            place = 1 << 16 if key is None else int.from_bytes(key[:2].ljust(2, b"\0"), "big")
+            progress(Progress("index", place, 1 << 16))
+            if key is not None and deadline is not None and time.monotonic() >= deadline:
+                return False
+            time.sleep(max(_LEAST_PAUSE_SECONDS, (time.perf_counter() - begun) / 2))
+        return True
+
+    def _sweep_index(self, transaction: WriteTransaction, start: bytes) -> bytes | None:
+        if transaction.generation != self._marked.generation:
+            raise GenerationChangedError
+        end = time.perf_counter() + self._batch_seconds
+        key = sweep_index(transaction, start, self._marked.marks, end)
+        if key is None:
+            transaction.delete(STORE, INDEX_BEHIND)
+        return key
 
     def finish(self, *, exact: bool, transient: Sequence[RootTable]) -> None:
         """Note that the collection is complete.
@@ -286,6 +326,11 @@ class _Sweeping:
                 self._marked.moment.save_as_collected(transaction)
 
         self._environment.write(work, frees_space=True)
+
+
+def _index_state(transaction: ReadTransaction) -> tuple[bool, int]:
+    """Return whether an earlier collection left the index behind, and how many rows it has."""
+    return transaction.get(STORE, INDEX_BEHIND) is not None, transaction.count(INDEX)
 
 
 def _ignore(_progress: Progress) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cas.digest import Digest
-from cas.environment import ReadTransaction, Table, WriteTransaction
+from cas.environment import ReadTransaction, WriteTransaction
 from cas.errors import CorruptStoreError, MissingObjectError
 from cas.objects import Object
 from cas.packs import (
@@ -23,6 +23,7 @@ from cas.records import (
     INDEX,
     OBJECTS,
     REPAIRS,
+    STORE,
     UNREADABLE,
     PackCache,
     RecordReader,
@@ -33,7 +34,6 @@ from cas.roots import log_roots
 
 __all__ = ["STORE", "Counters", "RecordWriter"]
 
-STORE: Final = Table("store")
 _COUNTERS_KEY: Final = b"counters"
 _COUNTERS: Final = struct.Struct(">7Q")
 _NUMBER_BYTES: Final = 6
