@@ -32,8 +32,8 @@ _PAUSE_SECONDS: Final = 0.01
 class Progress:
     """How far a long task is: ``done`` of ``total`` steps of a phase. Given between transactions.
 
-    The phases of a collection are ``mark``, ``sweep`` and ``index``, those of a compaction ``mark``, ``copy``,
-    ``verify`` and ``switch``.
+    The phases of a collection are ``mark``, ``sweep`` and ``index``, those of a compaction
+    ``mark``, ``copy``, ``verify`` and ``switch``.
     """
 
     phase: str
