@@ -1,0 +1,168 @@
+"""Commits that wait at the same time share a transaction, and fail alone."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cas.errors import ConflictError, StoreFullError
+from cas.records import RecordReader
+from manifests import Checkpoint, Repository
+from manifests.catalogue import CHECKPOINTS
+from manifests.group import _Waiting
+from tests.cas.children import in_child
+
+
+@pytest.fixture
+def repo(home: Path) -> Iterator[Repository]:
+    """An empty repository."""
+    with Repository.open(home) as opened:
+        yield opened
+
+
+def transactions(repo: Repository) -> int:
+    """Return how many transactions the store has seen."""
+    counted: int = repo._store.environment.read(
+        lambda view: view._transaction.id()  # type: ignore[union-attr]
+    )
+    return counted
+
+
+class Gathering:
+    """Holds the first transaction until others wait, so that they must share the next."""
+
+    def __init__(self, repo: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.held = threading.Event()
+        self.go_on = threading.Event()
+        write = repo._store.write
+
+        def slow_write(work: object) -> object:
+            self.held.set()
+            assert self.go_on.wait(30)
+            return write(work)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(repo._store, "write", slow_write)
+
+
+def wait_for_queue(repo: Repository, length: int) -> None:
+    """Wait until so many commits are in the queue."""
+    pause = threading.Event()
+    for _ in range(3_000):
+        if len(repo._committer._queue) == length:
+            return
+        pause.wait(0.01)
+    raise AssertionError(f"{len(repo._committer._queue)} commits wait, not {length}")
+
+
+def test_waiting_commits_share_one_transaction(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """64 runs commit while the first transaction is held: two transactions in all."""
+    repo.commit("first", {"n": 0})
+    before = transactions(repo)
+    gathering = Gathering(repo, monkeypatch)
+    saved: list[Checkpoint] = []
+
+    def commit(run: str) -> None:
+        saved.append(repo.commit(run, {"run": run}))
+
+    threads = [threading.Thread(target=commit, args=(f"run-{at}",)) for at in range(64)]
+    threads[0].start()
+    assert gathering.held.wait(30)
+    for thread in threads[1:]:
+        thread.start()
+    wait_for_queue(repo, 63)
+    gathering.go_on.set()
+    for thread in threads:
+        thread.join(60)
+    assert len(saved) == 64
+    assert transactions(repo) == before + 2
+    for checkpoint in saved:
+        assert repo.restore(checkpoint.id) == {"run": checkpoint.run}
+
+
+def test_one_conflict_fails_alone(
+    repo: Repository, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A member whose run moved meanwhile fails; the others of its group are stored."""
+    repo.commit("moved", {"n": 0})
+    repo.commit("still", {"n": 0})
+    stale = repo.prepare("moved", {"n": 1})
+    with Repository.open(home) as other:
+        other.commit("moved", {"n": "other"})
+    prepared = [stale, repo.prepare("still", {"n": 1}), repo.prepare("still", {"n": 2})]
+    gathering = Gathering(repo, monkeypatch)
+    futures = [repo.submit(repo.prepare("leads", {"n": 0}))]
+    assert gathering.held.wait(30)
+    futures += [repo.submit(commit) for commit in prepared]
+    gathering.go_on.set()
+    with pytest.raises(ConflictError):
+        futures[1].result(30)
+    assert [futures[at].result(30).sequence for at in (0, 2, 3)] == [1, 2, 3]
+    assert repo.restore("moved") == {"n": "other"}
+    assert repo.restore("still") == {"n": 2}
+
+
+def test_a_failed_transaction_is_tried_commit_by_commit(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If a group does not fit, its members are stored or refused one by one."""
+    write = repo._store.write
+    sizes: list[int] = []
+
+    def full_for_groups(work: object) -> object:
+        before = repo._store.environment.read(lambda view: view.count(CHECKPOINTS))
+
+        def measured(writer: RecordReader) -> object:
+            result = work(writer)  # type: ignore[operator]
+            sizes.append(writer.transaction.count(CHECKPOINTS) - before)
+            if sizes[-1] > 1:
+                raise StoreFullError("no room for so many")
+            return result
+
+        return write(measured)
+
+    monkeypatch.setattr(repo._store, "write", full_for_groups)
+    gathering = Gathering(repo, monkeypatch)
+    futures = [repo.submit(repo.prepare("leads", {"n": 0}))]
+    assert gathering.held.wait(30)
+    futures += [repo.submit(repo.prepare(f"run-{at}", {"n": at})) for at in range(3)]
+    gathering.go_on.set()
+    assert [future.result(30).sequence for future in futures] == [1, 1, 1, 1]
+    assert sizes == [1, 3, 1, 1, 1]
+
+
+def test_submitted_commits_of_a_run_stay_in_order(repo: Repository) -> None:
+    """Prepared one behind the other, written in that order, in few transactions."""
+    futures = [repo.submit(repo.prepare("run", {"n": at})) for at in range(200)]
+    assert [future.result(30).sequence for future in futures] == list(range(1, 201))
+    assert [repo.restore(("run", at + 1)) for at in range(200)] == [{"n": at} for at in range(200)]
+
+
+def test_an_interrupted_waiter_leaves_the_queue(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit whose caller gave up is not stored later, and the others go on."""
+    gathering = Gathering(repo, monkeypatch)
+    first = repo.submit(repo.prepare("leads", {"n": 0}))
+    assert gathering.held.wait(30)
+    entry = _Waiting(repo.prepare("gone", {"n": 0}), in_background=False)
+    assert not repo._committer._join(entry)
+    repo._committer._leave(entry)
+    gathering.go_on.set()
+    assert first.result(30).sequence == 1
+    assert repo.commit("after", {"n": 1}).sequence == 1
+    assert "gone" not in [run.name for run in repo.runs()]
+
+
+def test_a_forked_child_has_a_queue_of_its_own(repo: Repository) -> None:
+    """The parent's queue may be led by a thread that the child does not have."""
+    repo.commit("run", {"n": 0})
+    repo._committer._led = True  # as if another thread were writing at the moment of the fork
+
+    assert in_child(lambda: str(repo.commit("child", {"n": 1}).sequence)) == "+1"
+    repo._committer._led = False
+    assert repo.restore("child") == {"n": 1}
