@@ -1,0 +1,80 @@
+"""Large states are stored piece by piece, under a lease, and leave nothing behind."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from cas.errors import ConflictError, InvalidInputError
+from cas.leases import LEASES, STAGE_BYTES, leased_records
+from manifests import Repository
+
+MIB = 1024 * 1024
+
+
+def leases(repo: Repository) -> int:
+    """Return how many rows of leases there are."""
+    return repo._store.environment.read(lambda view: view.count(LEASES))
+
+
+def blob(seed: int, size: int) -> bytes:
+    """Return bytes that do not compress."""
+    return random.Random(seed).randbytes(size)
+
+
+def test_a_large_state_is_staged_and_restores(home: Path) -> None:
+    """More than one staging transaction, then the name; no lease is left."""
+    with Repository.open(home) as repo:
+        state = {f"part-{at}": blob(at, 12 * MIB) for at in range(4)}
+        prepared = repo.prepare("run", state)
+        assert prepared.lease is not None
+        assert prepared.object_bytes <= STAGE_BYTES
+        staged = repo._store.environment.read(lambda view: set(leased_records(view)))
+        assert staged
+        checkpoint = repo.write(prepared)
+        assert leases(repo) == 0
+        assert checkpoint.new_bytes >= 48 * MIB
+        assert checkpoint.new_objects == repo.stats().objects
+        assert repo.restore("run") == state
+
+
+def test_what_was_staged_survives_a_collection_before_it_is_named(home: Path) -> None:
+    """Nothing but the lease reaches the staged objects while gc runs."""
+    with Repository.open(home) as repo:
+        state = {"data": blob(1, 40 * MIB)}
+        prepared = repo.prepare("run", state)
+        repo.gc()
+        repo.write(prepared)
+        assert repo.restore("run") == state
+
+
+def test_a_large_commit_that_conflicts_gives_its_lease_back(home: Path) -> None:
+    """It can never be written, so nothing of it may be kept for it."""
+    with Repository.open(home) as repo, Repository.open(home) as other:
+        repo.commit("run", {"n": 0})
+        prepared = repo.prepare("run", {"data": blob(2, 20 * MIB)})
+        other.commit("run", {"n": 1})
+        with pytest.raises(ConflictError):
+            repo.write(prepared)
+        assert leases(repo) == 0
+        assert repo.gc().bytes_freed_inside > 0
+
+
+def test_a_large_state_that_cannot_be_encoded_gives_its_lease_back(home: Path) -> None:
+    """The error comes after much was staged."""
+    with Repository.open(home) as repo:
+        with pytest.raises(InvalidInputError, match=r"state\['z'\]"):
+            repo.commit("run", {"data": blob(3, 20 * MIB), "z": object()})
+        assert leases(repo) == 0
+
+
+def test_one_of_several_large_values_changes(home: Path) -> None:
+    """Only its chunks are new."""
+    with Repository.open(home) as repo:
+        state = {f"part-{at}": blob(at, 4 * MIB).hex() for at in range(4)}
+        repo.commit("run", state)
+        state["part-2"] = state["part-2"][:MIB] + "edited" + state["part-2"][MIB:]
+        assert repo.commit("run", state).new_bytes < MIB
+        assert repo.restore("run") == state
