@@ -39,6 +39,7 @@ from cas.filesystem import (
     sync_directory,
 )
 from cas.generation import GENERATION_FILE
+from cas.leftovers import remove_leftovers
 from cas.mounts import refuse_network_file_system
 from cas.registry import acquire, release
 from cas.table import Table
@@ -125,6 +126,7 @@ class Environment:
         handle = acquire(store, tables, limits, read_only=read_only)
         if not read_only:
             remove_dead_creations(store)
+            remove_leftovers(store)
             restore_ballast(store)
         return cls(handle, read_only=read_only)
 
@@ -207,6 +209,27 @@ class Environment:
             sync_directory(place.parent)
         except OSError as error:
             raise translate(error, place) from error
+
+    def replace(self, finish: Callable[[ReadTransaction], Path]) -> None:
+        """Put another LMDB environment in the place of the current one.
+
+        All other threads and processes have to wait while ``finish`` runs, and go on in the new
+        one. A crash at any moment leaves the old one or the new one.
+
+        Args:
+            finish: Gets the last view of the old environment; completes the new one, in a directory
+                inside the store's, synced and closed, and returns that directory. If it raises,
+                nothing is replaced.
+
+        Raises:
+            ReadOnlyStoreError: The environment is read-only.
+            InvalidInputError: This thread is inside a transaction.
+            HiveError: The directory cannot be put in place.
+        """
+        handle = self._open_handle()
+        if self._read_only:
+            raise ReadOnlyStoreError(f"the store {self._store} is open for reading only")
+        handle.replace(finish)
 
     def disk_bytes(self) -> int:
         """Return the bytes allocated on disk for the store, without the ballast."""

@@ -8,6 +8,8 @@ grow, and giving up the ballast when a transaction that frees space finds the di
 
 from __future__ import annotations
 
+import os
+import shutil
 import threading
 import time
 from functools import partial
@@ -19,6 +21,7 @@ from cas.ballast import release_ballast
 from cas.database import Database, MapLimits
 from cas.errors import InvalidInputError, StoreFullError
 from cas.failures import translate
+from cas.filesystem import sync_directory
 from cas.forking import abandon, refuse_after_fork
 from cas.generation import GenerationLock, generation_directory
 from cas.transactions import MapFullSignal, ReadTransaction, WriteTransaction
@@ -116,6 +119,7 @@ class Handle:
     def _reopen(self, generation: int) -> None:
         if self._is_current(generation) or self._limits is None:
             return  # Another thread was faster.
+        trusted = self._database is not None and generation == self.generation
         if self._database is not None:
             self._database.close()
             self._database = None
@@ -128,6 +132,7 @@ class Handle:
             self._limits,
             read_only=not writing,
             change_nothing=self.read_only,
+            trusted=trusted,
         )
         self._writing = writing
         self.generation = generation
@@ -332,6 +337,33 @@ class Handle:
     def _grow(self, _: int, *, reserve: bool) -> None:
         if self._database is not None:
             self._database.grow(reserve=reserve)
+
+    # -- replacing -------------------------------------------------------------------------
+
+    def replace(self, finish: Callable[[ReadTransaction], Path]) -> int:
+        """Put another LMDB environment in this one's place; see ``Environment.replace``."""
+        with self._writer:
+            try:
+                with self._lock().exclusive() as generation:
+                    self._reopen(generation)
+                    view = self._new_reader()
+                    try:
+                        self._begin(view)
+                        draft = finish(view)
+                    finally:
+                        view.abort()
+                        view.end()
+                    place = generation_directory(self.store, generation + 1)
+                    shutil.rmtree(place, ignore_errors=True)
+                    os.rename(draft, place)
+                    sync_directory(self.store)
+                    # From here on the next transaction, of whatever process, opens the new one.
+                    self._lock().advance(generation + 1)
+            except OSError as error:
+                raise translate(error, self.store) from error
+            finally:
+                self._suspect = True
+        return generation + 1
 
     # -- forking ---------------------------------------------------------------------------
 

@@ -37,13 +37,14 @@ class OutOfTimeSignal(Exception):  # noqa: N818 - a signal to the collector, whi
 class LateMarks:
     """Keeps the marks of one collection up to date with the transactions since.
 
-    ``moment`` is up to when they are. ``saved`` counts the records that were dead at the mark and
-    became reachable by links of new records, as far as they were met directly.
+    ``moment`` is up to when they are. ``met`` lists the records that were dead at the mark and are
+    reachable after all; ``saved`` counts those that a link of a new record led to directly.
     """
 
     def __init__(self, marked: Marked, roots: Sequence[RootTable]) -> None:
         self.moment = marked.moment
         self.saved = 0
+        self.met: list[int] = []
         self._marked = marked
         self._marks = marked.marks
         self._roots = roots
@@ -102,6 +103,7 @@ class LateMarks:
             if number < len(marks) and marks[number] == DEAD:
                 marks[number] = ALIVE
                 self._stack.append(number)
+                self.met.append(number)
                 met += 1
         return met
 

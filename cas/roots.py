@@ -21,10 +21,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from cas.environment import ReadTransaction, Table, WriteTransaction
+from cas.errors import UnsupportedFormatError
+from cas.records import INDEX, OBJECTS, REPAIRS, STORE
 
-__all__ = ["ROOT_LOG", "RootTable", "cut_log", "log_roots", "logged_since"]
+__all__ = ["OWN_TABLES", "ROOT_LOG", "Layout", "RootTable", "cut_log", "log_roots", "logged_since"]
 
 ROOT_LOG: Final = Table("root-log")
+OWN_TABLES: Final = (OBJECTS, INDEX, REPAIRS, ROOT_LOG, STORE)
+"""The tables that hold the objects themselves."""
 _ADDED: Final = b"+"
 _DROPPED: Final = b"-"
 _EPOCH_BYTES: Final = 8
@@ -40,12 +44,45 @@ class RootTable:
         table: The table.
         numbers: The record numbers that a row (its key, its value) names.
         renumbered: The value with every record number replaced, for compaction.
+        group: What rows that are next to each other and belong together have in common (of the
+            key); compaction keeps what they name together.
     """
 
     kind: str
     table: Table
     numbers: Callable[[bytes, bytes], Iterable[int]]
     renumbered: Callable[[bytes, bytes, Callable[[int], int]], bytes]
+    group: Callable[[bytes], bytes] = bytes
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The tables of the upper layer, all of them.
+
+    Attributes:
+        roots: Those whose rows name records.
+        plain: The others.
+        transient: Those among ``roots`` whose rows go without a note in the log of roots.
+    """
+
+    roots: tuple[RootTable, ...]
+    plain: tuple[Table, ...] = ()
+    transient: tuple[RootTable, ...] = ()
+
+    def refuse_unknown(self, transaction: ReadTransaction) -> None:
+        """Refuse a store with tables that may hold roots which are not known here.
+
+        Raises:
+            UnsupportedFormatError: There is such a table.
+        """
+        known = {table.name for table in (*OWN_TABLES, *self.plain)}
+        known.update(root.table.name for root in self.roots)
+        unknown = sorted(set(transaction.table_names()) - known)
+        if unknown:
+            raise UnsupportedFormatError(
+                f"the store has tables that are not known here ({', '.join(unknown)}) and may name "
+                "objects; upgrade Hive before you free space in it"
+            )
 
 
 def log_roots(

@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import time
 from array import array
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Literal
@@ -39,7 +38,7 @@ from cas.marking import Marker
 from cas.markpass import Marked
 from cas.records import INDEX, INDEX_BEHIND, STORE, GenerationChangedError
 from cas.removal import sweep_index, sweep_pack, sweep_stray_repairs
-from cas.roots import RootTable
+from cas.roots import Layout
 from cas.upkeep import SLICE_SECONDS, OnProgress, Progress, deadline_of, upkeep_lock
 from cas.writer import Counters
 
@@ -85,27 +84,16 @@ class Sweep:
 
 
 class Collector:
-    """Collects the garbage of one store. ``roots`` are all tables that hold roots."""
+    """Collects the garbage of one store.
+
+    ``batch_seconds`` is what a transaction that removes may take before its commit, about.
+    """
 
     def __init__(
-        self,
-        environment: Environment,
-        roots: Sequence[RootTable],
-        *,
-        transient: Sequence[RootTable] = (),
-        batch_seconds: float = _BATCH_SECONDS,
+        self, environment: Environment, layout: Layout, *, batch_seconds: float = _BATCH_SECONDS
     ) -> None:
-        """Make a collector.
-
-        Args:
-            environment: The store.
-            roots: The tables whose rows keep records.
-            transient: Those among ``roots`` whose rows are removed without a note in the log.
-            batch_seconds: What a transaction may take before its commit, about.
-        """
         self._environment = environment
-        self._roots = roots
-        self._transient = transient
+        self._layout = layout
         self._batch_seconds = batch_seconds
 
     def collect(
@@ -130,8 +118,10 @@ class Collector:
                 before was garbage.
             ConflictError: Another collection or compaction outlasted the ``time_budget``.
             StoreFullError: There is no room even with the ballast given up.
+            UnsupportedFormatError: A newer version of Hive added tables that may hold roots.
         """
         deadline = deadline_of(time_budget)
+        self._environment.read(self._layout.refuse_unknown)
         with upkeep_lock(self._environment.path, deadline):
             for _ in range(_GENERATION_TRIES):
                 try:
@@ -148,7 +138,7 @@ class Collector:
     def _collect(
         self, *, dry_run: bool, whole: bool, deadline: float | None, progress: OnProgress
     ) -> Sweep:
-        marked = Marker(self._environment, self._roots, progress=progress).mark(whole=whole)
+        marked = Marker(self._environment, self._layout.roots, progress=progress).mark(whole=whole)
         if marked is None:
             return Sweep(True, "nothing", objects_kept=self._counters().objects)
         scope: Scope = "everything" if marked.whole else "changes"
@@ -161,10 +151,10 @@ class Collector:
                 stored_bytes_removed=marked.dead_stored_bytes,
                 objects_kept=self._counters().objects - marked.dead_records,
             )
-        work = _Sweeping(self._environment, self._roots, marked, self._batch_seconds)
+        work = _Sweeping(self._environment, self._layout, marked, self._batch_seconds)
         complete = work.run(deadline, progress) and work.sweep_index(deadline, progress)
         if complete:
-            work.finish(exact=not work.saved, transient=self._transient)
+            work.finish()
         return replace(
             work.report, complete=complete, scope=scope, objects_kept=self._counters().objects
         )
@@ -179,23 +169,19 @@ class _Sweeping:
     def __init__(
         self,
         environment: Environment,
-        roots: Sequence[RootTable],
+        layout: Layout,
         marked: Marked,
         batch_seconds: float,
     ) -> None:
         self._environment = environment
+        self._layout = layout
         self._marked = marked
-        self._late = LateMarks(marked, roots)
+        self._late = LateMarks(marked, layout.roots)
         self._batch_seconds = batch_seconds
         behind, rows = environment.read(_index_state)
         self._index_later = behind or marked.dead_records > rows // _INDEX_SHARE
         self._next = 0
         self.report = Sweep(False, "everything")
-
-    @property
-    def saved(self) -> bool:
-        """Whether new records made something reachable that was dead at the mark."""
-        return self._late.saved > 0
 
     def run(self, deadline: float | None, progress: OnProgress) -> bool:
         """Remove until all is done or the deadline has passed; returns whether all is done."""
@@ -305,11 +291,11 @@ class _Sweeping:
             transaction.delete(STORE, INDEX_BEHIND)
         return key
 
-    def finish(self, *, exact: bool, transient: Sequence[RootTable]) -> None:
-        """Note that the collection is complete.
+    def finish(self) -> None:
+        """Note that the collection is complete, if the next one may rely on that.
 
-        The next one may rely on it only if this one was exact: garbage that a new record saved by
-        a link may be without a root again by then, and no log says so.
+        Not if a new record saved garbage by a link to it: both may be without a root again by
+        then, and no log says so. And not while there are roots that go without a note.
         """
 
         def work(transaction: WriteTransaction) -> None:
@@ -322,7 +308,8 @@ class _Sweeping:
             if counters.stored_bytes != stored:
                 counters.sweeps += 1
                 counters.save(transaction)
-            if exact and not any(transaction.count(table.table) for table in transient):
+            transient = self._layout.transient
+            if not self._late.saved and not any(transaction.count(t.table) for t in transient):
                 self._marked.moment.save_as_collected(transaction)
 
         self._environment.write(work, frees_space=True)

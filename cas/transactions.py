@@ -248,6 +248,18 @@ class ReadTransaction:
         except lmdb.Error as error:
             raise translate(error, self._path) from error
 
+    def table_names(self) -> list[str]:
+        """Return the names of all tables in the store, also of those it was opened without."""
+        if self._transaction is None:
+            raise InvalidInputError(_ENDED)
+        try:
+            with self._transaction.cursor() as cursor:
+                names = list(cursor.iternext(values=False))
+        except lmdb.Error as error:
+            raise self._failed(error) from error
+        # LMDB's own table also holds the stamp of the last commit, whose key begins with NUL.
+        return [name.decode() for name in names if not name.startswith(b"\0")]
+
     def count(self, table: Table) -> int:
         """Return the number of rows of ``table``."""
         database = self._database(table)

@@ -7,15 +7,16 @@ from typing import Literal
 
 import pydantic
 
+from cas.compact import Compactor
 from cas.environment import ReadTransaction
 from cas.leases import LEASES, drop_dead_leases
 from cas.store import ObjectStore
 from cas.sweep import Collector
 from cas.upkeep import OnProgress
 from cas.writer import RecordWriter
-from manifests.roots import ROOTS, TRANSIENT
+from manifests.roots import LAYOUT
 
-__all__ = ["GcReport", "collect"]
+__all__ = ["CompactReport", "GcReport", "collect", "compact"]
 
 
 class GcReport(pydantic.BaseModel):
@@ -52,6 +53,48 @@ class GcReport(pydantic.BaseModel):
     seconds: float
 
 
+class CompactReport(pydantic.BaseModel):
+    """What a compaction did.
+
+    Attributes:
+        objects_kept: Objects in the new file.
+        objects_left_out: Garbage that was not copied.
+        bytes_before: What the store took on the disk, without its ballast.
+        bytes_after: What it takes now.
+        waited_seconds: For how long other users of the store had to wait.
+        seconds: How long it took.
+    """
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    objects_kept: int
+    objects_left_out: int
+    bytes_before: int
+    bytes_after: int
+    waited_seconds: float
+    seconds: float
+
+    @property
+    def bytes_returned_to_disk(self) -> int:
+        """By how much the store became smaller; negative if others wrote much meanwhile."""
+        return self.bytes_before - self.bytes_after
+
+
+def compact(store: ObjectStore, *, progress: OnProgress | None) -> CompactReport:
+    """Compact a store; see ``Upkeep.compact``."""
+    begun = time.monotonic()
+    _drop_dead_leases(store)
+    done = Compactor(store.environment, LAYOUT).compact(progress=progress)
+    return CompactReport(
+        objects_kept=done.objects,
+        objects_left_out=done.objects_left_out,
+        bytes_before=done.bytes_before,
+        bytes_after=done.bytes_after,
+        waited_seconds=done.waited_seconds,
+        seconds=time.monotonic() - begun,
+    )
+
+
 def collect(
     store: ObjectStore,
     *,
@@ -64,7 +107,7 @@ def collect(
     begun = time.monotonic()
     if not dry_run:
         _drop_dead_leases(store)
-    collector = Collector(store.environment, ROOTS, transient=TRANSIENT)
+    collector = Collector(store.environment, LAYOUT)
     sweep = collector.collect(
         dry_run=dry_run, whole=whole, time_budget=time_budget, progress=progress
     )
@@ -83,7 +126,7 @@ def collect(
 
 
 def _count_roots(transaction: ReadTransaction) -> dict[str, int]:
-    return {table.kind: transaction.count(table.table) for table in ROOTS}
+    return {table.kind: transaction.count(table.table) for table in LAYOUT.roots}
 
 
 def _drop_dead_leases(store: ObjectStore) -> None:

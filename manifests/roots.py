@@ -1,22 +1,25 @@
 """The tables whose rows keep records from being collected, and how to find the numbers in them.
 
-A table that a later version adds belongs in ``ROOTS`` if its rows name records. Leases come and go
-with their processes, without a note in the log of roots, hence ``TRANSIENT``.
+A table that a later version adds belongs in ``LAYOUT``: among the roots if its rows name records.
+Leases come and go with their processes, without a note in the log of roots: they are transient.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Final
 
 import cbor2
 
 from cas.environment import Table
 from cas.leases import LEASES, is_part
-from cas.roots import RootTable
+from cas.roots import Layout, RootTable
 from manifests.catalogue import CHECKPOINTS, PINS, TABLES, TAGS
 
-__all__ = ["ROOTS", "STORE_TABLES", "TRANSIENT"]
+__all__ = ["LAYOUT", "STORE_TABLES"]
+
+_RUN_BYTES: Final = 4
 
 
 def _fields(kind: str, table: Table, place: int) -> RootTable:
@@ -33,6 +36,11 @@ def _fields(kind: str, table: Table, place: int) -> RootTable:
     return RootTable(kind, table, numbers, renumbered)
 
 
+def _run(key: bytes) -> bytes:
+    """Return the run number in a key of ``checkpoints``."""
+    return key[:_RUN_BYTES]
+
+
 def _leased(key: bytes, row: bytes) -> Iterable[int]:
     return cbor2.loads(row) if is_part(key) else ()
 
@@ -42,12 +50,17 @@ def _leased_anew(key: bytes, row: bytes, new: Callable[[int], int]) -> bytes:
 
 
 _LEASES: Final = RootTable("leases", LEASES, _leased, _leased_anew)
-ROOTS: Final = (
-    _fields("checkpoints", CHECKPOINTS, 0),
+_ROOTS: Final = (
+    replace(_fields("checkpoints", CHECKPOINTS, 0), group=_run),
     _fields("tags", TAGS, 1),
     _fields("pins", PINS, 0),
     _LEASES,
 )
-TRANSIENT: Final = (_LEASES,)
+_NAMING: Final = {root.table for root in _ROOTS}
+LAYOUT: Final = Layout(
+    roots=_ROOTS,
+    plain=tuple(table for table in TABLES if table not in _NAMING),
+    transient=(_LEASES,),
+)
 STORE_TABLES: Final = (*TABLES, LEASES)
 """What a repository's store is opened with, besides the tables of objects."""
