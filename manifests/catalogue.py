@@ -179,8 +179,12 @@ class CatalogueWriter(Catalogue):
         number = int.from_bytes(row, "big") if row is not None else 1
         if number > _MOST:
             raise LimitError(f"a store has at most {_MOST} runs; start a new one")
-        self._writing.put(NUMBERS, _NEXT_RUN, (number + 1).to_bytes(_NUMBER_BYTES, "big"))
+        self.put_next_run(number + 1)
         return RunRow(number, name, head=0, last=0, kept=0, created_us=created_us)
+
+    def put_next_run(self, number: int) -> None:
+        """Write the number that the next new run gets."""
+        self._writing.put(NUMBERS, _NEXT_RUN, number.to_bytes(_NUMBER_BYTES, "big"))
 
     def put_run(self, run: RunRow) -> None:
         """Write a run."""

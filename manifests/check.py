@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final, TypeVar
 
+import cbor2
+
 from cas.check import Damage, ObjectCheck, check_structure
 from cas.digest import Digest
 from cas.environment import ReadTransaction, Table
@@ -45,7 +47,15 @@ T = TypeVar("T")
 
 OPAQUE: Final = (NUMBERS, STORE, REPAIRS, ROOT_LOG, LEASES)
 """Checked tables of which only the checksums are verified."""
-MALFORMED: Final = (HiveError, ValueError, TypeError, LookupError, OverflowError)
+MALFORMED: Final = (
+    HiveError,
+    cbor2.CBORError,
+    ValueError,
+    TypeError,
+    LookupError,
+    OverflowError,
+)
+"""What reading a damaged row may raise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +120,17 @@ def examine(
 ) -> Findings:
     """Check everything, in short transactions.
 
+    If LMDB's own structure is damaged, nothing is read through it any more.
+
     Raises:
         GenerationChangedError: The file was replaced meanwhile: begin again.
     """
     objects = ObjectCheck(store, read_data, progress)
     findings = Findings(objects)
     findings.damage += check_structure(store.environment)
+    if findings.damage:
+        # LMDB follows what its pages say: a damaged one can lead behind the end of the file.
+        return findings
     objects.run()
     _Catalogue(reader, findings).check()
     return findings

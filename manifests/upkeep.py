@@ -18,14 +18,17 @@ from manifests import history, listing
 from manifests.catalogue import Catalogue
 from manifests.check import CheckReport, check
 from manifests.clock import Clock
-from manifests.collection import GcReport, collect
+from manifests.collection import CompactReport, GcReport, collect, compact
 from manifests.export import ExportReport, export
 from manifests.forgetting import ForgetPlan, execute, plan_by_name, plan_by_policy
 from manifests.importing import ImportReport, import_bundle
 from manifests.manifest import Checkpoint, microseconds
 from manifests.reading import StoreReader, stable
 from manifests.refs import RefLike
+from manifests.repair import RepairReport, repair
 from manifests.retention import RetentionPolicy
+from manifests.roots import STORE_TABLES
+from manifests.sources import opened_source
 
 __all__ = ["OBJECTS_FOLDER", "Pin", "Upkeep"]
 
@@ -160,6 +163,23 @@ class Upkeep:
             self._store, dry_run=dry_run, whole=whole, time_budget=time_budget, progress=progress
         )
 
+    def compact(self, *, progress: OnProgress | None = None) -> CompactReport:
+        """Make the file as small as what is kept, packed more densely than commits can.
+
+        It works beside live readers and writers, in this and in other processes; they wait only
+        while the last changes are copied and the new file is put in place. What gc would free is
+        left out. The disk needs room for both files meanwhile.
+
+        Args:
+            progress: Called between steps.
+
+        Raises:
+            CorruptionError: Something that is in use is damaged; nothing was changed.
+            StoreFullError: The disk has no room for the copy; nothing was changed.
+        """
+        self._refuse_read_only()
+        return compact(self._store, progress=progress)
+
     # Soundness
 
     def check(self, *, read_data: bool = True, progress: OnProgress | None = None) -> CheckReport:
@@ -175,6 +195,37 @@ class Upkeep:
             progress: Is told how far it is.
         """
         return check(self._store, read_data=read_data, progress=progress or _silent)
+
+    def repair(
+        self,
+        *,
+        source: Upkeep | str | Path | None = None,
+        dry_run: bool = False,
+        progress: OnProgress | None = None,
+    ) -> RepairReport:
+        """Put right what ``check`` finds; drop what cannot be, and nothing else.
+
+        What is damaged is taken from the source, if that has it: then nothing is lost, and every
+        checkpoint stays where it is. Checkpoints, tags and pins that still cannot be restored are
+        dropped; a run whose head is among them goes on at its newest ancestor that is left.
+        Index and counters are made right. It is one transaction: all of it happens, or nothing.
+
+        Danger: what is dropped here can no longer be repaired from a copy that turns up later. Look
+        at a dry run first.
+
+        Args:
+            source: Another repository, the home of one, or a bundle.
+            dry_run: Say what would be done, and change nothing.
+            progress: Is told how far it is.
+
+        Raises:
+            CorruptStoreError: LMDB's own structure is damaged; nothing is changed then.
+        """
+        self._refuse_read_only()
+        given = source._store if isinstance(source, Upkeep) else source
+        place = Path(given) if isinstance(given, str) else given
+        with opened_source(place, _open_home) as other:
+            return repair(self._store, other, dry_run=dry_run, progress=progress or _silent)
 
     # Copies
 
@@ -252,6 +303,11 @@ class Upkeep:
     def _refuse_read_only(self) -> None:
         if self._store.environment.read_only:
             raise ReadOnlyStoreError(f"the store in {self.home} is open for reading only")
+
+
+def _open_home(home: Path) -> ObjectStore:
+    place = home / OBJECTS_FOLDER
+    return ObjectStore.open(place, tables=STORE_TABLES, create=False, read_only=True)
 
 
 def _listed(refs: Iterable[RefLike]) -> list[RefLike]:

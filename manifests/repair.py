@@ -1,0 +1,455 @@
+"""Repair: what a copy still has is put back in place; only what stays broken is dropped.
+
+All of it is one transaction, so a repair that is interrupted has not happened, and a dry run does
+the same work and gives it up at the end. Nothing is dropped but names that lead to something that
+cannot be restored, and records that nothing else needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+from cas.digest import Digest
+from cas.environment import Table
+from cas.epochs import forget_collected
+from cas.errors import CorruptStoreError, HiveError
+from cas.objects import Object
+from cas.reclaim import rebuild_index, recount, rewrite_packs
+from cas.records import GenerationChangedError, PackCache, RecordReader
+from cas.store import ObjectStore
+from cas.table import CHECKSUM_BYTES
+from cas.upkeep import OnProgress, upkeep_lock
+from cas.writer import RecordWriter
+from manifests.catalogue import (
+    CHECKPOINTS,
+    NUMBERS,
+    PINS,
+    RUNS,
+    TAGS,
+    CatalogueWriter,
+    CheckpointRow,
+    RunRow,
+    checkpoint_key,
+    checkpoint_place,
+    checkpoint_row,
+    pin_row,
+    run_row,
+    tag_row,
+)
+from manifests.check import MALFORMED, OPAQUE, CheckReport, Findings, examine, raw_rows
+from manifests.manifest import ManifestReader, microseconds
+from manifests.names import name_key
+from manifests.reading import StoreReader, stable
+
+__all__ = ["RepairReport", "Source", "repair"]
+
+T = TypeVar("T")
+
+
+class Source(Protocol):
+    """Another store, to take from what is damaged here."""
+
+    def get(self, digest: Digest) -> Object | None:
+        """Return a verified object, None if it is not there whole."""
+
+    def find(self, run: str, sequence: int) -> Digest | None:
+        """Return the id of a checkpoint, None if it is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class RepairReport:
+    """What a repair did, or a dry run would do.
+
+    Attributes:
+        found: What the check before it found.
+        restored: Checkpoints, tags and pins that were hit and are whole again.
+        dropped: Those that are gone: what they need was in no source.
+        moved_heads: (run, head before, head now) of runs whose head was dropped.
+        fixed: What else was put right, for people.
+        objects: How many objects came from the source.
+        dry_run: Nothing was changed.
+    """
+
+    found: CheckReport
+    restored: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    moved_heads: tuple[tuple[str, int, int], ...] = ()
+    fixed: tuple[str, ...] = ()
+    objects: int = 0
+    dry_run: bool = False
+
+
+class _DryRunSignal(Exception):  # noqa: N818 - ends the transaction of a dry run
+    pass
+
+
+def repair(
+    store: ObjectStore, source: Source | None, *, dry_run: bool, progress: OnProgress
+) -> RepairReport:
+    """Repair what a check finds.
+
+    Raises:
+        CorruptStoreError: LMDB's own structure is damaged; nothing is changed then.
+    """
+    with upkeep_lock(store.environment.path, None):
+        return stable(store, lambda reader: _attempt(store, reader, source, dry_run, progress))
+
+
+def _attempt(
+    store: ObjectStore,
+    reader: StoreReader,
+    source: Source | None,
+    dry_run: bool,
+    progress: OnProgress,
+) -> RepairReport:
+    findings = examine(store, reader, read_data=True, progress=progress)
+    found = findings.report()
+    if found.ok:
+        return RepairReport(found, dry_run=dry_run)
+    if any(damage.kind == "structure" for damage in found.damage):
+        raise CorruptStoreError(
+            "the structure of the store's file is damaged, and changing it could do more harm; "
+            "export the runs that can be restored, and import them into a new store",
+            path=store.environment.path,
+        )
+    generation = reader.run(lambda records: records.transaction.generation)
+    jobs: list[_Repair] = []
+
+    def work(writer: RecordWriter) -> None:
+        if writer.transaction.generation != generation:
+            raise GenerationChangedError
+        jobs[:] = [_Repair(writer, findings, source)]
+        jobs[0].run()
+        if dry_run:
+            raise _DryRunSignal
+
+    try:
+        store.write(work)
+    except _DryRunSignal:
+        pass
+    return replace(jobs[0].report(found), dry_run=dry_run)
+
+
+@dataclass(slots=True)
+class _Repair:
+    """One repair, in one transaction."""
+
+    writer: RecordWriter
+    findings: Findings
+    source: Source | None
+    restored: list[str] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+    moved: list[tuple[str, int, int]] = field(default_factory=list)
+    fixed: list[str] = field(default_factory=list)
+    objects: int = 0
+    whole: dict[int, bool] = field(default_factory=dict)
+    _reader: RecordReader | None = None
+
+    def report(self, found: CheckReport) -> RepairReport:
+        return RepairReport(
+            found,
+            tuple(self.restored),
+            tuple(self.dropped),
+            tuple(self.moved),
+            tuple(self.fixed),
+            self.objects,
+        )
+
+    def run(self) -> None:
+        transaction = self.writer.writing
+        self._heal()
+        catalogue = CatalogueWriter(transaction)
+        runs = self._runs(catalogue)
+        for run in runs:
+            self._checkpoints(catalogue, run)
+        self._named(TAGS, tag_row, lambda tag: f"tag:{tag.name}")
+        self._named(PINS, pin_row, lambda pin: f"pin:{pin.run}@{pin.sequence}")
+        self._opaque(runs)
+        gone = {number for number in self.findings.objects.broken if not self._is_whole(number)}
+        packs = [
+            damage.key
+            for damage in self.findings.objects.damage
+            if damage.kind == "pack" and damage.key is not None
+        ]
+        rewrite_packs(transaction, gone, packs)
+        changed = rebuild_index(transaction)
+        if changed:
+            self.fixed.append(f"{changed} rows of the index")
+        if recount(transaction, self.writer.counters):
+            self.fixed.append("the counters of what is stored")
+        # Whoever remembers a record as stored has to look again, and gc at everything.
+        self.writer.counters.sweeps += 1
+        self.writer.counters.root_epoch += 1
+        forget_collected(transaction)
+
+    # -- objects ---------------------------------------------------------------------------
+
+    def _heal(self) -> None:
+        """Put what the source has in place of what is damaged."""
+        self.writer.damaged.update(
+            number for number, causes in self.findings.objects.broken.items() if number in causes
+        )
+        if self.source is not None:
+            wanted = {row.id for _run, _sequence, row in self.findings.lost}
+            for table, parse in ((TAGS, tag_row), (PINS, pin_row)):
+                for key, sealed in raw_rows(self.writer.transaction, table):
+                    row: Any = _parsed(partial(_sound, table, parse, key, sealed))
+                    if row is not None:
+                        wanted.add(row.id)
+            for digest in sorted(wanted):
+                self._take(digest)
+        self.writer.flush()
+        self._reader = RecordReader(self.writer.writing, PackCache(), set())
+
+    def _take(self, root: Digest) -> None:
+        """Take the damaged part of a checkpoint from the source, if all of it is there."""
+        taken: dict[Digest, Object] = {}
+        stack = [root]
+        while stack:
+            digest = stack.pop()
+            if digest in taken:
+                continue
+            number = self.writer.find(digest)
+            if number is not None and number not in self.findings.objects.broken:
+                continue
+            item = None if self.source is None else self.source.get(digest)
+            if item is None:
+                return
+            taken[digest] = item
+            stack.extend(item.links)
+        for digest in _children_first(taken):
+            self.writer.put(digest, taken[digest])
+            self.objects += 1
+
+    def _is_whole(self, number: int) -> bool:
+        """Whether all below a record can be restored now."""
+        broken = self.findings.objects.broken
+        if number not in broken:
+            return True
+        if number not in self.whole:
+            reader = self._reader
+            assert reader is not None
+            try:
+                links = reader.links_of(number) if reader.is_sound(number) else None
+            except HiveError:
+                links = None
+            self.whole[number] = links is not None and all(map(self._is_whole, links))
+        return self.whole[number]
+
+    def _place(self, record: int, digest: Digest) -> int | None:
+        """Return the record of a whole checkpoint: the one known, or a new one."""
+        reader = self._reader
+        assert reader is not None
+        for number in (record, reader.find(digest)):
+            if number is None or not self._is_whole(number):
+                continue
+            try:
+                ManifestReader(reader.read_all).read(reader.read_as(number, digest))
+            except HiveError:
+                continue
+            return number
+        return None
+
+    # -- the catalogue ---------------------------------------------------------------------
+
+    def _runs(self, catalogue: CatalogueWriter) -> list[RunRow]:
+        """Return all runs; those whose rows are damaged are known again by what they list."""
+        transaction = self.writer.writing
+        runs: dict[int, RunRow] = {}
+        damaged: dict[bytes, bytes] = {}
+        for key, sealed in list(raw_rows(transaction, RUNS)):
+            run = _parsed(partial(_sound, RUNS, run_row, key, sealed))
+            if run is None or name_key(run.name, "run name") != key or run.number in runs:
+                damaged[key] = sealed
+            else:
+                runs[run.number] = run
+        for key in damaged:
+            transaction.delete(RUNS, key)
+        numbers = {checkpoint_place(key)[0] for key, _row in raw_rows(transaction, CHECKPOINTS)}
+        orphans = sorted(numbers - runs.keys())
+        for number in orphans:
+            name = _name_of(number, damaged, alone=len(orphans) == 1)
+            run = self._known_again(catalogue, number, name)
+            if run is not None:
+                runs[number] = run
+        return list(runs.values())
+
+    def _known_again(
+        self, catalogue: CatalogueWriter, number: int, name: str | None
+    ) -> RunRow | None:
+        """Write the row of a run anew, by what its checkpoints say of it."""
+        transaction = self.writer.writing
+        reader = self._reader
+        assert reader is not None
+        start, stop = checkpoint_key(number, 0), checkpoint_key(number + 1, 0)
+        table = Table(CHECKPOINTS.name, checked=False)
+        rows = list(transaction.items(table, start, stop))
+        for key, sealed in rows:
+            sequence = checkpoint_place(key)[1]
+            row = self._believable(key, sealed, sequence)
+            if row is None:
+                continue
+            manifest = ManifestReader(reader.read_all).read(reader.read_as(row.record, row.id))
+            name = name or manifest.origin_run
+            if catalogue.run(name) is not None:
+                name = f"{name} (recovered {number})"
+            last = checkpoint_place(rows[-1][0])[1]
+            created = microseconds(manifest.created_at)
+            run = RunRow(number, name, last, last, len(rows), created)
+            catalogue.put_run(run)
+            self.fixed.append(f"the entry of run {name!r}")
+            return run
+        for key, _sealed in rows:
+            transaction.delete(CHECKPOINTS, key)
+            self.dropped.append(f"run number {number}@{checkpoint_place(key)[1]}")
+        return None
+
+    def _believable(self, key: bytes, sealed: bytes, sequence: int) -> CheckpointRow | None:
+        """Return a row that proves itself: it names a whole checkpoint by number and id."""
+        parse = partial(checkpoint_row, sequence=sequence)
+        row = _parsed(partial(_sound, CHECKPOINTS, parse, key, sealed))
+        if row is None:
+            row = _parsed(partial(parse, sealed[CHECKSUM_BYTES:]))
+        number = None if row is None else self._place(row.record, row.id)
+        return None if row is None or number is None else replace(row, record=number)
+
+    def _checkpoints(self, catalogue: CatalogueWriter, run: RunRow) -> None:
+        """Keep what can be restored, drop the rest, and let the head be one that is kept."""
+        transaction = self.writer.writing
+        start, stop = checkpoint_key(run.number, 0), checkpoint_key(run.number + 1, 0)
+        table = Table(CHECKPOINTS.name, checked=False)
+        kept: dict[int, CheckpointRow] = {}
+        parents: dict[int, int] = {}
+        for key, sealed in list(transaction.items(table, start, stop)):
+            sequence = checkpoint_place(key)[1]
+            place = f"{run.name}@{sequence}"
+            parse = partial(checkpoint_row, sequence=sequence)
+            sound = _parsed(partial(_sound, CHECKPOINTS, parse, key, sealed))
+            row = self._believable(key, sealed, sequence) or self._from_source(run, sequence)
+            if sound is not None:
+                parents[sequence] = sound.parent
+            if row is not None and row.needs_parent and row.parent not in kept:
+                row = None
+            if row is None:
+                transaction.delete(CHECKPOINTS, key)
+                self.dropped.append(place)
+                continue
+            kept[sequence] = row
+            if row != sound:
+                if not 0 <= row.parent < sequence:
+                    row = replace(row, parent=0)
+                catalogue.put_checkpoint(run.number, sequence, row)
+            if row != sound or place in self._hit:
+                self.restored.append(place)
+        self._head(catalogue, run, kept, parents)
+
+    @property
+    def _hit(self) -> set[str]:
+        return {name for names in self.findings.hits.values() for name in names}
+
+    def _from_source(self, run: RunRow, sequence: int) -> CheckpointRow | None:
+        """Return the row of a checkpoint of which only the place is known."""
+        digest = None if self.source is None else self.source.find(run.name, sequence)
+        number = None if digest is None else self._place(0, digest)
+        if digest is None or number is None:
+            return None
+        return CheckpointRow(number, digest, parent=0, new_objects=0, new_bytes=0)
+
+    def _head(
+        self,
+        catalogue: CatalogueWriter,
+        run: RunRow,
+        kept: dict[int, CheckpointRow],
+        parents: dict[int, int],
+    ) -> None:
+        if not kept:
+            self.writer.writing.delete(RUNS, name_key(run.name, "run name"))
+            self.fixed.append(f"run {run.name!r}, of which nothing is left, was removed")
+            return
+        head = run.head
+        while head and head not in kept:
+            head = parents.get(head, 0)
+        head = head or max(kept)
+        right = replace(run, head=head, last=max(run.last, *kept), kept=len(kept))
+        if head != run.head:
+            self.moved.append((run.name, run.head, head))
+        if right != run:
+            catalogue.put_run(right)
+
+    def _named(
+        self, table: Table, parse: Callable[[bytes], Any], name: Callable[[Any], str]
+    ) -> None:
+        """Let tags or pins lead to whole checkpoints; drop those that cannot."""
+        transaction = self.writer.writing
+        for key, sealed in list(raw_rows(transaction, table)):
+            sound = _parsed(partial(_sound, table, parse, key, sealed))
+            row: Any = sound or _parsed(partial(parse, sealed[CHECKSUM_BYTES:]))
+            number = None if row is None else self._place(row.record, row.id)
+            if number is None:
+                transaction.delete(table, key)
+                self.dropped.append(f"a row of {table.name}" if row is None else name(row))
+            elif sound is None or number != sound.record:
+                catalogue = CatalogueWriter(transaction)
+                row = replace(row, record=number)
+                if table is TAGS:
+                    catalogue.put_tag(row)
+                else:
+                    catalogue.put_pin(row)
+                self.restored.append(name(row))
+
+    def _opaque(self, runs: list[RunRow]) -> None:
+        """Make rows anew that can be, and remove those that only save work."""
+        transaction = self.writer.writing
+        for table in OPAQUE:
+            for key, sealed in list(raw_rows(transaction, table)):
+                if _parsed(partial(table.unseal, key, sealed)) is not None:
+                    continue
+                if table is NUMBERS:
+                    highest = max((run.number for run in runs), default=0)
+                    CatalogueWriter(transaction).put_next_run(highest + 1)
+                else:
+                    transaction.delete(table, key)
+                self.fixed.append(f"a row of {table.name}")
+
+
+def _name_of(number: int, damaged: dict[bytes, bytes], *, alone: bool) -> str | None:
+    """Return the name of a run that one of the damaged rows was, if that can be told."""
+    for key, sealed in damaged.items():
+        row = _parsed(partial(run_row, sealed[CHECKSUM_BYTES:]))
+        proven = row is not None and row.number == number and row.name.encode() == key
+        if proven or (alone and len(damaged) == 1):
+            try:
+                return key.decode()
+            except UnicodeDecodeError:
+                return None  # a name too long for its key
+    return None
+
+
+def _sound(table: Table, parse: Callable[[bytes], T], key: bytes, sealed: bytes) -> T:
+    return parse(table.unseal(key, sealed))
+
+
+def _children_first(items: dict[Digest, Object]) -> list[Digest]:
+    order: dict[Digest, None] = {}
+    stack = [(digest, False) for digest in items]
+    while stack:
+        digest, is_done = stack.pop()
+        if digest in order or digest not in items:
+            continue
+        if is_done:
+            order[digest] = None
+        else:
+            stack.append((digest, True))
+            stack.extend((link, False) for link in items[digest].links)
+    return list(order)
+
+
+def _parsed(work: Callable[[], T]) -> T | None:
+    """Return what a row says, None if it is damaged."""
+    try:
+        return work()
+    except MALFORMED:
+        return None
