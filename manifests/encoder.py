@@ -13,21 +13,19 @@ from manifests.cbor import (
     ARRAY,
     BYTEARRAY,
     FROZENSET,
-    PAIRS,
     REGISTERED,
     SCALAR,
     SET,
-    TREE_DICT,
     TUPLE,
     array_head,
     bytes_head,
     encode_int,
     encode_text,
-    map_head,
     tag_head,
 )
 from manifests.incremental import Memory
-from manifests.memo import LEAST_ITEMS, LEAST_LIST_ITEMS, Node
+from manifests.layout import Layout, whole_dict
+from manifests.memo import LEAST_ITEMS, LEAST_LIST_ITEMS
 from manifests.parameters import TreeParameters
 from manifests.paths import Field, Redaction, Step, path_text
 from manifests.pieces import (
@@ -37,11 +35,10 @@ from manifests.pieces import (
     PieceSink,
     join,
     logical_size,
-    size_of,
 )
 from manifests.registry import Registry, UnregisteredValue
 from manifests.scalars import SCALAR_TYPES, TEXT, encode_scalar
-from manifests.trees import TreeBuilder, TreeCache, item_token
+from manifests.trees import TreeBuilder, TreeCache
 
 __all__ = ["MAX_DEPTH", "MAX_KEY_BYTES", "Encoder"]
 
@@ -78,6 +75,7 @@ class Encoder:
         self._parameters = parameters
         self._sink = sink
         self._trees = TreeBuilder(parameters, sink)
+        self._layout = Layout(parameters, sink, self._trees)
         self._redaction = redaction
         self._name = root
         self._memory = memory
@@ -228,19 +226,12 @@ class Encoder:
         return self._run(pieces)
 
     def item_of_list(self, piece: Piece) -> tuple[Piece, bytes, int]:
-        """Return an item of a list as it stands there: the piece or a link, its token, its size."""
-        placed = self._sink.place(piece, self._parameters.inline_item)
-        return placed, item_token(placed), size_of(placed)
+        """Return the placed piece of a list item, its token and its size."""
+        return self._layout.item(piece)
 
     def _run(self, pieces: Sequence[Piece]) -> Piece:
-        """Return the list of already encoded items: one array, or a tree."""
-        if self._in_key:
-            return join(array_head(len(pieces)), pieces)
-        if len(pieces) <= self._parameters.short_items:
-            limit = self._parameters.inline_item
-            return join(array_head(len(pieces)), [self._sink.place(p, limit) for p in pieces])
-        placed, tokens, sizes = zip(*map(self.item_of_list, pieces), strict=True)
-        return self._trees.list_node(placed, tokens, sizes, TreeCache())
+        """Return the list of already encoded items."""
+        return join(array_head(len(pieces)), pieces) if self._in_key else self._layout.run(pieces)
 
     def _tuple(self, items: tuple[Any, ...]) -> Piece:
         return join(tag_head(TUPLE), [self._list(items)])
@@ -296,82 +287,23 @@ class Encoder:
             for key, step, value in zip(items, steps, items.values(), strict=True):
                 keys.append(encode_text(key) if texts else self._key(key))
                 values.append(self.child(step, value))
-            return self._entries(keys, values, None, None, texts=texts, root=root)
+            self._check_keys(keys, texts=texts)
+            if self._in_key:
+                return whole_dict(keys, values, texts=texts)
+            return self._layout.entries(keys, values, texts=texts, root=root)
         node, dirty = memory.mapping(
             self, container, list(items), list(items.values()), steps, root=root
         )
         if dirty is None:
             node.encoded_keys = [encode_text(key) if texts else self._key(key) for key in items]
-        return self._entries(node.encoded_keys, node.pieces, node, dirty, texts=texts, root=root)
+            self._check_keys(node.encoded_keys, texts=texts)
+        return self._layout.remembered_entries(node, dirty, texts=texts, root=root)
 
-    def _entries(
-        self,
-        keys: Sequence[bytes],
-        values: Sequence[Piece],
-        node: Node | None,
-        dirty: Sequence[int] | None,
-        *,
-        texts: bool,
-        root: bool,
-    ) -> Piece:
-        """Return the dict of encoded keys and values: in one piece, split, or a tree."""
+    def _check_keys(self, keys: Sequence[bytes], *, texts: bool) -> None:
         if not texts:
             _refuse_twins(keys)
         elif keys and max(map(len, keys)) > MAX_KEY_BYTES:
             raise LimitError(f"a key is longer than {MAX_KEY_BYTES} bytes")
-        parameters = self._parameters
-        short, whole = len(keys) <= parameters.short_items, False
-        if short:
-            key_bytes = sum(map(len, keys))
-            size = key_bytes + sum(map(size_of, values))
-            short = key_bytes <= parameters.run_bytes
-            whole = short and not root and size <= parameters.whole_dict
-        if not (whole or self._in_key):
-            values = self._placed(values, node)
-            if not short:
-                return self._tree_dict(keys, values, node, dirty)
-        entries: list[Piece] = []
-        for key, value in zip(keys, values, strict=True):
-            entries += (key, value)
-        if texts:
-            return join(map_head(len(keys)), entries)
-        return join(tag_head(PAIRS) + array_head(len(entries)), entries)
-
-    def _placed(self, values: Sequence[Piece], node: Node | None) -> list[Piece]:
-        limit = self._parameters.inline_item
-        known = [None] * len(values) if node is None else node.placed
-        placed = [
-            self._sink.place(value, limit) if old is None else old
-            for value, old in zip(values, known, strict=True)
-        ]
-        if node is not None:
-            node.placed = list(placed)
-        return placed
-
-    def _tree_dict(
-        self,
-        keys: Sequence[bytes],
-        values: Sequence[Piece],
-        node: Node | None,
-        dirty: Sequence[int] | None,
-    ) -> Piece:
-        """A key-sorted tree, and the keys in insertion order where that is another order."""
-        if node is None:
-            node = Node(None, is_dict=True)
-        if dirty is None or len(node.order) != len(keys):
-            dirty = None
-            node.order = sorted(range(len(keys)), key=keys.__getitem__)
-            in_order = node.order == list(range(len(keys)))
-            node.order_piece = _NULL if in_order else self._run(keys)
-        order = node.order
-        changed = None
-        if dirty is not None:
-            marked = set(dirty)
-            changed = [place for place, index in enumerate(order) if index in marked]
-        tree = self._trees.dict_node(
-            [keys[i] for i in order], [values[i] for i in order], node.tree, changed
-        )
-        return join(tag_head(TREE_DICT) + array_head(2), [tree, node.order_piece])
 
     def _registered(self, value: Any, *, root: bool = False) -> Piece:
         if type(value) is UnregisteredValue:
