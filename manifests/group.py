@@ -44,15 +44,31 @@ _OWN_FAILURES: Final = (
 
 
 class _Waiting:
-    """A commit in the queue. ``turn`` is set when it is done, or when it has to lead."""
+    """A commit in the queue, and its outcome.
 
-    __slots__ = ("future", "in_background", "prepared", "turn")
+    ``turn`` is a lock that is released when the commit is done or has to lead: an event would cost
+    more than all other bookkeeping of a commit. ``future`` is there if nobody waits.
+    """
 
-    def __init__(self, prepared: PreparedCommit, *, in_background: bool) -> None:
+    __slots__ = ("future", "leads", "outcome", "prepared", "turn")
+
+    def __init__(self, prepared: PreparedCommit, future: Future[Checkpoint] | None) -> None:
         self.prepared = prepared
-        self.in_background = in_background
-        self.future: Future[Checkpoint] = Future()
-        self.turn = threading.Event()
+        self.future = future
+        self.outcome: Checkpoint | HiveError | None = None
+        self.leads = False
+        self.turn = threading.Lock()
+        self.turn.acquire()
+
+    def settle(self, outcome: Checkpoint | HiveError) -> None:
+        """Set the outcome, once."""
+        self.outcome = outcome
+        if self.future is None:
+            return
+        if isinstance(outcome, HiveError):
+            self.future.set_exception(outcome)
+        else:
+            self.future.set_result(outcome)
 
 
 class GroupCommitter:
@@ -70,28 +86,32 @@ class GroupCommitter:
 
     def write(self, prepared: PreparedCommit) -> Checkpoint:
         """Write a commit; returns when it is durable, and raises what ``write_commit`` raises."""
-        waiting = _Waiting(prepared, in_background=False)
+        waiting = _Waiting(prepared, None)
         if self._join(waiting):
             self._lead()
         else:
             try:
-                waiting.turn.wait()
+                waiting.turn.acquire()
+                if waiting.outcome is None:
+                    self._lead()
             except BaseException:
                 self._leave(waiting)
                 raise
-            if not waiting.future.done():
-                self._lead()
-        return waiting.future.result()
+        if isinstance(waiting.outcome, Checkpoint):
+            return waiting.outcome
+        assert waiting.outcome is not None
+        raise waiting.outcome
 
     def submit(self, prepared: PreparedCommit) -> Future[Checkpoint]:
         """Queue a commit and return at once. The future completes when it is durable.
 
         Commits of one thread are written in the order in which they were submitted.
         """
-        waiting = _Waiting(prepared, in_background=True)
+        future: Future[Checkpoint] = Future()
+        waiting = _Waiting(prepared, future)
         if self._join(waiting):
             self._pass_lead_to(waiting)
-        return waiting.future
+        return future
 
     def _join(self, waiting: _Waiting) -> bool:
         """Put a commit into the queue; whether its caller has to lead."""
@@ -100,15 +120,15 @@ class GroupCommitter:
             self._start()
         with self._lock:
             self._queue.append(waiting)
-            leads, self._led = not self._led, True
-        return leads
+            waiting.leads, self._led = not self._led, True
+        return waiting.leads
 
     def _leave(self, waiting: _Waiting) -> None:
         """Take back a commit whose caller was interrupted while waiting."""
         with self._lock:
             if waiting in self._queue:
                 self._queue.remove(waiting)
-            has_lead = waiting.turn.is_set() and not waiting.future.done()
+            has_lead = waiting.leads and waiting.outcome is None
         if has_lead:
             self._pass_lead()
 
@@ -119,18 +139,18 @@ class GroupCommitter:
         try:
             self._apply(group)
         except BaseException:
+            interrupted = HiveError(
+                "the transaction was interrupted; resolve the run to see whether the commit was "
+                "stored"
+            )
             for waiting in group:
-                if not waiting.future.done():
-                    waiting.future.set_exception(
-                        HiveError(
-                            "the transaction was interrupted; resolve the run to see whether "
-                            "the commit was stored"
-                        )
-                    )
+                if waiting.outcome is None:
+                    waiting.settle(interrupted)
             raise
         finally:
             for waiting in group:
-                waiting.turn.set()
+                if not waiting.leads:
+                    waiting.turn.release()
             self._pass_lead()
 
     def _take(self) -> list[_Waiting]:
@@ -150,13 +170,14 @@ class GroupCommitter:
                 self._led = False
                 return
             following = self._queue[0]
+            following.leads = True
         self._pass_lead_to(following)
 
     def _pass_lead_to(self, following: _Waiting) -> None:
-        if following.in_background:
+        if following.future is not None:
             threading.Thread(target=self._lead, name="hive-commit", daemon=True).start()
         else:
-            following.turn.set()
+            following.turn.release()
 
     def _apply(self, group: Sequence[_Waiting]) -> None:
         outcomes: list[Checkpoint | HiveError] = []
@@ -176,10 +197,7 @@ class GroupCommitter:
                 for waiting in group:
                     self._apply([waiting])
             else:
-                group[0].future.set_exception(error)
+                group[0].settle(error)
             return
         for waiting, outcome in zip(group, outcomes, strict=True):
-            if isinstance(outcome, HiveError):
-                waiting.future.set_exception(outcome)
-            else:
-                waiting.future.set_result(outcome)
+            waiting.settle(outcome)

@@ -149,7 +149,7 @@ def test_an_interrupted_waiter_leaves_the_queue(
     gathering = Gathering(repo, monkeypatch)
     first = repo.submit(repo.prepare("leads", {"n": 0}))
     assert gathering.held.wait(30)
-    entry = _Waiting(repo.prepare("gone", {"n": 0}), in_background=False)
+    entry = _Waiting(repo.prepare("gone", {"n": 0}), None)
     assert not repo._committer._join(entry)
     repo._committer._leave(entry)
     gathering.go_on.set()
