@@ -205,7 +205,6 @@ class _Copy:
                 self._copy_layer(layer)
             self._tell()
         self._draft.write_index()
-        self._draft.save()
         self._verify(self._progress)
 
     def _groups(self) -> Iterator[list[int]]:
@@ -236,7 +235,7 @@ class _Copy:
 
         while self._slice(work):
             self._tell()
-        self._draft.flush()
+        self._draft.end_layer()
 
     def catch_up(self) -> None:
         """Copy what was committed meanwhile, a few times or until that is little."""
@@ -245,7 +244,6 @@ class _Copy:
             if left <= _FEW_RECORDS:
                 break
             self._environment.read(self._copy_new)
-            self._draft.save()
         self._verify(self._progress)
 
     def _left(self, transaction: ReadTransaction) -> int:
@@ -288,7 +286,7 @@ class _Copy:
         for base, data in packs_up(transaction, self._copied_to, counters.next_record):
             for number in Pack(base, data).numbers:
                 self._draft.add(reader.read(number))
-            self._draft.flush()
+            self._draft.end_layer()
         self._copied_to = counters.next_record
         return counters
 
