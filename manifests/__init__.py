@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+from cas.check import Damage
+from manifests.check import CheckReport
 from manifests.clock import Clock, system_clock
+from manifests.collection import CompactReport, GcReport
 from manifests.commits import PreparedCommit
 from manifests.diff import Change
+from manifests.export import ExportReport
 from manifests.forgetting import ForgetPlan
+from manifests.importing import ImportReport
 from manifests.manifest import Checkpoint, RunInfo, RunStats, StoreStats
 from manifests.parameters import TreeParameters
 from manifests.paths import Redaction
 from manifests.refs import RefLike
 from manifests.registry import Registry, UnregisteredValue
+from manifests.repair import RepairReport
 from manifests.repository import Repository
 from manifests.retention import KeepEvery, Reason, RetentionPolicy, Verdict
 from manifests.upkeep import Pin
 
 __all__ = [
     "Change",
+    "CheckReport",
     "Checkpoint",
     "Clock",
+    "CompactReport",
+    "Damage",
+    "ExportReport",
     "ForgetPlan",
+    "GcReport",
+    "ImportReport",
     "KeepEvery",
     "Pin",
     "PreparedCommit",
@@ -27,6 +39,7 @@ __all__ = [
     "Redaction",
     "RefLike",
     "Registry",
+    "RepairReport",
     "Repository",
     "RetentionPolicy",
     "RunInfo",

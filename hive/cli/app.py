@@ -7,12 +7,17 @@ from typing import Annotated
 
 import typer
 
+from hive.cli.check import check
+from hive.cli.copies import backup, export, import_bundle
 from hive.cli.demo import demo
 from hive.cli.failures import guarded
+from hive.cli.forget import forget, rm
 from hive.cli.history import log, runs
+from hive.cli.naming import fork, pin, tag, unpin, untag
 from hive.cli.output import discard_output, line, prepare_streams
 from hive.cli.running import resume, run
 from hive.cli.show import show
+from hive.cli.space import compact, gc
 from hive.cli.stats import stats
 
 __all__ = ["app", "main"]
@@ -25,8 +30,14 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (demo, run, resume, runs, log, show, stats):
+for command in (
+    *(demo, run, resume),
+    *(runs, log, show, stats),
+    *(tag, untag, pin, unpin, fork),
+    *(forget, rm, gc, compact, check, export, backup),
+):
     app.command()(guarded(command))
+app.command("import")(guarded(import_bundle))
 
 NEXT = """\
 Hive keeps the state of agent runs. Three ways to begin:

@@ -17,7 +17,11 @@ from manifests import Repository
 from tests.hive.command_line import HIVE, environment, hive, on_terminal, spawn
 
 EVIL = "\x1b[2J\x1b]0;owned\x07\u202e"
-COMMANDS = ["demo", "run", "resume", "runs", "log", "show", "stats"]
+COMMANDS = [
+    *("demo", "run", "resume", "runs", "log", "show", "stats"),
+    *("tag", "untag", "pin", "unpin", "fork"),
+    *("forget", "rm", "check", "export", "import", "backup"),
+]
 
 
 @pytest.fixture

@@ -1,0 +1,115 @@
+"""``hive export``, ``hive import``, ``hive backup``: checkpoints in files, and whole stores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hive.cli.options import HomeOption, JsonOption, open_to_read, open_to_write
+from hive.cli.output import line, write_json
+from hive.cli.quantities import parse_size
+from hive.cli.text import count, escape, size
+
+__all__ = ["backup", "export", "import_bundle"]
+
+
+def export(
+    refs: Annotated[list[str], typer.Argument(metavar="REF...", help="The checkpoints.")],
+    file: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The bundle to write.")
+    ],
+    history: Annotated[
+        bool, typer.Option("--history", help="With all that their runs keep before them.")
+    ] = False,
+    have: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--have",
+            metavar="REF",
+            help="Leave out what this checkpoint reaches: the receiver has it. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write checkpoints, and only the objects they need, to one file."""
+    with open_to_read(home) as repo:
+        report = repo.export(refs, file, history=history, have=have or ())
+    if as_json:
+        write_json(
+            {
+                "file": str(file),
+                "checkpoints": report.checkpoints,
+                "objects": report.objects,
+                "file_bytes": report.file_bytes,
+            }
+        )
+    else:
+        held = f"{count(report.checkpoints, 'checkpoint')}, {count(report.objects, 'object')}"
+        line(f"wrote {escape(str(file))}: {held}, {size(report.file_bytes)}")
+
+
+def import_bundle(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The bundle.")],
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--as", metavar="RUN", help="Import its only run as this one.", show_default=False
+        ),
+    ] = None,
+    max_bytes: Annotated[
+        str | None,
+        typer.Option(
+            "--max-bytes",
+            metavar="SIZE",
+            help="Accept so many bytes of objects; by default 200 times the file's size.",
+            show_default=False,
+        ),
+    ] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take over the checkpoints of a bundle. Everything is verified before it gets a name."""
+    limit = None if max_bytes is None else parse_size(max_bytes)
+    with open_to_write(home, create=True) as repo:
+        report = repo.import_bundle(file, name=name, max_bytes=limit)
+    if as_json:
+        write_json(
+            {
+                "checkpoints": [
+                    {"run": run, "sequence": sequence} for run, sequence in report.checkpoints
+                ],
+                "known": report.known,
+                "objects": report.objects,
+                "new_objects": report.new_objects,
+                "new_bytes": report.new_bytes,
+            }
+        )
+        return
+    runs = sorted({run for run, _sequence in report.checkpoints})
+    line(
+        f"imported {count(len(report.checkpoints), 'checkpoint')}, {report.known:,} known before; "
+        f"{report.new_objects:,} of {count(report.objects, 'object')} were new"
+    )
+    for run in runs:
+        line(f"  {escape(run)}")
+
+
+def backup(
+    place: Annotated[Path, typer.Argument(metavar="DIR", help="The new home of the copy.")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Copy the whole store while others work with it.
+
+    Copying its folder instead would give no usable store.
+    """
+    with open_to_read(home) as repo:
+        copy = repo.backup(place)
+    if as_json:
+        write_json({"home": str(copy)})
+    else:
+        line(f"copied to {escape(str(copy))}; look at it with: hive runs --home DIR")
