@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from cas.digest import Digest
 from cas.errors import ConflictError, InvalidInputError, MissingObjectError
 from cas.store import ObjectStore
 from manifests import history, listing
@@ -26,6 +23,7 @@ from manifests.reading import stable
 from manifests.refs import RefLike
 from manifests.registry import Registry
 from manifests.roots import STORE_TABLES
+from manifests.seen import SeenHeads
 from manifests.statistics import measure
 from manifests.upkeep import OBJECTS_FOLDER, Upkeep
 
@@ -40,14 +38,6 @@ class LastSeen:
 
 
 LAST_SEEN: Final = LastSeen()
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """The head of a run, (sequence, id), as a handle saw it at a moment; None: no such run yet."""
-
-    head: tuple[int, Digest] | None
-    moment: int
 
 
 class Repository(Upkeep):
@@ -70,9 +60,7 @@ class Repository(Upkeep):
         parameters = TreeParameters.from_header(store.parameters)
         self._encoder = CommitEncoder(store, registry, parameters, redact)
         self._committer = GroupCommitter(store)
-        self._lock = threading.Lock()
-        self._seen: dict[str, _Seen] = {}
-        self._moment = 0
+        self._seen = SeenHeads()
 
     @classmethod
     def open(
@@ -223,7 +211,7 @@ class Repository(Upkeep):
             changed=changed,
             trust_identity=trust_identity,
         )
-        self._see(run, (place.sequence, prepared.id))
+        self._seen.note_prepared(prepared)
         return prepared
 
     def write(self, prepared: PreparedCommit) -> Checkpoint:
@@ -231,13 +219,13 @@ class Repository(Upkeep):
         try:
             checkpoint = self._committer.write(prepared)
         except ConflictError:
-            self._unsee(prepared.place)
+            self._seen.take_back(prepared.place)
             abandon(prepared.lease)  # it can never be written
             raise
         except BaseException:
-            self._unsee(prepared.place)
+            self._seen.take_back(prepared.place)
             raise
-        self._see_stored(prepared)
+        self._seen.note_stored(prepared)
         return checkpoint
 
     def submit(self, prepared: PreparedCommit) -> Future[Checkpoint]:
@@ -249,9 +237,9 @@ class Repository(Upkeep):
 
         def note(done: Future[Checkpoint]) -> None:
             if done.exception() is None:
-                self._see_stored(prepared)
+                self._seen.note_stored(prepared)
             else:
-                self._unsee(prepared.place)
+                self._seen.take_back(prepared.place)
 
         future = self._committer.submit(prepared)
         future.add_done_callback(note)
@@ -259,57 +247,18 @@ class Repository(Upkeep):
 
     def _place(self, run: str, parent: RefLike | LastSeen | None) -> Place:
         check_name(run, "run name")
-        with self._lock:
-            seen = self._seen.get(run)
-        if isinstance(parent, LastSeen):
-            if seen is None:
-                return Place.next(
-                    run, self._store.read(lambda reader: history.head_of(reader, run))
-                )
-            return Place.next(run, seen.head)
         if parent is None:
             return Place.next(run, None)
-        head = None if seen is None else seen.head
-        return self._store.read(lambda reader: place_after(reader, run, parent, head))
+        seen = self._seen.head(run)
+        if not isinstance(parent, LastSeen):
+            return self._store.read(lambda reader: place_after(reader, run, parent, seen))
+        if not self._seen.knows(run):
+            seen = self._store.read(lambda reader: history.head_of(reader, run))
+        return Place.next(run, seen)
 
-    def _see(self, run: str, head: tuple[int, Digest]) -> None:
-        """Note the head of a run as seen: what the next commit builds on by default."""
-        with self._lock:
-            self._moment += 1
-            self._seen[run] = _Seen(head, self._moment)
-
-    def _see_read(self, found: history.Found, moment: int) -> None:
-        """Note a head that a reading found which began at ``moment``.
-
-        Not if this handle has committed since: what it read was old already.
-        """
-        if not found.is_head:
-            return
-        checkpoint = found.checkpoint
-        with self._lock:
-            seen = self._seen.get(checkpoint.run)
-            if seen is None or seen.moment <= moment:
-                self._seen[checkpoint.run] = _Seen((checkpoint.sequence, checkpoint.id), moment)
-
-    def _see_stored(self, prepared: PreparedCommit) -> None:
-        """Note a commit that was written, if the failure of an earlier attempt took it back."""
-        with self._lock:
-            seen = self._seen.get(prepared.run)
-            if seen is None or seen.head is None or seen.head[0] < prepared.sequence:
-                self._moment += 1
-                self._seen[prepared.run] = _Seen((prepared.sequence, prepared.id), self._moment)
-
-    def _unsee(self, place: Place) -> None:
-        """Go back to what was seen before a commit that failed, so that a retry builds on it.
-
-        Of several prepared in a row the first one's head is what remains; those behind it then
-        fail with ``ConflictError`` and are not silently saved out of order.
-        """
-        with self._lock:
-            seen = self._seen.get(place.run)
-            if seen is not None and seen.head is not None and seen.head[0] >= place.sequence:
-                self._moment += 1
-                self._seen[place.run] = _Seen(place.head, self._moment)
+    def _see_head(self, found: history.Found, moment: int) -> None:
+        if found.is_head:
+            self._seen.note_read(found.checkpoint, moment)
 
     # Reading
 
@@ -322,11 +271,11 @@ class Repository(Upkeep):
         Raises ``NotFoundError``, ``CorruptObjectError`` or ``MissingObjectError``.
         """
         wanted = None if keys is None else _distinct(keys)
-        moment = self._moment
+        moment = self._seen.moment
         found, state = stable(
             self._store, lambda reader: history.restore(reader, self.registry, ref, wanted)
         )
-        self._see_read(found, moment)
+        self._see_head(found, moment)
         return state
 
     def execution(self, ref: RefLike) -> dict[str, Any]:
@@ -339,9 +288,9 @@ class Repository(Upkeep):
         A reference is ``run`` (its head), ``run@12``, ``run~3``, ``tag:name``, six or more hex
         digits of an id, an id, a checkpoint, or (run, sequence).
         """
-        moment = self._moment
+        moment = self._seen.moment
         found = stable(self._store, lambda reader: history.find(reader, ref))
-        self._see_read(found, moment)
+        self._see_head(found, moment)
         return found.checkpoint
 
     def runs(self) -> list[RunInfo]:

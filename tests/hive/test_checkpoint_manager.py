@@ -51,7 +51,7 @@ class Gate:
             assert self.open.wait(20)
             error = self.errors.pop(0) if self.errors else None
             if error is not None:
-                repository._unsee(prepared.place)  # as the real one does when it fails
+                repository._seen.take_back(prepared.place)  # as the real one does when it fails
                 raise error
             checkpoint = write(repository, prepared)
             self.written.append(checkpoint.sequence)

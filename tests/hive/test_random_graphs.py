@@ -180,7 +180,7 @@ def test_an_interrupted_random_graph_ends_like_an_uninterrupted_one(
         nonlocal written
         written += 1
         if written >= stop_before:
-            repo._unsee(prepared.place)
+            repo._seen.take_back(prepared.place)
             raise Crash
         return write(repo, prepared)
 

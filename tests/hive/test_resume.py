@@ -476,7 +476,7 @@ def test_a_checkpoint_that_cannot_be_saved_reaches_caller_and_report(
     home: Path, durability: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(repository: Repository, prepared: Any) -> Any:
-        repository._unsee(prepared.place)
+        repository._seen.take_back(prepared.place)
         raise StoreFullError("no room")
 
     runtime = Runtime()
@@ -502,7 +502,7 @@ def test_with_warnings_a_run_goes_on_without_its_checkpoints(
 
     def sometimes(repository: Repository, prepared: Any) -> Any:
         if fail.pop(0):
-            repository._unsee(prepared.place)
+            repository._seen.take_back(prepared.place)
             raise StoreFullError("no room")
         return write(repository, prepared)
 

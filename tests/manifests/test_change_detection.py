@@ -304,7 +304,7 @@ def test_memory_of_a_commit_that_was_not_written_is_not_used(home: Path) -> None
     with Repository.open(home) as repo:
         items = [{"text": f"{at} " * 40} for at in range(100)]
         first = repo.prepare("run", {"items": items})
-        repo._unsee(first.place)  # what a failed write does
+        repo._seen.take_back(first.place)  # what a failed write does
         repo.commit("run", {"items": items})
         assert repo.restore("run") == {"items": items}
 

@@ -1,0 +1,83 @@
+"""What one handle last saw of the heads of runs: the parent that its next commit expects."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+from cas.digest import Digest
+from manifests.commits import Place, PreparedCommit
+from manifests.manifest import Checkpoint
+
+__all__ = ["SeenHeads"]
+
+Head = tuple[int, Digest]
+"""(sequence, id) of a run's head."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A head as it was seen at a moment, in this handle's own count; None: no such run yet."""
+
+    head: Head | None
+    moment: int
+
+
+class SeenHeads:
+    """The heads that a repository handle saw: committed, restored or resolved."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._seen: dict[str, _Seen] = {}
+        self._moment = 0
+
+    @property
+    def moment(self) -> int:
+        """The present, to be noted before a reading begins."""
+        return self._moment
+
+    def knows(self, run: str) -> bool:
+        """Whether anything was seen of a run."""
+        return run in self._seen
+
+    def head(self, run: str) -> Head | None:
+        """Return the head last seen, None if the run was not seen, or not there."""
+        seen = self._seen.get(run)
+        return None if seen is None else seen.head
+
+    def note_prepared(self, prepared: PreparedCommit) -> None:
+        """Note a commit that is about to be written: the next one builds on it."""
+        with self._lock:
+            self._set(prepared.run, (prepared.sequence, prepared.id))
+
+    def note_stored(self, prepared: PreparedCommit) -> None:
+        """Note a commit that was written, if the failure of an earlier attempt took it back."""
+        with self._lock:
+            head = self.head(prepared.run)
+            if head is None or head[0] < prepared.sequence:
+                self._set(prepared.run, (prepared.sequence, prepared.id))
+
+    def note_read(self, head: Checkpoint, moment: int) -> None:
+        """Note a head that a reading found which began at ``moment``.
+
+        Not if this handle has committed since: what it read was old already.
+        """
+        with self._lock:
+            seen = self._seen.get(head.run)
+            if seen is None or seen.moment <= moment:
+                self._seen[head.run] = _Seen((head.sequence, head.id), moment)
+
+    def take_back(self, place: Place) -> None:
+        """Go back to what was seen before a commit that failed, so that a retry builds on it.
+
+        Of several prepared in a row the first one's head is what remains; those behind it then
+        fail with ``ConflictError`` and are not silently saved out of order.
+        """
+        with self._lock:
+            head = self.head(place.run)
+            if head is not None and head[0] >= place.sequence:
+                self._set(place.run, place.head)
+
+    def _set(self, run: str, head: Head | None) -> None:
+        self._moment += 1
+        self._seen[run] = _Seen(head, self._moment)
