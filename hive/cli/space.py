@@ -95,9 +95,8 @@ def _show_compact(report: CompactReport) -> None:
         f"{'on disk':<12} {size(report.bytes_after):>8}   was {size(report.bytes_before)}; "
         f"{count(report.objects_kept, 'object')} kept, {report.objects_left_out:,} left out"
     )
-    line(
-        f"{'took':<12} {report.seconds:,.2f} s; others had to wait for {report.waited_seconds:.2f} s"
-    )
+    waited = f"others had to wait for {report.waited_seconds:.2f} s"
+    line(f"{'took':<12} {report.seconds:,.2f} s; {waited}")
 
 
 def _compact_json(report: CompactReport) -> dict[str, int | float]:
