@@ -69,7 +69,7 @@ class RetentionPolicy(_Frozen):
         max_bytes: Likewise, in bytes of distinct objects of all runs.
     """
 
-    mode: Literal["all", "latest_only", "prune_old"]
+    mode: Literal["all", "latest_only", "prune_old"] = "all"
     keep_last: int | None = pydantic.Field(default=None, ge=1)
     keep_within: dt.timedelta | None = pydantic.Field(default=None, ge=dt.timedelta(0))
     keep_every: tuple[KeepEvery, ...] = ()
@@ -85,12 +85,13 @@ class RetentionPolicy(_Frozen):
     @classmethod
     def _choose_mode(cls, fields: Any) -> Any:
         if isinstance(fields, dict) and fields.get("mode") is None:
-            return {**fields, "mode": "prune_old" if any(map(fields.get, _RULES)) else "all"}
+            ruled = any(_is_given(fields.get(name)) for name in _RULES)
+            return {**fields, "mode": "prune_old" if ruled else "all"}
         return fields
 
     @pydantic.model_validator(mode="after")
     def _refuse_what_would_be_ignored(self) -> Self:
-        rules = [name for name in _RULES if getattr(self, name) not in (None, (), False, set())]
+        rules = [name for name in _RULES if _is_given(getattr(self, name))]
         if self.mode == "prune_old" and not rules:
             raise ValueError(f"mode 'prune_old' needs a rule: {', '.join(_RULES)}")
         if self.mode != "prune_old" and rules:
@@ -101,6 +102,11 @@ class RetentionPolicy(_Frozen):
     def weighs(self) -> bool:
         """Whether the sizes of checkpoints are needed to apply it."""
         return self.max_bytes is not None or self.max_bytes_per_run is not None
+
+
+def _is_given(value: Any) -> bool:
+    """Whether a rule is set; a span of nothing is one."""
+    return value == dt.timedelta(0) or bool(value)
 
 
 _RULES: Final = ("keep_last", "keep_within", "keep_every", "keep_tagged", "keep_kinds")
