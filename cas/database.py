@@ -18,6 +18,7 @@ from cas.errors import CorruptStoreError, InvalidInputError, StoreFullError
 from cas.failures import translate
 from cas.filesystem import DIRECTORY_MODE, FILE_MODE, make_private_file
 from cas.lockfile import LOCK_FILE, is_lock_usable, prepare_lock_file
+from cas.pages import check_pages
 from cas.stamp import check_stamp, put_stamp
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ class Database:
         read_only: bool,
         change_nothing: bool = False,
         fresh: bool = False,
+        trusted: bool = False,
     ) -> None:
         """Open the environment in ``directory`` after checking its data file.
 
@@ -117,6 +119,7 @@ class Database:
                 beside a writer.
             change_nothing: Do not even create LMDB's lock file if it is missing.
             fresh: The data file is empty, so there is nothing to check yet.
+            trusted: Its pages were checked before, by whoever opens it again.
 
         Raises:
             CorruptStoreError: The data file is missing, truncated or damaged.
@@ -127,6 +130,7 @@ class Database:
         self.limits = limits
         self.read_only = read_only
         self.locked = True
+        self._trusted = trusted
         self._seen_transaction = 0
         self.databases: dict[str, lmdb._Database | None] = {}
         if change_nothing:
@@ -217,9 +221,8 @@ class Database:
                 return
 
     def _open_tables(self, names: list[str]) -> None:
-        with self.lmdb.begin() as transaction:
-            check_stamp(transaction, self.directory)
-            self._seen_transaction = transaction.id()
+        while not self._check_snapshot():
+            pass  # Writers in other processes overtook it.
         if self.read_only:
             for name in names:
                 self.databases[name] = self._find(name)
@@ -232,6 +235,18 @@ class Database:
                 self.databases[name] = self.lmdb.open_db(name.encode(), txn=transaction)
             if transaction.stat()["entries"] != before:
                 put_stamp(transaction)
+
+    def _check_snapshot(self) -> bool:
+        """Check what the last commit left, before LMDB follows any page of it."""
+        with self.lmdb.begin() as transaction:
+            number = transaction.id()
+            page_bytes = self.lmdb.stat()["psize"]
+            if not (self._trusted or check_pages(self.directory / DATA_FILE, page_bytes, number)):
+                return False
+            check_stamp(transaction, self.directory)
+            self._trusted = True
+            self._seen_transaction = number
+        return True
 
     def _find(self, name: str) -> lmdb._Database | None:
         try:

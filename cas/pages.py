@@ -1,0 +1,248 @@
+"""The pages of a snapshot, checked with plain reads before LMDB follows them.
+
+LMDB trusts its pages: a flipped bit in a page's header, in the place of a row or in the root of a
+table ends the process (SIGBUS, or a failed assertion), or makes a writer reuse pages that are in
+use. So when a store is opened, every page that its last commit reaches is looked at once: what it
+says of itself must fit its page exactly, and no page may be reached twice, or be free as well. Rows
+are not looked at: a record hashes to its address, all other rows that count carry checksums.
+
+That takes about 4 ms for each MB, so of a large file only the pages nearest to the roots are looked
+at. ``cas.check`` looks at everything.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+from array import array
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from cas.errors import CorruptStoreError
+from cas.failures import translate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["MOST_PAGES", "check_pages"]
+
+MOST_PAGES: Final = 8_192
+"""Most pages looked at: 32 MiB of them."""
+
+_NO_PAGE: Final = (1 << 64) - 1
+_DEEPEST: Final = 32
+_FIRST_PAGE: Final = 2
+"""The pages before it are the meta pages."""
+# A page's header: its number, padding, flags, and the bounds of the room between the list of places
+# and the nodes; of an overflow page, the number of pages stands in place of the bounds. A node's:
+# two halves of a size and flags (of a branch: three parts of a page number), and the key's size.
+_HEADER: Final = struct.Struct("=QHHHH")
+_NODE: Final = struct.Struct("=HHHH")
+_PAGES: Final = struct.Struct("=I")
+_PAGES_AT: Final = 12
+_TREE: Final = struct.Struct("=IHHQQQQQ")
+_META: Final = struct.Struct("=QQ")
+# Where they stand in a meta page: both trees, then the last page and the transaction number.
+_FREE_AT, _MAIN_AT, _META_AT, _META_END = 40, 88, 136, 152
+_BRANCH, _LEAF, _OVERFLOW = 0x01, 0x02, 0x04
+_BIG, _TABLE = 0x01, 0x02
+_INTEGER_KEYS: Final = 0x08
+_WORD: Final = 8
+
+
+class _DamagedError(Exception):
+    """A page is not what it must be."""
+
+
+class _Tree:
+    """A tree: what its root record says of it, and what was found."""
+
+    __slots__ = ("depth", "found", "name", "root", "said")
+
+    def __init__(self, name: str, record: bytes, *, expected_flags: int = 0) -> None:
+        _, flags, self.depth, *self.said, self.root = _TREE.unpack(record)
+        self.name = name
+        # Branch pages, leaf pages, overflow pages, rows.
+        self.found = [0, 0, 0, 0]
+        has_depth = 0 < self.depth <= _DEEPEST if self.root != _NO_PAGE else self.depth == 0
+        if flags != expected_flags or not has_depth:
+            raise _DamagedError(f"the root of {name} is damaged")
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A page to be looked at, ``level`` steps below the root of its tree."""
+
+    tree: _Tree
+    page: int
+    level: int
+
+
+class _Walk:
+    """One walk over the pages that a meta page leads to."""
+
+    def __init__(self, descriptor: int, page_bytes: int, meta: bytes) -> None:
+        self._descriptor = descriptor
+        self._page_bytes = page_bytes
+        self._last_page, _ = _META.unpack_from(meta, _META_AT)
+        self._used: set[int] = set()
+        self._free: list[int] = []
+        self._steps: deque[_Step] = deque()
+        record = meta[_FREE_AT : _FREE_AT + _TREE.size]
+        self._free_tree = _Tree("the free list", record, expected_flags=_INTEGER_KEYS)
+        self._trees: list[_Tree] = []
+        self._plant(self._free_tree)
+        self._plant(_Tree("the list of tables", meta[_MAIN_AT : _MAIN_AT + _TREE.size]))
+
+    def run(self, most_pages: int) -> None:
+        """Look at pages, those nearest to the roots first; compare if all were looked at."""
+        for _ in range(most_pages):
+            if not self._steps:
+                self._compare()
+                return
+            self._look(self._steps.popleft())
+
+    def _plant(self, tree: _Tree) -> None:
+        self._trees.append(tree)
+        if tree.depth:
+            self._steps.append(_Step(tree, self._use(tree.root), 1))
+
+    def _use(self, page: int, count: int = 1) -> int:
+        """Note pages as used, which they must not be yet."""
+        for each in range(page, page + count):
+            if each in self._used or not _FIRST_PAGE <= each <= self._last_page:
+                raise _DamagedError(f"page {each} is reached twice, or cannot be")
+            self._used.add(each)
+        return page
+
+    def _read(self, page: int, size: int) -> bytes:
+        data = os.pread(self._descriptor, size, page * self._page_bytes)
+        if len(data) != size:
+            raise _DamagedError(f"page {page} is behind the end of the file")
+        return data
+
+    def _look(self, step: _Step) -> None:
+        tree, size = step.tree, self._page_bytes
+        data = self._read(step.page, size)
+        number, _, flags, lower, upper = _HEADER.unpack_from(data)
+        is_leaf = step.level == tree.depth
+        if (number, flags) != (step.page, _LEAF if is_leaf else _BRANCH):
+            raise _DamagedError(f"page {step.page} of {tree.name} is another one")
+        if not _HEADER.size <= lower <= upper <= size or lower % 2:
+            raise _DamagedError(f"page {step.page} of {tree.name} has impossible bounds")
+        places = sorted(memoryview(data)[_HEADER.size : lower].cast("H"))
+        fewest = 1 if is_leaf else 2
+        if len(places) < fewest or places[0] != upper or places[-1] > size - _NODE.size:
+            raise _DamagedError(f"page {step.page} of {tree.name} has impossible places")
+        tree.found[is_leaf] += 1
+        fits = self._leaf(tree, data, places) if is_leaf else self._branch(step, data, places)
+        if not fits:
+            raise _DamagedError(f"page {step.page} of {tree.name} has rows that do not fit it")
+
+    def _branch(self, step: _Step, data: bytes, places: list[int]) -> bool:
+        for at, end in zip(places, [*places[1:], len(data)], strict=True):
+            low, middle, high, key_bytes = _NODE.unpack_from(data, at)
+            if _even(at + _NODE.size + key_bytes) != end:
+                return False
+            child = self._use(low | middle << 16 | high << 32)
+            self._steps.append(_Step(step.tree, child, step.level + 1))
+        return True
+
+    def _leaf(self, tree: _Tree, data: bytes, places: list[int]) -> bool:
+        for at, end in zip(places, [*places[1:], len(data)], strict=True):
+            low, high, flags, key_bytes = _NODE.unpack_from(data, at)
+            value_at = at + _NODE.size + key_bytes
+            size = low | high << 16
+            if _even(value_at + (_WORD if flags == _BIG else size)) != end:
+                return False
+            if flags or tree is self._free_tree:
+                self._value(tree, flags, data[at + _NODE.size : value_at], data[value_at:end], size)
+        tree.found[3] += len(places)
+        return True
+
+    def _value(self, tree: _Tree, flags: int, key: bytes, value: bytes, size: int) -> None:
+        """Follow the value of a row that leads to other pages."""
+        if flags == _TABLE and size == _TREE.size and tree is self._trees[1]:
+            self._plant(_Tree(f"table {key.decode(errors='replace')!r}", value[:size]))
+            return
+        if flags == _BIG:
+            value = self._overflow(tree, int.from_bytes(value[:_WORD], sys.byteorder), size)
+        elif flags:
+            raise _DamagedError(f"a row of {tree.name} is of no known kind")
+        if tree is self._free_tree:
+            numbers = array("Q", value[: size // _WORD * _WORD])
+            if len(key) != _WORD or not numbers or numbers[0] >= len(numbers):
+                raise _DamagedError("the free list is damaged")
+            self._free += numbers[1 : numbers[0] + 1]
+
+    def _overflow(self, tree: _Tree, page: int, size: int) -> bytes:
+        """Return the value in overflow pages; only of the free list it matters, and is read."""
+        if not _FIRST_PAGE <= page <= self._last_page:
+            raise _DamagedError(f"a row of {tree.name} leads to page {page}, which cannot be")
+        wanted = size if tree is self._free_tree else 0
+        data = self._read(page, _HEADER.size + wanted)
+        number, _, flags, _, _ = _HEADER.unpack_from(data)
+        (count,) = _PAGES.unpack_from(data, _PAGES_AT)
+        # There may be more pages than the value needs: a shorter one was written over it.
+        fits = count * self._page_bytes >= _HEADER.size + size
+        if (number, flags) != (page, _OVERFLOW) or not fits:
+            raise _DamagedError(f"page {page} of {tree.name} is another one")
+        self._use(page, count)
+        tree.found[2] += count
+        return data[_HEADER.size :]
+
+    def _compare(self) -> None:
+        """Compare what was found with what was said of it."""
+        for tree in self._trees:
+            if tree.found != tree.said:
+                raise _DamagedError(f"the root of {tree.name} is damaged")
+        free = set(self._free)
+        if len(free) != len(self._free) or not free.isdisjoint(self._used):
+            raise _DamagedError("the free list names pages twice, or pages that are in use")
+        if free and not _FIRST_PAGE <= min(free) <= max(free) <= self._last_page:
+            raise _DamagedError("the free list names pages that cannot be")
+
+
+def _even(place: int) -> int:
+    return place + place % 2
+
+
+def check_pages(
+    path: Path, page_bytes: int, transaction: int, *, most_pages: int = MOST_PAGES
+) -> bool:
+    """Check the pages of the snapshot that commit number ``transaction`` left.
+
+    Call it inside a read transaction on that snapshot, which keeps writers from reusing its pages.
+
+    Args:
+        path: The data file.
+        page_bytes: The size of a page.
+        transaction: The number of the commit.
+        most_pages: Look at no more pages than that.
+
+    Returns:
+        Whether its meta page was still there. If not, begin again with a newer snapshot.
+
+    Raises:
+        CorruptStoreError: A page is damaged.
+        HiveError: The file cannot be read.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            for page in (0, 1):
+                meta = os.pread(descriptor, _META_END, page * page_bytes)
+                if len(meta) == _META_END and _META.unpack_from(meta, _META_AT)[1] == transaction:
+                    _Walk(descriptor, page_bytes, meta).run(most_pages)
+                    return True
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise translate(error, path) from error
+    except _DamagedError as error:
+        raise CorruptStoreError(
+            f"{path}: the LMDB file is damaged: {error}; restore the store from a copy", path=path
+        ) from error
+    return False
