@@ -16,8 +16,11 @@ __all__ = ["delete_run", "fork", "pin", "tag", "unpin", "untag"]
 _MOST_SHOWN: Final = 5
 
 
-def fork(writer: RecordWriter, ref: RefLike, new_run: str, created_us: int) -> None:
-    """List a checkpoint in a new run, behind those that it cannot be used without."""
+def fork(writer: RecordWriter, ref: RefLike, new_run: str, created_us: int) -> int:
+    """List a checkpoint in a new run, behind those that it cannot be used without.
+
+    Returns its sequence there.
+    """
     listed = Resolver(writer).resolve(ref)
     catalogue = CatalogueWriter(writer.writing)
     if catalogue.run(new_run) is not None:
@@ -29,6 +32,7 @@ def fork(writer: RecordWriter, ref: RefLike, new_run: str, created_us: int) -> N
             run, replace(row, parent=run.last, new_objects=0, new_bytes=0, tip=False)
         )
     writer.root(*(row.record for row in chain))
+    return run.head
 
 
 def _chain(catalogue: Catalogue, listed: Listed) -> list[CheckpointRow]:

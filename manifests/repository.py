@@ -321,14 +321,16 @@ class Repository(Upkeep):
     # Naming
 
     def fork(self, ref: RefLike, new_run: str) -> Checkpoint:
-        """Start a run whose first checkpoint is the one named. Copies no object.
+        """Start a run at the checkpoint named. Copies no object.
+
+        It is the run's first one, unless it cannot be used without others: those stand before it.
 
         Raises ``ConflictError`` if the run exists.
         """
         self._refuse_read_only()
         created_us = microseconds(self._clock())
-        self._store.write(lambda writer: listing.fork(writer, ref, new_run, created_us))
-        return self.resolve((new_run, 1))
+        head = self._store.write(lambda writer: listing.fork(writer, ref, new_run, created_us))
+        return self.resolve((new_run, head))
 
     def tag(self, name: str, ref: RefLike, *, force: bool = False) -> Checkpoint:
         """Give a checkpoint a name, which also keeps it from being forgotten.

@@ -78,6 +78,15 @@ class SeenHeads:
             if head is not None and head[0] >= place.sequence:
                 self._set(place.run, place.head)
 
+    def lose(self, run: str | None) -> None:
+        """Know nothing any more of a run, or of any: this handle deleted or repaired it."""
+        with self._lock:
+            self._moment += 1
+            if run is None:
+                self._seen.clear()
+            else:
+                self._seen.pop(run, None)
+
     def _set(self, run: str, head: Head | None) -> None:
         self._moment += 1
         self._seen[run] = _Seen(head, self._moment)

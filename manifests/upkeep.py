@@ -28,6 +28,7 @@ from manifests.refs import RefLike
 from manifests.repair import RepairReport, repair
 from manifests.retention import RetentionPolicy
 from manifests.roots import STORE_TABLES
+from manifests.seen import SeenHeads
 from manifests.sources import opened_source
 
 __all__ = ["OBJECTS_FOLDER", "Pin", "Upkeep"]
@@ -50,6 +51,7 @@ class Upkeep:
     home: Path
     _store: ObjectStore
     _clock: Clock
+    _seen: SeenHeads
 
     # Forgetting
 
@@ -110,7 +112,9 @@ class Upkeep:
             ConflictError: Checkpoints of it are tagged or pinned; ``force`` removes that too.
         """
         self._refuse_read_only()
-        return self._store.write(lambda writer: listing.delete_run(writer, name, force=force))
+        deleted = self._store.write(lambda writer: listing.delete_run(writer, name, force=force))
+        self._seen.lose(name)
+        return deleted
 
     def pin(self, ref: RefLike, reason: str | None = None) -> Checkpoint:
         """Keep a checkpoint from being forgotten, perhaps saying why; returns it.
@@ -225,7 +229,9 @@ class Upkeep:
         given = source._store if isinstance(source, Upkeep) else source
         place = Path(given) if isinstance(given, str) else given
         with opened_source(place, _open_home) as other:
-            return repair(self._store, other, dry_run=dry_run, progress=progress or _silent)
+            report = repair(self._store, other, dry_run=dry_run, progress=progress or _silent)
+        self._seen.lose(None)
+        return report
 
     # Copies
 
