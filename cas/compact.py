@@ -362,7 +362,7 @@ class _RootRows:
         end = time.perf_counter() + SLICE_SECONDS
         rows: list[tuple[bytes, list[int]]] = []
         for key, row in transaction.items(self._table.table, self._start):
-            if time.perf_counter() > end:
+            if rows and time.perf_counter() > end:
                 return rows, key
             rows.append((key, list(self._table.numbers(key, row))))
         return rows, None

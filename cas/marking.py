@@ -201,7 +201,7 @@ class _RootSlice:
         """Return the key to go on from, None at the end of the table."""
         end = time.perf_counter() + SLICE_SECONDS
         for key, row in transaction.items(self._table.table, self._key):
-            if time.perf_counter() > end:
+            if key != self._key and time.perf_counter() > end:
                 return key
             for number in self._table.numbers(key, row):
                 if number < self._limit:

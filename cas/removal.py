@@ -25,6 +25,8 @@ from cas.writer import Counters
 __all__ = ["sweep_index", "sweep_pack", "sweep_stray_repairs"]
 
 _NUMBER_BYTES: Final = 6
+_LEAST_ROWS: Final = 64
+"""What is looked at even if time is up, so that every call gets further."""
 
 
 def sweep_pack(
@@ -130,8 +132,8 @@ def sweep_index(
     All dead records must be gone. ``end`` is when to stop (of ``time.perf_counter``). Returns the
     key to go on from, None when done.
     """
-    for key, row in transaction.items(INDEX, start):
-        if time.perf_counter() > end:
+    for place, (key, row) in enumerate(transaction.items(INDEX, start)):
+        if place >= _LEAST_ROWS and time.perf_counter() > end:
             return key
         numbers = index_numbers(row)
         left = [number for number in numbers if number >= len(marks) or marks[number] != DEAD]

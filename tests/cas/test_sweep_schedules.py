@@ -1,0 +1,316 @@
+"""Collection against writers that re-use what is dying, at every boundary between transactions.
+
+A schedule is what happens between two transactions of a collection: the `progress` callback runs
+there. The writers are handles of their own, so each remembers what it believes to be stored, as
+another process would. The last tests switch one safeguard off each, and then the same schedules
+lose data: so they can fail.
+"""
+
+from __future__ import annotations
+
+import random
+from array import array
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import cas.marking
+import cas.sweep
+from cas.environment import WriteTransaction
+from cas.errors import HiveError
+from cas.late import LateMarks
+from cas.marking import Marker
+from cas.markpass import Marked
+from cas.objects import Object
+from cas.upkeep import Progress
+from cas.writer import Counters
+from tests.cas.garbage import Names, check_store, leaf, node
+
+SCHEDULES = 50
+
+
+@pytest.fixture
+def place(home: Path) -> Path:
+    return home / "objects"
+
+
+@pytest.fixture
+def names(place: Path) -> Iterator[Names]:
+    opened = Names(place)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def other(place: Path, names: Names) -> Iterator[Names]:
+    opened = Names(place)
+    yield opened
+    opened.close()
+
+
+def once(phase: str, place: int, work: Callable[[], object]) -> Callable[[Progress], None]:
+    """Return a callback that works once, at the given call of that phase."""
+    calls = 0
+
+    def call(told: Progress) -> None:
+        nonlocal calls
+        if told.phase == phase:
+            calls += 1
+            if calls == place:
+                work()
+
+    return call
+
+
+# -- single schedules --------------------------------------------------------------------------
+
+
+def dying_tree(names: Names) -> list[Object]:
+    """A parent and its children, in packs of their own, that nothing names any more."""
+    low, middle = leaf("low"), node("middle", leaf("low"))
+    top = node("top", middle)
+    names.save("kept", leaf("kept"))
+    names.save("1", low)
+    names.save("2", middle)
+    names.save("3", top)
+    names.drop("1", "2", "3")
+    return [low, middle, top]
+
+
+def after_the_mark_a_name_is_given(names: Names, other: Names) -> None:
+    """A fork, or an import, of what was forgotten but not swept: between mark and sweep."""
+    items = dying_tree(names)
+    given: list[bool] = []
+    last = items[-1].address()
+    names.gc(batch_seconds=0, progress=once("mark", 1, lambda: given.append(other.name("f", last))))
+    check_store(names)
+    assert given == [True]
+    assert last in names.reachable()
+
+
+def a_parent_is_used_before_its_children_are_swept(names: Names, other: Names) -> None:
+    """A commit finds a dying parent by its digest, whose children are next to be swept."""
+    items = dying_tree(names)
+    names.save("noise", *[leaf(f"noise {place}") for place in range(3)])
+    names.drop("noise")
+
+    def use() -> None:
+        other.save("used", *items[:2], node("above", items[1]))
+
+    names.gc(batch_seconds=0, progress=once("sweep", 1, use))
+    check_store(names)
+    assert items[0].address() in names.reachable()
+
+
+def an_interrupted_sweep_leaves_whole_trees(names: Names, other: Names) -> None:
+    """A sweep ends after one batch; then a commit finds a parent that was to be swept."""
+    items = dying_tree(names)
+    names.gc(batch_seconds=0, time_budget=0.0)
+    check_store(names)
+    other.save("used", *items)
+    check_store(names)
+
+
+def a_writer_remembers_what_was_swept(names: Names, other: Names) -> None:
+    """A writer that stored a child itself believes that it is there still."""
+    child = leaf("child")
+    other.save("mine", child)
+    other.drop("mine")
+    names.gc(batch_seconds=0)
+    other.save("parent", child, node("parent", child))
+    check_store(names)
+    assert child.address() in names.reachable()
+
+
+SCENARIOS = [
+    after_the_mark_a_name_is_given,
+    a_parent_is_used_before_its_children_are_swept,
+    an_interrupted_sweep_leaves_whole_trees,
+    a_writer_remembers_what_was_swept,
+]
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("index_share", [1, 1 << 30])
+def test_nothing_live_is_lost(
+    names: Names,
+    other: Names,
+    scenario: Callable[[Names, Names], None],
+    index_share: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cas.sweep, "_INDEX_SHARE", index_share)
+    scenario(names, other)
+    names.gc(whole=True)
+    check_store(names, collected=True)
+
+
+def test_a_swept_tail_is_followed_by_new_records(names: Names, other: Names) -> None:
+    items = dying_tree(names)
+    names.gc(
+        batch_seconds=0,
+        progress=once("sweep", 2, lambda: other.save("again", *items, node("more", items[-1]))),
+    )
+    check_store(names)
+    assert items[0].address() in names.reachable()
+    names.gc()
+    check_store(names, collected=True)
+
+
+def test_what_was_swept_can_be_imported_again(names: Names, other: Names) -> None:
+    items = dying_tree(names)
+    names.gc()
+    other.save("again", *items)
+    check_store(names, collected=True)
+    names.gc()
+    check_store(names, collected=True)
+
+
+def test_a_name_for_what_is_swept_is_refused(names: Names, other: Names) -> None:
+    items = dying_tree(names)
+    names.gc()
+    assert not other.name("late", items[-1].address())
+
+
+def test_garbage_that_a_new_record_saved_and_left_again_is_found(
+    names: Names, other: Names
+) -> None:
+    items = dying_tree(names)
+
+    def use() -> None:
+        other.save("used", *items, node("above", items[-1]))
+        other.drop("used")
+
+    names.gc(batch_seconds=0, progress=once("mark", 1, use))
+    check_store(names)
+    names.gc()
+    check_store(names, collected=True)
+
+
+# -- many schedules ----------------------------------------------------------------------------
+
+
+class Crowd:
+    """Writers that store, name and drop small trees that share pieces, at random."""
+
+    def __init__(self, seed: int, writers: list[Names]) -> None:
+        self.random = random.Random(seed)
+        self.writers = writers
+        self.named: dict[str, list[Object]] = {}
+        self.former: list[list[Object]] = []
+
+    def tree(self) -> list[Object]:
+        """A tree over a few of 12 leaves: most trees share children, and some recur."""
+        leaves = [leaf(f"leaf {n}") for n in sorted(self.random.sample(range(12), 3))]
+        middle = node("middle", *leaves[:2])
+        return [*leaves, middle, node(f"top {self.random.randrange(4)}", middle, leaves[2])]
+
+    def act(self) -> None:
+        writer = self.random.choice(self.writers)
+        name = str(self.random.randrange(6))
+        choice = self.random.random()
+        if choice < 0.35:
+            tree = self.tree()
+            writer.save(name, *tree)
+            self._now(name, tree)
+        elif choice < 0.6 and self.former:
+            tree = self.random.choice(self.former)
+            if self.random.random() < 0.5:
+                writer.save(name, *tree)
+                self._now(name, tree)
+            elif writer.name(name, tree[-1].address()):
+                self._now(name, tree)
+        elif name in self.named:
+            writer.drop(name)
+            self.former.append(self.named.pop(name))
+
+    def _now(self, name: str, tree: list[Object]) -> None:
+        if name in self.named:
+            self.former.append(self.named[name])
+        self.named[name] = tree
+
+    def expected(self) -> set[bytes]:
+        return {item.address() for tree in self.named.values() for item in tree}
+
+
+@pytest.mark.parametrize("schedule", range(SCHEDULES))
+def test_random_schedules_lose_nothing(
+    names: Names, other: Names, seed: int, schedule: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cas.sweep, "_INDEX_SHARE", 1 if schedule % 2 else 1 << 30)
+    crowd = Crowd(seed + schedule, [names, other])
+    for _ in range(20):
+        crowd.act()
+
+    def between(told: Progress) -> None:
+        for _ in range(crowd.random.randrange(3)):
+            crowd.act()
+        if crowd.random.random() < 0.3:
+            check_store(names)
+        assert names.reachable() >= crowd.expected()
+
+    for _ in range(2):
+        budget = crowd.random.choice([None, 0.0])
+        names.gc(batch_seconds=0, time_budget=budget, progress=between)
+        check_store(names)
+        assert names.reachable() == crowd.expected()
+    while not names.gc(batch_seconds=0).complete:
+        check_store(names)
+    names.gc(whole=True)
+    assert names.digests() == crowd.expected()
+    check_store(names, collected=True)
+
+
+# -- negative controls -------------------------------------------------------------------------
+
+
+def test_without_the_root_epoch_a_fork_is_lost(
+    names: Names, other: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def update(self: LateMarks, *_arguments: object) -> None:
+        pass
+
+    monkeypatch.setattr(LateMarks, "update", update)
+    with pytest.raises((AssertionError, HiveError)):
+        after_the_mark_a_name_is_given(names, other)
+
+
+def test_without_late_marks_a_reused_parent_loses_its_children(
+    names: Names, other: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LateMarks, "update", lambda *_arguments: None)
+    with pytest.raises((AssertionError, HiveError)):
+        a_parent_is_used_before_its_children_are_swept(names, other)
+
+
+def test_in_another_order_a_parent_stays_without_children(
+    names: Names, other: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Ascending(Marker):
+        def mark(self, *, whole: bool) -> Marked | None:
+            marked = super().mark(whole=whole)
+            if marked is not None:
+                marked.packs = array("Q", reversed(marked.packs))
+            return marked
+
+    monkeypatch.setattr(cas.sweep, "Marker", Ascending)
+    with pytest.raises((AssertionError, HiveError)):
+        an_interrupted_sweep_leaves_whole_trees(names, other)
+
+
+def test_without_the_counter_a_writer_links_to_what_is_gone(
+    names: Names, other: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seal = cas.sweep._Sweeping._seal
+
+    def silent(
+        self: cas.sweep._Sweeping, transaction: WriteTransaction, counters: Counters
+    ) -> None:
+        seal(self, transaction, counters)
+        counters.sweeps -= 1
+        counters.save(transaction)
+
+    monkeypatch.setattr(cas.sweep._Sweeping, "_seal", silent)
+    with pytest.raises((AssertionError, HiveError)):
+        a_writer_remembers_what_was_swept(names, other)
