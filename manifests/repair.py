@@ -67,7 +67,8 @@ class RepairReport:
         found: What the check before it found.
         restored: Checkpoints, tags and pins that were hit and are whole again.
         dropped: Those that are gone: what they need was in no source.
-        moved_heads: (run, head before, head now) of runs whose head was dropped.
+        moved_heads: (run, head before, its newest ancestor that is left), of runs whose head was
+            dropped. The ancestor is listed once more, as the newest: so the run can go on.
         fixed: What else was put right, for people.
         objects: How many objects came from the source.
         dry_run: Nothing was changed.
@@ -372,11 +373,13 @@ class _Repair:
         head = run.head
         while head and head not in kept:
             head = parents.get(head, 0)
-        head = head or max(kept)
-        right = replace(run, head=head, last=max(run.last, *kept), kept=len(kept))
-        if head != run.head:
+        right = replace(run, last=max(run.last, *kept), kept=len(kept))
+        if head != run.head or run.head != right.last:
+            # A head is what was listed last, which commits rely on: list the ancestor once more.
+            head = head or max(kept)
             self.moved.append((run.name, run.head, head))
-        if right != run:
+            catalogue.append(right, replace(kept[head], tip=False, new_objects=0, new_bytes=0))
+        elif right != run:
             catalogue.put_run(right)
 
     def _named(

@@ -1,0 +1,353 @@
+"""Checking and repairing: all damage is found and named, and no more is dropped than it hits."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cbor2
+import lmdb
+import pytest
+
+from cas.errors import CorruptStoreError, NotFoundError
+from manifests import CheckReport, RepairReport, Repository
+from tests.cas.children import in_child
+from tests.damage import PAGE_BYTES, Vandal, data_file, flip
+
+Rows = dict[bytes, list[tuple[bytes, bytes]]]
+
+
+@pytest.fixture
+def good(home: Path) -> Path:
+    """The home of a store with runs, a fork, a branch, a tag, a pin, and forgotten checkpoints."""
+    with Repository.open(home) as repo:
+        for number in range(1, 25):
+            state = {"messages": [f"{n} and {n * n} " * 6 for n in range(number)], "n": number}
+            repo.commit("a", state | {"text": str(number) * 90 * number}, graph="g")
+        for number in range(4):
+            repo.commit("b", {"noise": random.Random(number).randbytes(20_000)})
+        repo.commit("b", {"back": True}, parent="b@2")
+        repo.tag("gold", "a@5")
+        repo.pin("a@7", "why")
+        repo.fork("a@9", "c")
+        repo.forget(["a@3", "a@4"])
+        # A copy has no free pages: every one of its pages matters.
+        return repo.backup(home.with_name("good"))
+
+
+def objects(home: Path) -> Path:
+    return home / "objects"
+
+
+def states(repo: Repository) -> dict[tuple[str, int], Any]:
+    """Every state that is listed."""
+    listed = [checkpoint for info in repo.runs() for checkpoint in repo.log(info.name)]
+    return {(found.run, found.sequence): repo.restore(found) for found in listed}
+
+
+def all_rows(home: Path) -> Rows:
+    """Every row of every table, as LMDB has it."""
+    found: Rows = {}
+    with lmdb.open(str(objects(home) / "g1"), max_dbs=64, readonly=True, lock=False) as raw:
+        with raw.begin() as transaction:
+            names = [key for key, _ in transaction.cursor() if not key.startswith(b"\0")]
+        for name in names:
+            table = raw.open_db(name, create=False)
+            with raw.begin() as transaction:
+                found[name] = list(transaction.cursor(table))
+    return found
+
+
+def checked(home: Path) -> CheckReport:
+    with Repository.open(home, create=False) as repo:
+        return repo.check()
+
+
+def repaired(home: Path, source: Path | None = None) -> RepairReport:
+    """Repair, after a dry run that must say the same and change nothing."""
+    with Repository.open(home, create=False) as repo:
+        before = repo.check()
+        plan = repo.repair(source=source, dry_run=True)
+        assert repo.check().damage == before.damage
+        done = repo.repair(source=source)
+        assert (plan.dropped, plan.restored) == (done.dropped, done.restored)
+        assert plan.dry_run
+        assert repo.check().damage == ()
+        assert repo.repair().found.ok
+        repo.commit("a new one", {"after": "repair"})
+        assert repo.restore("a new one") == {"after": "repair"}
+        repo.delete_run("a new one")
+        return done
+
+
+def left(home: Path) -> dict[tuple[str, int], Any]:
+    with Repository.open(home, create=False) as repo:
+        return states(repo)
+
+
+def copy_of(home: Path, name: str) -> Path:
+    place = home.with_name(name)
+    shutil.copytree(home, place, ignore=shutil.ignore_patterns("ballast"))
+    return place
+
+
+def test_a_sound_store_is_found_sound_by_readers_too(good: Path) -> None:
+    with Repository.open(good, create=False, read_only=True) as repo:
+        seen: list[str] = []
+        report = repo.check(progress=lambda progress: seen.append(progress.phase))
+        assert report.ok
+        assert report.damage == ()
+        assert report.checkpoints == 28
+        assert seen[-1] == "check"
+        assert repo.check(read_data=False).ok
+    assert [name for name in os.listdir(good) if "checking" in name] == []
+
+
+def test_checking_goes_on_beside_a_writer(good: Path) -> None:
+    with Repository.open(good) as repo, Repository.open(good) as writer:
+
+        def disturb(_progress: object) -> None:
+            writer.commit("busy", {"text": "x" * 4_000, "n": len(writer.runs())})
+            writer.forget(["busy~1"]) if writer.resolve("busy").sequence > 1 else None
+
+        assert repo.check(progress=disturb).damage == ()
+        assert writer.gc().complete
+        assert repo.check().damage == ()
+
+
+# -- flips -------------------------------------------------------------------------------------
+
+
+def look(home: Path, want: dict[tuple[str, int], Any]) -> str:
+    """Check a damaged store and restore from it; a wrong state is a failure."""
+    with Repository.open(home, create=False) as repo:
+        report = repo.check()
+        if any(damage.kind == "structure" for damage in report.damage):
+            return "structure"
+        hits = set(report.hits)
+        for (run, sequence), state in want.items():
+            try:
+                assert repo.restore((run, sequence)) == state, "a wrong state was restored"
+            except (CorruptStoreError, NotFoundError):
+                assert report.damage
+            except Exception:
+                assert f"{run}@{sequence}" in hits
+        return report.damage[0].kind if report.damage else "nothing"
+
+
+def test_a_flip_in_any_page_is_found_or_changes_nothing(
+    good: Path, seed: int, rounds: Callable[[int, int], int]
+) -> None:
+    """Free pages, and the holes in pages that are in use, hold nothing that anybody reads."""
+    chooser = random.Random(seed)
+    want, sound = left(good), all_rows(good)
+    raw = data_file(objects(good)).read_bytes()
+    copy = copy_of(good, "damaged")
+    outcomes: Counter[str] = Counter()
+    for page in range(len(raw) // PAGE_BYTES):
+        for _ in range(rounds(1, 20)):
+            at = page * PAGE_BYTES + chooser.randrange(PAGE_BYTES)
+            data_file(objects(copy)).write_bytes(flip(raw, at, chooser.randrange(8)))
+            outcome = in_child(partial(look, copy, want))
+            if outcome == "+nothing":
+                assert all_rows(copy) == sound, f"the flip at {at} was not found"
+            outcomes[outcome.split(":")[0]] += 1
+    assert outcomes["+record"] >= 4, outcomes
+    assert outcomes["+nothing"] < sum(outcomes.values()) * 0.6, outcomes
+
+
+def test_repair_after_a_flip_in_any_page_drops_only_what_it_hit(
+    good: Path, seed: int, rounds: Callable[[int, int], int]
+) -> None:
+    chooser = random.Random(seed)
+    want = left(good)
+    raw = data_file(objects(good)).read_bytes()
+    copy, spare = copy_of(good, "damaged"), good.with_name("spare")
+    bundle = good.with_name("bundle")
+    with Repository.open(good) as repo:
+        repo.backup(spare)
+        repo.export(["a", "b", "c"], bundle, history=True)
+
+    def work(source: Path | None) -> str:
+        report = checked(copy)
+        if report.ok:
+            return "nothing"
+        done = repaired(copy, source)
+        rest = left(copy)
+        heads = {run: (run, now) for run, _before, now in done.moved_heads}
+        for place, state in list(rest.items()):
+            if place not in want:
+                assert state == want[heads[place[0]]]
+                del rest[place]
+        assert all(want[place] == state for place, state in rest.items())
+        lost = {f"{run}@{sequence}" for run, sequence in want.keys() - rest.keys()}
+        assert lost == {name for name in done.dropped if not name.startswith(("tag:", "pin:"))}
+        assert lost <= set(report.hits)
+        assert not (lost and source)
+        return "lost some" if lost else "lost none"
+
+    outcomes: Counter[str] = Counter()
+    for page in range(2, len(raw) // PAGE_BYTES):
+        for turn in range(rounds(1, 10)):
+            at = page * PAGE_BYTES + chooser.randrange(PAGE_BYTES)
+            data_file(objects(copy)).write_bytes(flip(raw, at, chooser.randrange(8)))
+            source = (None, spare, bundle)[(page + turn) % 3]
+            outcome = in_child(partial(work, source))
+            assert outcome.startswith(("+", "CorruptStoreError"))
+            outcomes[outcome.split(":")[0]] += 1
+    assert outcomes["+lost none"] >= 2, outcomes
+
+
+# -- one thing at a time -----------------------------------------------------------------------
+
+
+def record_of(home: Path, key: str) -> int:
+    """The record that one key of the state of a@20 leads to, alone with its neighbours."""
+    with Repository.open(home) as repo:
+        checkpoint = repo.resolve(key)
+    return Vandal(objects(home)).number(checkpoint.id)
+
+
+def test_a_damaged_object_is_named_with_all_it_hits(good: Path) -> None:
+    vandal = Vandal(objects(good))
+    number = record_of(good, "a@9")
+    vandal.change(
+        "objects", vandal.pack_key(number), lambda row: flip(row, vandal.digest_at(number))
+    )
+    report = checked(good)
+    assert {damage.kind for damage in report.damage} <= {"record", "index", "row"}
+    assert {"a@9", "c@1"} <= set(report.hits)
+    done = repaired(good)
+    assert set(done.dropped) == {"a@9", "c@1"}
+    with Repository.open(good) as repo:
+        assert [info.name for info in repo.runs()] == ["a", "b"]
+        assert repo.gc().complete
+        assert repo.check().ok
+
+
+def test_a_lost_head_gives_way_to_its_newest_ancestor(good: Path) -> None:
+    vandal = Vandal(objects(good))
+    number = record_of(good, "b@5")
+    vandal.change("objects", vandal.pack_key(number), lambda row: flip(row, len(row) - 2))
+    report = checked(good)
+    assert report.hits == ("b@5",)
+    done = repaired(good)
+    assert done.moved_heads == (("b", 5, 2),)
+    with Repository.open(good) as repo:
+        assert repo.resolve("b").id == repo.resolve("b@2").id
+        assert repo.commit("b", {"on": "again"}).sequence == 7
+        assert repo.resolve("b~1").id == repo.resolve("b@2").id
+        assert [found.sequence for found in repo.log("b")] == [7, 6, 4, 3, 2, 1]
+
+
+def test_everything_comes_back_from_a_copy(good: Path) -> None:
+    want = left(good)
+    spare = good.with_name("spare")
+    with Repository.open(good) as repo:
+        repo.backup(spare)
+    vandal = Vandal(objects(good))
+    for key, row in vandal.rows("objects").items():
+        if row and key[-1] == 0 and key[-2] == 0:
+            vandal.put("objects", key, flip(row, len(row) // 2, 3))
+    report = checked(good)
+    assert len(report.hits) >= 28
+    done = repaired(good, spare)
+    assert done.dropped == ()
+    assert done.objects > 20
+    assert left(good) == want
+    with Repository.open(good) as repo:
+        assert repo.resolve("tag:gold").sequence == 5
+        assert repo.pins()[0].checkpoint.sequence == 7
+
+
+@pytest.mark.parametrize(
+    ("table", "dropped"),
+    [("runs", ()), ("checkpoints", ()), ("tags", ()), ("pins", ()), ("numbers", ())],
+)
+def test_a_row_that_proves_itself_is_written_again(
+    good: Path, table: str, dropped: tuple[str, ...]
+) -> None:
+    """Its checksum is what was damaged: id and record number still fit together."""
+    want = left(good)
+    vandal = Vandal(objects(good))
+    for key, row in vandal.rows(table).items():
+        vandal.put(table, key, flip(row, 0))
+    report = checked(good)
+    assert {damage.kind for damage in report.damage} <= {"row", "run"}
+    assert {damage.table for damage in report.damage} >= {table}
+    assert repaired(good).dropped == dropped
+    assert left(good) == want
+
+
+@pytest.mark.parametrize("table", ["root-log", "leases", "repairs"])
+def test_rows_that_only_save_work_are_removed(good: Path, table: str) -> None:
+    vandal = Vandal(objects(good))
+    vandal.put(table, b"12345678", b"no checksum at all")
+    assert [damage.kind for damage in checked(good).damage] == ["row"]
+    assert repaired(good).dropped == ()
+
+
+def test_the_index_and_the_counters_are_made_right(good: Path) -> None:
+    vandal = Vandal(objects(good))
+    keys = sorted(vandal.rows("index"))
+    vandal.delete("index", keys[0])
+    vandal.change("index", keys[1], lambda row: (999_999).to_bytes(6, "big") + row)
+    vandal.put("index", b"x" * 8, b"odd")
+    kinds = [damage.kind for damage in checked(good).damage]
+    assert kinds == ["index"] * 3
+    assert repaired(good).dropped == ()
+    assert checked(good).ok
+
+
+def test_counters_that_are_wrong_are_found(good: Path) -> None:
+    vandal = Vandal(objects(good))
+    row = vandal.row("store", b"counters")[4:]
+    vandal.put_checked("store", b"counters", row[:31] + bytes([row[31] ^ 1]) + row[32:])
+    (damage,) = checked(good).damage
+    assert (damage.kind, "objects" in damage.text) == ("counters", True)
+    assert repaired(good).fixed == ("the counters of what is stored",)
+
+
+def test_a_run_that_counts_wrong_is_found(good: Path) -> None:
+    vandal = Vandal(objects(good))
+    fields = cbor2.loads(vandal.row("runs", b"a")[4:])
+    fields[2], fields[4] = 99, 77
+    vandal.put_checked("runs", b"a", cbor2.dumps(fields))
+    assert [damage.kind for damage in checked(good).damage] == ["run", "run"]
+    assert repaired(good).dropped == ()
+    with Repository.open(good) as repo:
+        assert (repo.runs()[0].checkpoints, repo.runs()[0].head.sequence) == (23, 25)
+        assert repo.resolve("a").id == repo.resolve("a@24").id
+
+
+def test_a_damaged_structure_is_not_touched(good: Path) -> None:
+    """It is damaged while the store is open: opening would notice by itself."""
+    file = data_file(objects(good))
+    page = file.stat().st_size // PAGE_BYTES - 1
+
+    def work() -> str:
+        with Repository.open(good, create=False) as repo:
+            assert repo.check().ok
+            with open(file, "r+b") as damaged:
+                # The mark of a page that is being written, which LMDB does not look at to read.
+                damaged.seek(page * PAGE_BYTES + 10)
+                flags = damaged.read(1)[0]
+                damaged.seek(page * PAGE_BYTES + 10)
+                damaged.write(bytes([flags ^ 0x10]))
+            kinds = {damage.kind for damage in repo.check().damage}
+            with pytest.raises(CorruptStoreError, match="import them into a new store"):
+                repo.repair()
+            return " ".join(kinds)
+
+    assert in_child(work) == "+structure"
+
+
+def test_nothing_to_repair_from_is_said(good: Path) -> None:
+    with Repository.open(good) as repo, pytest.raises(NotFoundError, match="nothing at"):
+        repo.repair(source=good / "nowhere")
