@@ -1,0 +1,89 @@
+"""Runs whose states follow from their names, so that whoever survives can tell what is missing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cas.errors import ConflictError
+from manifests import Repository
+
+__all__ = ["Journal", "assert_survived", "disturb", "state_of"]
+
+_SHARED = [{"role": "system", "content": "policy " * 200}]
+
+
+def state_of(run: str, sequence: int) -> dict[str, Any]:
+    """The state that checkpoint `sequence` of `run` must have. All runs share a beginning."""
+    return {
+        "messages": [
+            *_SHARED,
+            *({"role": "user", "content": f"{run} says {n} " * 20} for n in range(sequence)),
+        ],
+        "step": sequence,
+        "common": f"what several runs have alike: {sequence % 7} " * 10,
+    }
+
+
+class Journal:
+    """What a child did, told through a pipe before it can be killed: nothing of it may be lost."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def tell(self, what: str, run: str, sequence: int) -> None:
+        os.write(self._descriptor, f"{what} {run} {sequence}\n".encode())
+
+
+def disturb(repo: Repository, journal: Journal, seed: int, run: str) -> None:
+    """Commit, forget, collect and compact for ever."""
+    rng = random.Random(seed)
+    sequence = repo.resolve(run).sequence if run in {info.name for info in repo.runs()} else 0
+    while True:
+        choice = rng.random()
+        if choice < 0.6 or sequence < 2:
+            sequence = repo.commit(run, state_of(run, sequence + 1)).sequence
+            journal.tell("kept", run, sequence)
+        elif choice < 0.75:
+            listed = [found.sequence for found in repo.log(run)][1:]
+            gone = rng.sample(listed, min(len(listed), 3))
+            for sequence_gone in gone:
+                journal.tell("going", run, sequence_gone)
+            with contextlib.suppress(ConflictError):
+                repo.forget([(run, place) for place in gone])
+        elif choice < 0.9:
+            repo.gc(time_budget=rng.choice([None, 0.0]), whole=rng.random() < 0.3)
+        else:
+            repo.compact()
+
+
+def _lines(text: str) -> Iterator[tuple[str, str, int]]:
+    for line in text.splitlines(keepends=True):
+        if line.endswith("\n"):
+            what, run, sequence = line.split()
+            yield what, run, int(sequence)
+
+
+def assert_survived(home: Path, told: str) -> None:
+    """Assert that everything a journal told of is there, sound, and that the next gc finishes."""
+    kept: set[tuple[str, int]] = set()
+    for what, run, sequence in _lines(told):
+        (kept.add if what == "kept" else kept.discard)((run, sequence))
+    with Repository.open(home) as repo:
+        listed = {(i.name, c.sequence) for i in repo.runs() for c in repo.log(i.name)}
+        assert kept <= listed
+        report = repo.check()
+        assert report.ok, report.damage
+        repo.gc()
+        assert repo.gc().complete
+        for run, sequence in listed:
+            assert repo.restore((run, sequence)) == state_of(run, sequence)
+        assert repo.gc(whole=True).objects_removed == 0, "the collection before left garbage"
+        report = repo.check()
+        assert report.ok, report.damage
+        for info in repo.runs():
+            repo.commit(info.name, state_of(info.name, info.head.sequence + 1))
