@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
-from cas.errors import ConflictError
+from cas.errors import ConflictError, MissingObjectError
 from cas.records import GenerationChangedError, PackCache, Record, RecordReader
 from cas.store import ObjectStore
 
@@ -42,10 +42,20 @@ class StoreReader:
 
 
 def stable(store: ObjectStore, work: Callable[[StoreReader], T]) -> T:
-    """Run ``work`` with a reader, again from the start if the file is replaced meanwhile."""
+    """Run ``work`` with a reader, again from the start if the file is replaced meanwhile.
+
+    Also once more if an object is missing: a reading takes several transactions, between which the
+    checkpoint may be forgotten and swept. Looked up again it is not found, which is the answer;
+    what is missing the second time is damage.
+    """
+    missed = False
     for _ in range(_MOST_TRIES):
         try:
             return work(StoreReader(store))
         except GenerationChangedError:
             continue
+        except MissingObjectError:
+            if missed:
+                raise
+            missed = True
     raise ConflictError("the store was compacted again and again while it was read; try later")
