@@ -252,10 +252,10 @@ def _compare(
             new.append(place)
         elif row.id != entry.id:
             raise _conflict(run, f"{run.name}@{entry.sequence} is another checkpoint here")
-    if len(new) == len(entries):
-        raise _conflict(run, "no checkpoint in the bundle is one of it")
     beyond = [place for place in new if entries[place].sequence > run.last]
     head = catalogue.checkpoint(run.number, run.head)
+    if not beyond and len(new) == len(entries):
+        raise _conflict(run, "no checkpoint in the bundle is one of it")
     if beyond and manifests is not None:
         parent = manifests[beyond[0]].parent
         if head is None or parent != head.id:

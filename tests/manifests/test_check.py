@@ -23,9 +23,10 @@ from tests.damage import PAGE_BYTES, Vandal, data_file, flip
 Rows = dict[bytes, list[tuple[bytes, bytes]]]
 
 
-@pytest.fixture
-def good(home: Path) -> Path:
-    """The home of a store with runs, a fork, a branch, a tag, a pin, and forgotten checkpoints."""
+@pytest.fixture(scope="module")
+def master(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with runs, a fork, a branch, a tag, a pin, and forgotten checkpoints."""
+    home = tmp_path_factory.mktemp("master") / "first"
     with Repository.open(home) as repo:
         for number in range(1, 25):
             state = {"messages": [f"{n} and {n * n} " * 6 for n in range(number)], "n": number}
@@ -39,6 +40,13 @@ def good(home: Path) -> Path:
         repo.forget(["a@3", "a@4"])
         # A copy has no free pages: every one of its pages matters.
         return repo.backup(home.with_name("good"))
+
+
+@pytest.fixture
+def good(master: Path, home: Path) -> Path:
+    """A copy of that store for one test."""
+    shutil.copytree(master, home, ignore=shutil.ignore_patterns("ballast"))
+    return home
 
 
 def objects(home: Path) -> Path:
