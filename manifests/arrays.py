@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from cas.errors import CorruptObjectError, InvalidInputError
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 __all__ = ["decode_array", "encode_array", "is_array"]
+
+_TYPE_NAME: Final = re.compile(r"[<>|][biufcmMSUV][0-9]{1,9}(\[[0-9]{0,9}[A-Za-z]{1,2}\])?")
 
 
 def is_array(value: Any) -> bool:
@@ -42,12 +45,7 @@ def encode_array(value: Any) -> tuple[list[Any], memoryview | bytes]:
         value = array
     dtype = value.dtype
     form: Any = dtype.str if dtype.names is None else dtype.descr
-    if (
-        dtype.hasobject
-        or dtype.metadata
-        or (dtype.kind == "V" and dtype.type is not np.void)
-        or np.dtype(_descr(form)) != dtype
-    ):
+    if dtype.metadata or (dtype.kind == "V" and dtype.type is not np.void) or _dtype(form) != dtype:
         raise InvalidInputError(f"arrays of dtype {dtype} cannot be stored")
     form = [list(field) for field in form] if dtype.names is not None else form
     if text or not isinstance(value, np.ndarray):
@@ -70,14 +68,18 @@ def decode_array(stored: Any) -> Any:
         raise InvalidInputError(
             "the state holds a numpy array: install numpy to restore it"
         ) from error
-    dtype: np.dtype[Any] = np.dtype(_descr(form))
-    if dtype.hasobject:
-        raise CorruptObjectError("a stored array claims to hold Python objects; it is not read")
+    dtype = _dtype(form)
+    if dtype is None:
+        raise CorruptObjectError("a stored array has a dtype that is none, or of Python objects")
     sizes = shape or ()
     if not all(type(size) is int and size >= 0 for size in sizes):
         raise CorruptObjectError("a stored array has no proper shape")
     if type(data) is not bytes or len(data) != dtype.itemsize * math.prod(sizes):
         raise CorruptObjectError("a stored array has not as many bytes as its shape needs")
+    if dtype.kind == "U" and data:
+        characters = np.frombuffer(data, np.dtype("u4").newbyteorder(dtype.byteorder))
+        if int(characters.max()) > sys.maxunicode:
+            raise CorruptObjectError("a stored array has a character that does not exist")
     array: np.ndarray[Any, Any] = np.empty(sizes, dtype, order="F" if fortran else "C")
     if array.nbytes:
         # Into memory of its own, so that the array can be written to like the one that was saved.
@@ -86,15 +88,30 @@ def decode_array(stored: Any) -> Any:
     return array[()] if shape is None else array
 
 
-def _descr(form: Any) -> Any:
-    """Return a dtype description with the tuples that numpy wants and CBOR does not keep."""
+def _dtype(form: Any) -> np.dtype[Any] | None:
+    """Return the dtype of a form, or None if there is none without Python objects."""
+    import numpy as np
+
+    try:
+        dtype: np.dtype[Any] = np.dtype(_description(form))
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return None if dtype.hasobject else dtype
+
+
+def _description(form: Any) -> Any:
+    """Return a dtype's form with the tuples that numpy wants and CBOR does not keep.
+
+    Names of types are looked at first: numpy evaluates whatever else stands in their place.
+    """
     if isinstance(form, str):
+        if not _TYPE_NAME.fullmatch(form):
+            raise ValueError("no name of a type")
         return form
-    return [tuple(_field(part) for part in field) for field in form]
+    return [_field(*field) for field in form]
 
 
-def _field(part: Any) -> Any:
-    if isinstance(part, list):
-        nested = bool(part) and isinstance(part[0], list | tuple)
-        return _descr(part) if nested else tuple(part)
-    return part
+def _field(name: Any, form: Any, *shape: Any) -> Any:
+    # The name may be a pair of a title and a name.
+    name = tuple(name) if isinstance(name, list) else name
+    return (name, _description(form), *map(tuple, shape))

@@ -300,6 +300,8 @@ def _model_functions(cls: type[pydantic.BaseModel]) -> tuple[ToFields, FromField
     def from_fields(stored: dict[str, Any]) -> Any:
         fields = dict(stored)
         names, extra_names, private_names = fields.pop(_DETAIL, (list(fields), (), ()))
+        if not all(type(name) is str for name in (*names, *extra_names, *private_names)):
+            raise ValueError("a name is no text")
         extra = {name: fields.pop(name) for name in extra_names}
         private = {name: fields.pop(name) for name in private_names}
         for name, attribute in cls.__private_attributes__.items():

@@ -118,6 +118,13 @@ def _read_decimal(content: Content) -> decimal.Decimal:
     return decimal.Decimal(text, _EXACT)
 
 
+def _read_uuid(content: Content) -> uuid.UUID:
+    (data,) = content
+    if type(data) is not bytes:
+        raise CorruptObjectError("a stored UUID is no byte string")
+    return uuid.UUID(bytes=data)
+
+
 def _path(value: pathlib.PurePath) -> Content:
     return [_FLAVOURS.index(type(value)), str(value)]
 
@@ -148,7 +155,7 @@ SCALAR_TYPES: Final[dict[type, tuple[int, Callable[[Any], Content]]]] = {
 _READERS: Final[dict[int, Callable[[Content], Any]]] = {
     _COMPLEX: lambda content: complex(*content),
     _DECIMAL: _read_decimal,
-    _UUID: lambda content: uuid.UUID(bytes=content[0]),
+    _UUID: _read_uuid,
     _DATETIME: _read_datetime,
     _DATE: lambda content: dt.date(*content),
     _TIME: _read_time,
