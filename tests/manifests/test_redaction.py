@@ -1,0 +1,152 @@
+"""What is redacted reaches no object, whatever it is a part of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cas.errors import InvalidInputError
+from manifests.paths import Field, Redaction, path_text
+from tests.manifests.classes import Document, Money, Open, Point, Secretive, Step, registry
+from tests.manifests.memory import Memory
+
+SECRET = "sk-0123456789-secret"
+
+
+def redaction(*patterns: str) -> Redaction:
+    return Redaction(patterns, lambda _path, _value: "***")
+
+
+def saved(value: Any, *patterns: str, state: bool = True) -> tuple[Memory, Any]:
+    memory = Memory(registry())
+    root = memory.save(value, state=state, redaction=redaction(*patterns))
+    return memory, memory.read(root)
+
+
+def secretive() -> Secretive:
+    model = Secretive(number=1)
+    model._token = SECRET
+    return model
+
+
+CASES: dict[str, tuple[Any, str]] = {
+    "a key": ({"token": SECRET}, "token"),
+    "a key of a key": ({"config": {"token": SECRET}}, "config.token"),
+    "a key of any item": ({"messages": [{"key": SECRET}, {"key": SECRET}]}, "messages.*.key"),
+    "a whole item": ({"messages": [1, SECRET]}, "messages.1"),
+    "a whole list": ({"messages": [SECRET] * 100}, "messages"),
+    "anywhere": ({"a": [{"b": ({"password": SECRET},)}]}, "**.password"),
+    "at the root as well": ({"password": SECRET}, "**.password"),
+    "everything below": ({"secrets": {"a": SECRET, "b": [SECRET]}}, "secrets.**"),
+    "part of a name": ({"API_KEY_1": SECRET, "API_KEY_2": SECRET}, "API_KEY_?"),
+    "a wildcard in a name": ({"x": {"github_token": SECRET}}, "**.*_token"),
+    "an integer key": ({7: SECRET}, "7"),
+    "a field of a dataclass": (Step("s", notes=[SECRET]), "notes.*"),
+    "a field of a model": ({"m": Document(title=SECRET)}, "m.title"),
+    "a field of a model with unset fields": ({"m": Document(title="t", body=SECRET)}, "m.body"),
+    "an extra attribute": (Open.model_validate({"token": SECRET}), "token"),
+    "a private attribute": ({"m": secretive()}, "m._token"),
+    "a field of a key": ({Point(SECRET, 1): 1}, "**.x"),
+    "fields that are a list": ({"m": Money(1, SECRET)}, "m.1"),
+    "in a large dict": ({"d": {f"k{n}": SECRET for n in range(300)}}, "d.*"),
+    "in a large list": ({"d": [{"t": SECRET, "n": n} for n in range(300)]}, "d.*.t"),
+    "long": ({"d": SECRET * 2_000}, "d"),
+    "in an array's place": ({"d": SECRET.encode()}, "d"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("state", [True, False], ids=["state", "value"])
+def test_the_secret_is_in_no_object(name: str, state: bool) -> None:
+    value, pattern = CASES[name]
+    plain = Memory(registry())
+    plain.save(value, state=state)
+    assert any(SECRET.encode() in item.payload for item in plain.objects.values())
+    memory, _ = saved(value, pattern, state=state)
+    for item in memory.objects.values():
+        assert SECRET.encode() not in item.payload
+
+
+def test_the_rest_stays() -> None:
+    _, restored = saved({"token": SECRET, "tokens": 5, "a": {"token": 1}}, "token")
+    assert restored == {"token": "***", "tokens": 5, "a": {"token": 1}}
+
+
+def test_the_callable_sees_path_and_value() -> None:
+    seen: list[tuple[str, Any]] = []
+
+    def replace(path: str, value: Any) -> Any:
+        seen.append((path, value))
+        return len(value)
+
+    memory = Memory(registry())
+    hook = Redaction(["**.token"], replace)
+    value = {"a": [{"token": SECRET}], "s": Step("n", notes=[{"token": "xy"}])}
+    restored = memory.read(memory.save(value, state=True, redaction=hook))
+    assert seen == [("state['a'][0]['token']", SECRET), ("state['s'].notes[0]['token']", "xy")]
+    assert restored["a"] == [{"token": len(SECRET)}]
+
+
+def test_a_replacement_is_encoded_like_any_value() -> None:
+    hook = Redaction(["a"], lambda _path, value: {"hash": value})
+    memory = Memory()
+    assert memory.read(memory.save({"a": [1]}, redaction=hook)) == {"a": {"hash": [1]}}
+    bad = Redaction(["a"], lambda _path, _value: object())
+    with pytest.raises(InvalidInputError) as caught:
+        memory.save({"a": 1}, redaction=bad)
+    assert caught.value.path == "state['a']"
+
+
+def test_a_failing_callable_is_an_error_without_the_secret() -> None:
+    def fail(_path: str, value: Any) -> Any:
+        raise RuntimeError(value)
+
+    with pytest.raises(InvalidInputError) as caught:
+        Memory().save({"a": SECRET}, redaction=Redaction(["a"], fail))
+    assert caught.value.path == "state['a']"
+    assert SECRET not in str(caught.value)
+
+
+def test_a_key_that_cannot_be_printed_stops_no_redaction() -> None:
+    memory = Memory()
+    value = {10**5_000: {"token": SECRET}}
+    restored = memory.read(memory.save(value, redaction=redaction("*.token")))
+    assert restored == {10**5_000: {"token": "***"}}
+
+
+@pytest.mark.parametrize("pattern", ["", ".", "a..b", ".a", "a."])
+def test_a_pattern_without_a_step_is_refused(pattern: str) -> None:
+    with pytest.raises(InvalidInputError, match="no redaction pattern"):
+        redaction("fine", pattern)
+
+
+def matches(pattern: str, path: list[str]) -> bool:
+    return redaction(pattern).matches(path)
+
+
+def reference(pattern: list[str], path: list[str]) -> bool:
+    """Whether a pattern of plain names, ``*`` and ``**`` matches, by trying everything."""
+    if not pattern or not path:
+        return all(step == "**" for step in pattern) and not path
+    if pattern[0] == "**":
+        return reference(pattern[1:], path) or reference(pattern, path[1:])
+    return pattern[0] in ("*", path[0]) and reference(pattern[1:], path[1:])
+
+
+@given(
+    st.lists(st.sampled_from(("a", "b", "*", "**")), min_size=1, max_size=5),
+    st.lists(st.sampled_from(("a", "b", "c")), max_size=6),
+)
+def test_patterns_match_as_described(pattern: list[str], path: list[str]) -> None:
+    assert matches(".".join(pattern), path) is reference(pattern, path)
+
+
+def test_paths_read_as_people_write_them() -> None:
+    assert path_text(["messages", 3, Field("tool")]) == "state['messages'][3].tool"
+    assert path_text([]) == "state"
+    assert path_text(["a"], "execution") == "execution['a']"
+    assert path_text([b"k", None, (1, 2)], "") == "[b'k'][None][(1, 2)]"
+    assert path_text(["k" * 100]) == f"state['{'k' * 59}...]"
