@@ -1,0 +1,295 @@
+"""`Repository.gc` and `compact`: reports, roots of every kind, and a model beside the store."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from cas.errors import ConflictError, NotFoundError, ReadOnlyStoreError
+from cas.leases import Lease
+from cas.objects import Object
+from cas.upkeep import Progress
+from manifests import Repository, RetentionPolicy
+from tests.conftest import TORTURE
+
+
+@pytest.fixture
+def repo(home: Path) -> Iterator[Repository]:
+    with Repository.open(home) as opened:
+        yield opened
+
+
+def fill(repo: Repository, run: str, steps: int) -> None:
+    """Commit a growing conversation."""
+    messages: list[str] = [f"the same beginning for all {n} " * 20 for n in range(5)]
+    for step in range(steps):
+        messages.append(f"{run} says {step} " * 30)
+        repo.commit(run, {"messages": messages, "step": step})
+
+
+def states(repo: Repository) -> dict[tuple[str, int], Any]:
+    return {
+        (info.name, found.sequence): repo.restore((info.name, found.sequence))
+        for info in repo.runs()
+        for found in repo.log(info.name)
+    }
+
+
+def test_a_report_says_what_was_freed_and_why_the_rest_stays(repo: Repository) -> None:
+    fill(repo, "a", 20)
+    fill(repo, "b", 20)
+    repo.tag("best", "b@3")
+    repo.pin("b@4", "looks good")
+    repo.delete_run("a")
+    before = repo.stats()
+    plan = repo.gc(dry_run=True)
+    assert repo.stats() == before
+    done = repo.gc()
+    after = repo.stats()
+    assert done.roots == {"checkpoints": 20, "tags": 1, "pins": 1, "leases": 0}
+    assert done.objects_removed == plan.objects_removed == before.objects - after.objects > 20
+    assert done.objects_kept == after.objects
+    assert done.payload_bytes_removed == before.unique_bytes - after.unique_bytes
+    assert done.bytes_freed_inside == before.stored_bytes - after.stored_bytes > 0
+    assert (done.bytes_returned_to_disk, done.complete, done.dry_run) == (0, True, False)
+    assert (plan.dry_run, plan.batches) == (True, 0)
+    shrunk = repo.compact()
+    assert shrunk.bytes_returned_to_disk == shrunk.bytes_before - shrunk.bytes_after > 0
+    assert shrunk.objects_kept == after.objects
+    assert repo.stats().disk_bytes == shrunk.bytes_after
+
+
+@pytest.mark.parametrize("work", ["gc", "compact"])
+def test_every_kind_of_root_keeps(repo: Repository, work: str) -> None:
+    fill(repo, "a", 6)
+    repo.fork("a@2", "fork")
+    expected = {name: repo.restore(name) for name in ("a@3", "a@5", "fork")}
+    repo.tag("third", "a@3")
+    repo.pin("a@5")
+    repo.forget(["a@1", "a@2", "a@4"])
+    staged = Object((), b"staged " * 50)
+    lease = Lease(repo._store)
+    lease.stage({staged.address(): staged})
+    getattr(repo, work)()
+    assert repo.restore("tag:third") == expected["a@3"]
+    assert repo.restore("a@5") == expected["a@5"]
+    assert repo.restore("fork") == expected["fork"]
+    assert repo._store.get(staged.address()) == staged
+    assert repo.tags()["third"].sequence == 3
+    assert [pin.checkpoint.sequence for pin in repo.pins()] == [5]
+    lease.abandon()
+    getattr(repo, work)()
+    assert not repo._store.has(staged.address())
+    assert repo.check().ok
+
+
+def test_a_forgotten_checkpoint_is_gone_by_id_too(repo: Repository) -> None:
+    fill(repo, "a", 4)
+    second = repo.resolve("a@2")
+    repo.forget(["a@2"])
+    for _ in range(2):
+        with pytest.raises(NotFoundError):
+            repo.restore(second.id)
+        repo.gc()
+    repo.compact()
+    with pytest.raises(NotFoundError):
+        repo.restore(second)
+    assert repo.resolve("a~1").sequence == 3
+
+
+def test_commits_go_on_with_what_they_remember(repo: Repository) -> None:
+    """A handle that encodes only changes, and knows what is stored, across gc and compact."""
+    state: dict[str, Any] = {"messages": [{"n": n, "text": "x" * 300} for n in range(100)]}
+    for step in range(12):
+        state["messages"].append({"n": step, "text": f"{step}" * 300})
+        repo.commit("a", state)
+        if step % 3 == 0:
+            repo.gc()
+        if step % 4 == 3:
+            repo.forget([("a", step)])
+            repo.compact()
+    assert repo.restore("a") == state
+    assert repo.check().ok
+
+
+def test_progress_is_told_and_others_may_write_in_it(repo: Repository) -> None:
+    fill(repo, "a", 5)
+    fill(repo, "b", 5)
+    repo.delete_run("b")
+    phases: list[str] = []
+
+    def told(progress: Progress) -> None:
+        phases.append(progress.phase)
+        assert 0 <= progress.done <= progress.total
+        if len(phases) < 6:
+            repo.commit("a", {"phase": len(phases)})
+
+    repo.gc(progress=told)
+    repo.compact(progress=told)
+    assert {"mark", "sweep", "copy", "verify"} <= set(phases)
+    assert repo.check().ok
+
+
+def test_a_store_open_for_reading_is_not_changed(repo: Repository, home: Path) -> None:
+    fill(repo, "a", 2)
+    with Repository.open(home, read_only=True) as reader:
+        for work in (reader.gc, reader.compact):
+            with pytest.raises(ReadOnlyStoreError):
+                work()
+
+
+def test_airline_runs_take_little_room(data_dir: Path, home: Path) -> None:
+    """The first 40 of the recorded runs, a checkpoint for each message."""
+    import gzip
+    import json
+
+    with Repository.open(home) as repo, gzip.open(data_dir / "airline_runs.jsonl.gz") as lines:
+        runs = [json.loads(line) for line, _ in zip(lines, range(40), strict=False)]
+        for run in runs:
+            messages: list[Any] = []
+            for message in run["messages"]:
+                messages.append(message)
+                repo.commit(run["run"], {"messages": messages})
+        before = repo.stats()
+        done = repo.compact()
+        # All 200 runs take 2.05 MB, a hundredth of a megabyte each.
+        assert done.bytes_after < 0.65 * before.disk_bytes
+        assert done.bytes_after < 700_000
+        for run in runs:
+            assert repo.restore(run["run"]) == {"messages": run["messages"]}
+            assert repo.restore((run["run"], 2)) == {"messages": run["messages"][:2]}
+
+
+class Machine(RuleBasedStateMachine):
+    """Random work on a repository, and a dict of what it must hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.home = Path(self.folder.name) / "home"
+        self.repo = Repository.open(self.home)
+        self.model: dict[str, dict[int, Any]] = {}
+        self.tags: dict[str, Any] = {}
+        self.live: dict[str, Any] = {}
+
+    def teardown(self) -> None:
+        self.repo.close()
+        self.folder.cleanup()
+
+    @rule(run=st.sampled_from("abc"), size=st.integers(1, 4), word=st.sampled_from(["x", "y"]))
+    def commit(self, run: str, size: int, word: str) -> None:
+        state = self.live.setdefault(run, {"items": [], "word": ""})
+        state["items"].extend([f"{word} {len(state['items'])} " * 20 for _ in range(size)])
+        state["word"] = word * 100
+        found = self.repo.commit(run, state)
+        self.model.setdefault(run, {})[found.sequence] = copy.deepcopy(state)
+
+    @precondition(lambda self: self.live)
+    @rule(data=st.data())
+    def mutate(self, data: st.DataObject) -> None:
+        run = data.draw(st.sampled_from(sorted(self.live)))
+        items = self.live[run]["items"]
+        if items:
+            items[data.draw(st.integers(0, len(items) - 1))] = "changed " * 20
+
+    @precondition(lambda self: self.model)
+    @rule(data=st.data(), name=st.sampled_from(["f", "g"]))
+    def fork(self, data: st.DataObject, name: str) -> None:
+        run = data.draw(st.sampled_from(sorted(self.model)))
+        sequence = data.draw(st.sampled_from(sorted(self.model[run])))
+        if name in self.model:
+            self.repo.delete_run(name, force=True)
+            self.tags = {tag: s for tag, s in self.tags.items() if tag in self.repo.tags()}
+            del self.model[name]
+            self.live.pop(name, None)
+            if run == name:
+                return
+        self.repo.fork((run, sequence), name)
+        self.model[name] = {1: self.model[run][sequence]}
+
+    @precondition(lambda self: self.model)
+    @rule(data=st.data(), tag=st.sampled_from(["t", "u"]), pin=st.booleans())
+    def keep(self, data: st.DataObject, tag: str, pin: bool) -> None:
+        run = data.draw(st.sampled_from(sorted(self.model)))
+        sequence = data.draw(st.sampled_from(sorted(self.model[run])))
+        if pin:
+            self.repo.pin((run, sequence))
+        else:
+            self.repo.tag(tag, (run, sequence), force=True)
+            self.tags[tag] = self.model[run][sequence]
+
+    @precondition(lambda self: self.model)
+    @rule(data=st.data())
+    def forget(self, data: st.DataObject) -> None:
+        run = data.draw(st.sampled_from(sorted(self.model)))
+        sequence = data.draw(st.sampled_from(sorted(self.model[run])))
+        try:
+            self.repo.forget([(run, sequence)])
+        except ConflictError:
+            return
+        del self.model[run][sequence]
+
+    @rule(
+        policy=st.sampled_from(
+            [
+                RetentionPolicy(mode="latest_only"),
+                RetentionPolicy(keep_last=1),
+                RetentionPolicy(keep_last=3),
+                RetentionPolicy(mode="all", max_checkpoints=5),
+                RetentionPolicy(mode="all", max_bytes=20_000),
+            ]
+        )
+    )
+    def forget_by_policy(self, policy: RetentionPolicy) -> None:
+        plan = self.repo.forget(policy)
+        for verdict in plan.verdicts:
+            if not verdict.keep:
+                del self.model[verdict.checkpoint.run][verdict.checkpoint.sequence]
+
+    @rule(budget=st.sampled_from([None, 0.0]), whole=st.booleans(), dry_run=st.booleans())
+    def gc(self, budget: float | None, whole: bool, dry_run: bool) -> None:
+        done = self.repo.gc(time_budget=budget, whole=whole, dry_run=dry_run)
+        if done.complete and not dry_run:
+            assert self.repo.gc(whole=True).objects_removed == 0
+
+    @rule()
+    def compact(self) -> None:
+        self.repo.compact()
+        assert self.repo.gc(whole=True).objects_removed == 0
+
+    @rule()
+    def reopen(self) -> None:
+        self.repo.close()
+        self.repo = Repository.open(self.home)
+
+    @rule()
+    def check(self) -> None:
+        report = self.repo.check()
+        assert report.ok, report.damage
+
+    @invariant()
+    def every_survivor_restores(self) -> None:
+        listed = {
+            info.name: {found.sequence for found in self.repo.log(info.name)}
+            for info in self.repo.runs()
+        }
+        assert listed == {run: set(kept) for run, kept in self.model.items()}
+        for run, kept in self.model.items():
+            for sequence, state in kept.items():
+                assert self.repo.restore((run, sequence)) == state
+        for tag, state in self.tags.items():
+            assert self.repo.restore(f"tag:{tag}") == state
+
+
+TestMachine = Machine.TestCase
+TestMachine.settings = settings(
+    max_examples=200 if TORTURE else 15, stateful_step_count=50 if TORTURE else 20, deadline=None
+)
