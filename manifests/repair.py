@@ -10,15 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from cas.digest import Digest
 from cas.environment import Table
 from cas.epochs import forget_collected
-from cas.errors import CorruptStoreError, HiveError
-from cas.objects import Object
+from cas.errors import CorruptStoreError
 from cas.reclaim import rebuild_index, recount, rewrite_packs
-from cas.records import GenerationChangedError, PackCache, RecordReader
+from cas.records import GenerationChangedError
 from cas.store import ObjectStore
 from cas.table import CHECKSUM_BYTES
 from cas.upkeep import OnProgress, upkeep_lock
@@ -40,23 +39,14 @@ from manifests.catalogue import (
     tag_row,
 )
 from manifests.check import MALFORMED, OPAQUE, CheckReport, Findings, examine, raw_rows
+from manifests.healing import Healer, Source
 from manifests.manifest import ManifestReader, microseconds
 from manifests.names import name_key
 from manifests.reading import StoreReader, stable
 
-__all__ = ["RepairReport", "Source", "repair"]
+__all__ = ["RepairReport", "repair"]
 
 T = TypeVar("T")
-
-
-class Source(Protocol):
-    """Another store, to take from what is damaged here."""
-
-    def get(self, digest: Digest) -> Object | None:
-        """Return a verified object, None if it is not there whole."""
-
-    def find(self, run: str, sequence: int) -> Digest | None:
-        """Return the id of a checkpoint, None if it is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +112,9 @@ def _attempt(
     def work(writer: RecordWriter) -> None:
         if writer.transaction.generation != generation:
             raise GenerationChangedError
-        jobs[:] = [_Repair(writer, findings, source)]
+        wanted = _wanted(writer, findings)
+        healer = Healer(writer, findings.objects.broken, source, wanted)
+        jobs[:] = [_Repair(writer, findings, healer)]
         jobs[0].run()
         if dry_run:
             raise _DryRunSignal
@@ -140,14 +132,11 @@ class _Repair:
 
     writer: RecordWriter
     findings: Findings
-    source: Source | None
+    healer: Healer
     restored: list[str] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
     moved: list[tuple[str, int, int]] = field(default_factory=list)
     fixed: list[str] = field(default_factory=list)
-    objects: int = 0
-    whole: dict[int, bool] = field(default_factory=dict)
-    _reader: RecordReader | None = None
 
     def report(self, found: CheckReport) -> RepairReport:
         return RepairReport(
@@ -156,12 +145,11 @@ class _Repair:
             tuple(self.dropped),
             tuple(self.moved),
             tuple(self.fixed),
-            self.objects,
+            self.healer.objects,
         )
 
     def run(self) -> None:
         transaction = self.writer.writing
-        self._heal()
         catalogue = CatalogueWriter(transaction)
         runs = self._runs(catalogue)
         for run in runs:
@@ -169,7 +157,9 @@ class _Repair:
         self._named(TAGS, tag_row, lambda tag: f"tag:{tag.name}")
         self._named(PINS, pin_row, lambda pin: f"pin:{pin.run}@{pin.sequence}")
         self._opaque(runs)
-        gone = {number for number in self.findings.objects.broken if not self._is_whole(number)}
+        gone = {
+            number for number in self.findings.objects.broken if not self.healer.is_whole(number)
+        }
         packs = [
             damage.key
             for damage in self.findings.objects.damage
@@ -185,74 +175,6 @@ class _Repair:
         self.writer.counters.sweeps += 1
         self.writer.counters.root_epoch += 1
         forget_collected(transaction)
-
-    # -- objects ---------------------------------------------------------------------------
-
-    def _heal(self) -> None:
-        """Put what the source has in place of what is damaged."""
-        self.writer.damaged.update(
-            number for number, causes in self.findings.objects.broken.items() if number in causes
-        )
-        if self.source is not None:
-            wanted = {row.id for _run, _sequence, row in self.findings.lost}
-            for table, parse in ((TAGS, tag_row), (PINS, pin_row)):
-                for key, sealed in raw_rows(self.writer.transaction, table):
-                    row: Any = _parsed(partial(_sound, table, parse, key, sealed))
-                    if row is not None:
-                        wanted.add(row.id)
-            for digest in sorted(wanted):
-                self._take(digest)
-        self.writer.flush()
-        self._reader = RecordReader(self.writer.writing, PackCache(), set())
-
-    def _take(self, root: Digest) -> None:
-        """Take the damaged part of a checkpoint from the source, if all of it is there."""
-        taken: dict[Digest, Object] = {}
-        stack = [root]
-        while stack:
-            digest = stack.pop()
-            if digest in taken:
-                continue
-            number = self.writer.find(digest)
-            if number is not None and number not in self.findings.objects.broken:
-                continue
-            item = None if self.source is None else self.source.get(digest)
-            if item is None:
-                return
-            taken[digest] = item
-            stack.extend(item.links)
-        for digest in _children_first(taken):
-            self.writer.put(digest, taken[digest])
-            self.objects += 1
-
-    def _is_whole(self, number: int) -> bool:
-        """Whether all below a record can be restored now."""
-        broken = self.findings.objects.broken
-        if number not in broken:
-            return True
-        if number not in self.whole:
-            reader = self._reader
-            assert reader is not None
-            try:
-                links = reader.links_of(number) if reader.is_sound(number) else None
-            except HiveError:
-                links = None
-            self.whole[number] = links is not None and all(map(self._is_whole, links))
-        return self.whole[number]
-
-    def _place(self, record: int, digest: Digest) -> int | None:
-        """Return the record of a whole checkpoint: the one known, or a new one."""
-        reader = self._reader
-        assert reader is not None
-        for number in (record, reader.find(digest)):
-            if number is None or not self._is_whole(number):
-                continue
-            try:
-                ManifestReader(reader.read_all).read(reader.read_as(number, digest))
-            except HiveError:
-                continue
-            return number
-        return None
 
     # -- the catalogue ---------------------------------------------------------------------
 
@@ -283,8 +205,7 @@ class _Repair:
     ) -> RunRow | None:
         """Write the row of a run anew, by what its checkpoints say of it."""
         transaction = self.writer.writing
-        reader = self._reader
-        assert reader is not None
+        reader = self.healer.reader
         start, stop = checkpoint_key(number, 0), checkpoint_key(number + 1, 0)
         table = Table(CHECKPOINTS.name, checked=False)
         rows = list(transaction.items(table, start, stop))
@@ -314,7 +235,7 @@ class _Repair:
         row = _parsed(partial(_sound, CHECKPOINTS, parse, key, sealed))
         if row is None:
             row = _parsed(partial(parse, sealed[CHECKSUM_BYTES:]))
-        number = None if row is None else self._place(row.record, row.id)
+        number = None if row is None else self.healer.place(row.record, row.id)
         return None if row is None or number is None else replace(row, record=number)
 
     def _checkpoints(self, catalogue: CatalogueWriter, run: RunRow) -> None:
@@ -353,8 +274,9 @@ class _Repair:
 
     def _from_source(self, run: RunRow, sequence: int) -> CheckpointRow | None:
         """Return the row of a checkpoint of which only the place is known."""
-        digest = None if self.source is None else self.source.find(run.name, sequence)
-        number = None if digest is None else self._place(0, digest)
+        source = self.healer.source
+        digest = None if source is None else source.find(run.name, sequence)
+        number = None if digest is None else self.healer.place(0, digest)
         if digest is None or number is None:
             return None
         return CheckpointRow(number, digest, parent=0, new_objects=0, new_bytes=0)
@@ -390,7 +312,7 @@ class _Repair:
         for key, sealed in list(raw_rows(transaction, table)):
             sound = _parsed(partial(_sound, table, parse, key, sealed))
             row: Any = sound or _parsed(partial(parse, sealed[CHECKSUM_BYTES:]))
-            number = None if row is None else self._place(row.record, row.id)
+            number = None if row is None else self.healer.place(row.record, row.id)
             if number is None:
                 transaction.delete(table, key)
                 self.dropped.append(f"a row of {table.name}" if row is None else name(row))
@@ -418,6 +340,17 @@ class _Repair:
                 self.fixed.append(f"a row of {table.name}")
 
 
+def _wanted(writer: RecordWriter, findings: Findings) -> set[Digest]:
+    """Return the ids of all checkpoints that could need healing."""
+    wanted = {row.id for _run, _sequence, row in findings.lost}
+    for table, parse in ((TAGS, tag_row), (PINS, pin_row)):
+        for key, sealed in raw_rows(writer.transaction, table):
+            row: Any = _parsed(partial(_sound, table, parse, key, sealed))
+            if row is not None:
+                wanted.add(row.id)
+    return wanted
+
+
 def _name_of(number: int, damaged: dict[bytes, bytes], *, alone: bool) -> str | None:
     """Return the name of a run that one of the damaged rows was, if that can be told."""
     for key, sealed in damaged.items():
@@ -433,21 +366,6 @@ def _name_of(number: int, damaged: dict[bytes, bytes], *, alone: bool) -> str | 
 
 def _sound(table: Table, parse: Callable[[bytes], T], key: bytes, sealed: bytes) -> T:
     return parse(table.unseal(key, sealed))
-
-
-def _children_first(items: dict[Digest, Object]) -> list[Digest]:
-    order: dict[Digest, None] = {}
-    stack = [(digest, False) for digest in items]
-    while stack:
-        digest, is_done = stack.pop()
-        if digest in order or digest not in items:
-            continue
-        if is_done:
-            order[digest] = None
-        else:
-            stack.append((digest, True))
-            stack.extend((link, False) for link in items[digest].links)
-    return list(order)
 
 
 def _parsed(work: Callable[[], T]) -> T | None:

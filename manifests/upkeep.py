@@ -195,7 +195,7 @@ class Upkeep:
         for that long).
 
         Args:
-            read_data: False leaves out hashing, which takes most of the time.
+            read_data: False leaves out hashing, which is about half of the work.
             progress: Is told how far it is.
         """
         return check(self._store, read_data=read_data, progress=progress or _silent)

@@ -1,0 +1,112 @@
+"""Healing: putting what a copy has in place of what is damaged, and telling what is whole then."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from cas.digest import Digest
+from cas.errors import HiveError
+from cas.objects import Object
+from cas.records import PackCache, RecordReader
+from cas.writer import RecordWriter
+from manifests.manifest import ManifestReader
+
+__all__ = ["Healer", "Source"]
+
+
+class Source(Protocol):
+    """Another store, to take from what is damaged here."""
+
+    def get(self, digest: Digest) -> Object | None:
+        """Return a verified object, None if it is not there whole."""
+
+    def find(self, run: str, sequence: int) -> Digest | None:
+        """Return the id of a checkpoint, None if it is not there."""
+
+
+class Healer:
+    """Heals in one write transaction, and looks at the outcome in the same.
+
+    ``broken`` is what a check found: record numbers, each with the damaged records it needs.
+    """
+
+    def __init__(
+        self,
+        writer: RecordWriter,
+        broken: Mapping[int, frozenset[int]],
+        source: Source | None,
+        wanted: Iterable[Digest],
+    ) -> None:
+        """Take the damaged parts of the ``wanted`` checkpoints from the source, if it has them."""
+        self.broken = broken
+        self.source = source
+        self.objects = 0
+        self._writer = writer
+        self._whole: dict[int, bool] = {}
+        writer.damaged.update(number for number, causes in broken.items() if number in causes)
+        for digest in sorted(wanted) if source is not None else ():
+            self._take(digest)
+        writer.flush()
+        self.reader = RecordReader(writer.writing, PackCache(), set())
+
+    def _take(self, root: Digest) -> None:
+        """Take the damaged part of a checkpoint from the source, if all of it is there."""
+        taken: dict[Digest, Object] = {}
+        stack = [root]
+        while stack:
+            digest = stack.pop()
+            if digest in taken:
+                continue
+            number = self._writer.find(digest)
+            if number is not None and number not in self.broken:
+                continue
+            item = None if self.source is None else self.source.get(digest)
+            if item is None:
+                return
+            taken[digest] = item
+            stack.extend(item.links)
+        for digest in _children_first(taken):
+            self._writer.put(digest, taken[digest])
+            self.objects += 1
+
+    def is_whole(self, number: int) -> bool:
+        """Whether all below a record can be restored now."""
+        if number not in self.broken:
+            return True
+        if number not in self._whole:
+            reader = self.reader
+            try:
+                links = reader.links_of(number) if reader.is_sound(number) else None
+            except HiveError:
+                links = None
+            self._whole[number] = links is not None and all(map(self.is_whole, links))
+        return self._whole[number]
+
+    def place(self, record: int, digest: Digest) -> int | None:
+        """Return the record of a whole checkpoint: the one known, or a new one."""
+        reader = self.reader
+        for number in (record, reader.find(digest)):
+            if number is None or not self.is_whole(number):
+                continue
+            try:
+                ManifestReader(reader.read_all).read(reader.read_as(number, digest))
+            except HiveError:
+                continue
+            return number
+        return None
+
+
+def _children_first(items: dict[Digest, Object]) -> list[Digest]:
+    order: dict[Digest, None] = {}
+    stack = [(digest, False) for digest in items]
+    while stack:
+        digest, is_done = stack.pop()
+        if digest in order or digest not in items:
+            continue
+        if is_done:
+            order[digest] = None
+        else:
+            stack.append((digest, True))
+            stack.extend((link, False) for link in items[digest].links)
+    return list(order)
