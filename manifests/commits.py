@@ -203,6 +203,10 @@ class RunMemories:
 
         Only of the parent: what is not encoded again must be reachable from a listed checkpoint.
         """
+        # Safe beside gc: the transaction that writes the commit finds the parent listed as the
+        # head, so everything below it is stored; and it resolves links by digest then, not by
+        # numbers remembered here. Were the parent only named elsewhere (a deleted run that starts
+        # again) and swept, a link would be missing and the commit refused, not stored with a hole.
         with self._lock:
             memory = self._memories.pop(place.run, None)
         if memory is None or memory.id != place.parent or place.branches:
