@@ -1,0 +1,203 @@
+"""The commands that name, forget, check, repair and carry checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from cas.errors import InvalidInputError
+from hive.cli.quantities import parse_size, parse_span
+from manifests import Repository
+from tests.damage import Vandal, flip
+from tests.hive.command_line import hive
+
+EVIL = "\x1b[2Jhoney"
+
+
+@pytest.fixture
+def repo(home: Path) -> Iterator[Repository]:
+    """The runs ``bees`` of six checkpoints and ``wasps`` of two."""
+    with Repository.open(home) as opened:
+        for number in range(6):
+            opened.commit("bees", {"n": number, "text": f"{number} " * 400}, node="n")
+        for number in range(2):
+            opened.commit("wasps", {"n": number})
+        yield opened
+
+
+def sequences(repo: Repository, run: str = "bees") -> list[int]:
+    return [checkpoint.sequence for checkpoint in repo.log(run)]
+
+
+@pytest.mark.parametrize(
+    ("text", "span"),
+    [
+        ("30min", timedelta(minutes=30)),
+        ("12h", timedelta(hours=12)),
+        (" 7 d ", timedelta(days=7)),
+        ("2w", timedelta(weeks=2)),
+        ("0s", timedelta(0)),
+    ],
+)
+def test_spans(text: str, span: timedelta) -> None:
+    assert parse_span(text) == span
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("2GB", 2_000_000_000), ("1.5 MiB", 1_572_864), ("10k", 10_000), ("7", 7), ("7B", 7)],
+)
+def test_sizes(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "7", "d", "-1d", "7y", "1.5h"])
+def test_what_is_no_span(text: str) -> None:
+    with pytest.raises(InvalidInputError, match="span"):
+        parse_span(text)
+
+
+@pytest.mark.parametrize("text", ["", "GB", "2 XB", "-1", "1e9"])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(InvalidInputError, match="size"):
+        parse_size(text)
+
+
+def test_forget_says_what_goes_and_why(repo: Repository) -> None:
+    repo.tag("gold", "bees@2")
+    ran = hive("forget", "--keep-last", "2", "--dry-run")
+    assert ran.code == 0
+    assert "drop  bees@4" in ran.output
+    assert "has the tag 'gold'" in ran.output
+    assert "3 checkpoints would be forgotten, 5 kept\n" in ran.output
+    assert sequences(repo) == [6, 5, 4, 3, 2, 1]
+    made = hive("forget", "--keep-last", "2", "--json").json
+    assert (made["dry_run"], made["dropped"], made["kept"]) == (False, 3, 5)
+    assert made["verdicts"][0]["reasons"][0] == {"rule": "head", "text": "head of its run"}
+    assert sequences(repo) == [6, 5, 2]
+
+
+@pytest.mark.parametrize(
+    ("options", "left"),
+    [
+        (["bees@1", "bees@3"], [6, 5, 4, 2]),
+        (["--policy", "latest_only"], [6]),
+        (["--policy", "latest_only", "--run", "wasps"], [6, 5, 4, 3, 2, 1]),
+        (["--keep-within", "1h"], [6, 5, 4, 3, 2, 1]),
+        (["--max-age", "0s", "--keep-last", "3"], [6, 5, 4]),
+        (["--keep-every", "week", "--keep-every", "day:3"], None),
+        (["--keep-kind", "final"], [6]),
+        (["--keep-tagged"], [6]),
+        (["--max-checkpoints-per-run", "4"], [6, 5, 4, 3]),
+        (["--max-checkpoints", "3"], [6]),
+        (["--max-bytes", "1GB"], [6, 5, 4, 3, 2, 1]),
+        (["--max-bytes-per-run", "2kB"], [6, 5]),
+    ],
+)
+def test_options_make_the_policy(
+    repo: Repository, options: list[str], left: list[int] | None
+) -> None:
+    ran = hive("forget", *options)
+    assert ran.code == 0, ran.errors
+    assert left is None or sequences(repo) == left
+    assert sequences(repo)[0] == 6
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ([], 2),
+        (["bees@1", "--keep-last", "1"], 2),
+        (["--policy", "prune_old"], 2),
+        (["--policy", "some"], 2),
+        (["--policy", "latest_only", "--keep-last", "2"], 2),
+        (["--keep-every", "year"], 2),
+        (["--keep-every", "day:0"], 2),
+        (["--keep-within", "soon"], 2),
+        (["--max-bytes", "lots"], 2),
+        (["bees"], 4),
+        (["bees@9"], 3),
+        (["--keep-last", "1", "--run", "none"], 3),
+    ],
+)
+def test_what_is_no_policy_forgets_nothing(repo: Repository, options: list[str], code: int) -> None:
+    ran = hive("forget", *options)
+    assert ran.code == code
+    assert ran.errors.count("\n") == 1
+    assert len(sequences(repo)) == 6
+
+
+def test_names(repo: Repository) -> None:
+    assert hive("tag", f"gold{EVIL}"[:4], "bees@2").output.startswith("tag gold names bees@2 (")
+    assert hive("tag", "gold", "bees@3").code == 4
+    assert hive("tag", "gold", "bees@3", "--force", "--json").json["tags"] == ["gold"]
+    assert hive("pin", "bees@2", "--reason", "audit", "--json").json["reason"] == "audit"
+    assert repo.pins()[0].reason == "audit"
+    assert hive("rm", "bees").code == 4
+    assert hive("unpin", "bees@2").output == "unpinned bees@2\n"
+    assert hive("unpin", "bees@2").code == 3
+    assert hive("untag", "gold").output == "removed the tag gold\n"
+    assert hive("fork", "bees@2", "drones").output.startswith("run drones begins at ")
+    assert hive("fork", "bees@2", "drones").code == 4
+    assert hive("rm", "bees", "--json").json == {"run": "bees", "checkpoints": 6}
+    assert repo.restore("drones")["n"] == 1
+    assert hive("rm", "bees").code == 3
+
+
+def test_check_and_repair(repo: Repository, home: Path, tmp_path: Path) -> None:
+    assert hive("check").output.startswith("no damage: 8 checkpoints, ")
+    assert "not hashed" in hive("check", "--quick").output
+    assert hive("check", "--yes").code == 2
+    copy = tmp_path / "copy"
+    assert hive("backup", str(copy), "--json").json == {"home": str(copy)}
+    assert hive("backup", str(copy)).code == 4
+    number = repo.resolve("bees@3")
+    repo.close()
+    vandal = Vandal(home / "objects")
+    record = vandal.number(number.id)
+    vandal.change("objects", vandal.pack_key(record), lambda row: flip(row, len(row) - 1))
+    ran = hive("check")
+    assert ran.code == 5
+    assert "hits bees@3\n" in ran.output
+    assert "cannot be restored: bees@3" in ran.output
+    ran = hive("check", "--repair", "--dry-run")
+    assert (ran.code, "to be dropped: bees@3" in ran.output) == (5, True)
+    ran = hive("check", "--repair", given="n\n")
+    assert ran.code == 1
+    assert hive("check").code == 5
+    ran = hive("check", "--repair", "--from", str(copy))
+    assert (ran.code, ran.output.endswith("repaired\n")) == (0, True)
+    assert "to be restored: bees@3" in ran.output
+    assert hive("check", "--json").json["ok"]
+    vandal.change("objects", vandal.pack_key(1), lambda row: flip(row, len(row) - 1))
+    done = hive("check", "--repair", "--yes", "--json").json
+    assert done["dropped"] == ["bees@1"]
+    assert not done["dry_run"]
+    assert hive("check", "--repair", "--json").json["found"]["ok"]
+
+
+def test_export_and_import(repo: Repository, tmp_path: Path) -> None:
+    file, other = str(tmp_path / "bundle"), str(tmp_path / "other")
+    assert hive("export", "bees", "-o", file, "--history").output.startswith(f"wrote {file}: 6 ")
+    made = hive("export", "bees", "-o", file, "--history", "--json").json
+    assert (made["checkpoints"], made["file"]) == (6, file)
+    ran = hive("import", file, "--home", other)
+    assert ran.output.startswith("imported 6 checkpoints, 0 known before; ")
+    again = hive("import", file, "--home", other, "--json").json
+    assert (again["checkpoints"], again["known"], again["new_objects"]) == ([], 6, 0)
+    assert hive("import", file, "--home", other, "--as", "drones").code == 0
+    assert hive("import", file, "--home", other, "--max-bytes", "10").code == 7
+    assert hive("import", str(tmp_path / "none"), "--home", other).code == 3
+    Path(file).write_bytes(Path(file).read_bytes()[:-1])
+    ran = hive("import", file, "--home", other)
+    assert (ran.code, ran.errors.count("\n")) == (5, 1)
+    repo.commit("bees", {"n": 7})
+    ran = hive("export", "bees", "-o", file, "--have", "bees@6", "--json")
+    assert ran.json["objects"] == 1
+    assert hive("import", file, "--home", other).code == 0
+    with Repository.open(other) as opened:
+        assert opened.restore("bees") == {"n": 7}
+        assert sorted(info.name for info in opened.runs()) == ["bees", "drones"]
