@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from pyfastcdc import FastCDC
 
@@ -16,13 +17,17 @@ from cas.errors import InvalidInputError
 
 __all__ = ["ChunkParameters", "Chunker"]
 
+_MIB: Final = 1024 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class ChunkParameters:
     """Sizes in bytes: no chunk but the last is shorter than ``minimum``, none is over ``maximum``.
 
-    64 <= minimum <= average <= maximum. Chunks of ordinary data come out at about ``minimum +
-    average`` bytes, because the search for a boundary begins only after ``minimum``.
+    64 <= minimum <= average <= maximum, and also minimum <= 1 MiB, 256 <= average <= 4 MiB,
+    1,024 <= maximum <= 8 MiB: what the library takes and an object holds. Chunks of ordinary data
+    come out at about ``minimum + average`` bytes, because the search for a boundary begins only
+    after ``minimum``.
     """
 
     minimum: int
@@ -30,9 +35,16 @@ class ChunkParameters:
     maximum: int
 
     def __post_init__(self) -> None:
-        """Refuse sizes out of order."""
-        if not 64 <= self.minimum <= self.average <= self.maximum:
-            raise InvalidInputError("chunk sizes must satisfy 64 <= minimum <= average <= maximum")
+        """Refuse sizes out of order or out of bounds."""
+        if not (
+            64 <= self.minimum <= min(self.average, _MIB)
+            and 256 <= self.average <= min(self.maximum, 4 * _MIB)
+            and 1_024 <= self.maximum <= 8 * _MIB
+        ):
+            raise InvalidInputError(
+                "chunk sizes must satisfy 64 <= minimum <= average <= maximum, minimum <= 1 MiB, "
+                "256 <= average <= 4 MiB and 1,024 <= maximum <= 8 MiB"
+            )
 
 
 class Chunker:

@@ -84,4 +84,7 @@ class Object:
         links = tuple(
             Digest(frame[at : at + DIGEST_BYTES]) for at in range(_HEADER_BYTES, end, DIGEST_BYTES)
         )
-        return cls(links, frame[end:])
+        try:
+            return cls(links, frame[end:])
+        except (InvalidInputError, LimitError) as error:
+            raise CorruptObjectError(f"a frame holds what no object may: {error}") from error
