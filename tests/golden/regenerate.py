@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 from blake3 import blake3
 
 from cas.chunker import Chunker
@@ -108,7 +109,7 @@ def expected_of(home: Path) -> dict[str, Any]:
             runs[info.name] = [
                 {
                     "checkpoint": checkpoint.model_dump(mode="json"),
-                    "state": repr(portrait(repository.restore(checkpoint))),
+                    "state": written(portrait(repository.restore(checkpoint))),
                     "execution": repository.execution(checkpoint),
                     "address": str(root_of(repository.restore(checkpoint), registry(), state=True)),
                 }
@@ -118,6 +119,17 @@ def expected_of(home: Path) -> dict[str, Any]:
     return {"runs": runs, "tags": tags}
 
 
+def written(described: Any) -> str:
+    """Return a portrait as text that is the same on every version of Python and numpy."""
+    if isinstance(described, type):
+        return described.__qualname__
+    if isinstance(described, np.dtype):
+        return repr(described.str if described.names is None else described.descr)
+    if isinstance(described, list | tuple):
+        return f"[{' '.join(map(written, described))}]"
+    return repr(described)
+
+
 def write_store() -> None:
     """Replace the golden store by one written now, without what only a live store needs."""
     with tempfile.TemporaryDirectory() as folder:
@@ -125,7 +137,9 @@ def write_store() -> None:
         build_store(home)
         expected = expected_of(home)
         shutil.rmtree(STORE, ignore_errors=True)
-        shutil.copytree(home, STORE, ignore=shutil.ignore_patterns("ballast", "lock.mdb", "turnstile"))
+        shutil.copytree(
+            home, STORE, ignore=shutil.ignore_patterns("ballast", "lock.mdb", "turnstile")
+        )
     (STORE / "expected.json").write_text(json.dumps(expected, indent=1, sort_keys=True) + "\n")
 
 
