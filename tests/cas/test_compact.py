@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from cas.records import record_key
 from cas.repack import Draft
 from cas.upkeep import Progress
 from tests.cas.children import finish, start_child
-from tests.cas.garbage import Names, check_store, leaf, node
+from tests.cas.garbage import NAMES, Names, check_store, leaf, node
 from tests.damage import Vandal
 
 
@@ -219,6 +220,8 @@ def test_another_process_goes_on_in_the_new_file(names: Names, place: Path, seed
         return str(number)
 
     started = start_child(child)
+    while names.store.environment.read(lambda tx: tx.get(NAMES, b"c0")) is None:
+        time.sleep(0.01)
     for _ in range(4):
         names.compact()
     os.close(stopper)
