@@ -17,7 +17,7 @@ from cas.digest import Digest
 from cas.environment import ReadTransaction, Table
 from cas.errors import CorruptionError, HiveError
 from cas.leases import LEASES
-from cas.records import REPAIRS, RecordReader
+from cas.records import REPAIRS, UNREADABLE, RecordReader
 from cas.roots import ROOT_LOG
 from cas.store import ObjectStore
 from cas.upkeep import OnProgress
@@ -223,7 +223,7 @@ class _Catalogue:
         try:
             if reader.digest_of(record) != digest:
                 raise CorruptionError(f"record {record} is another object")
-        except CorruptionError as error:
+        except UNREADABLE as error:
             self._row(table, key, f"{name} leads nowhere: {error}", name)
             return False
         if not self._findings.objects.read_data:

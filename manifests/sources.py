@@ -10,6 +10,7 @@ from pathlib import Path
 from cas.digest import Digest
 from cas.errors import CorruptionError, InvalidInputError, NotFoundError
 from cas.objects import Object
+from cas.records import UNREADABLE
 from cas.store import ObjectStore
 from manifests.catalogue import Catalogue
 from manifests.importing import import_bundle
@@ -28,7 +29,7 @@ class StoreSource:
         """Return a verified object, None if it is not there whole."""
         try:
             return self._store.get(digest)
-        except CorruptionError:
+        except UNREADABLE:
             return None
 
     def find(self, run: str, sequence: int) -> Digest | None:
