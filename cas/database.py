@@ -22,7 +22,7 @@ from cas.pages import check_pages
 from cas.stamp import check_stamp, put_stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from cas.table import Table
@@ -207,10 +207,10 @@ class Database:
         Raises:
             HiveError: LMDB cannot read or create one.
         """
-        names = [table.name for table in tables]
+        tables = list(tables)
         while True:
             try:
-                self._open_tables(names)
+                self._open_tables(tables)
             except lmdb.MapFullError:
                 self.grow()
             except lmdb.MapResizedError:
@@ -220,9 +220,10 @@ class Database:
             else:
                 return
 
-    def _open_tables(self, names: list[str]) -> None:
-        while not self._check_snapshot():
+    def _open_tables(self, tables: Sequence[Table]) -> None:
+        while not self._check_snapshot(tables):
             pass  # Writers in other processes overtook it.
+        names = [table.name for table in tables]
         if self.read_only:
             for name in names:
                 self.databases[name] = self._find(name)
@@ -236,17 +237,37 @@ class Database:
             if transaction.stat()["entries"] != before:
                 put_stamp(transaction)
 
-    def _check_snapshot(self) -> bool:
+    def _check_snapshot(self, tables: Sequence[Table]) -> bool:
         """Check what the last commit left, before LMDB follows any page of it."""
+        data_file, page_bytes = self.directory / DATA_FILE, self.lmdb.stat()["psize"]
+        ordered = {table.name for table in tables if table.checked}
         with self.lmdb.begin() as transaction:
             number = transaction.id()
-            page_bytes = self.lmdb.stat()["psize"]
-            if not (self._trusted or check_pages(self.directory / DATA_FILE, page_bytes, number)):
+            if not (self._trusted or check_pages(data_file, page_bytes, number, ordered=ordered)):
                 return False
             check_stamp(transaction, self.directory)
+            self._refuse_renamed(transaction, tables)
             self._trusted = True
             self._seen_transaction = number
         return True
+
+    def _refuse_renamed(
+        self, transaction: lmdb.Transaction[bytes], tables: Sequence[Table]
+    ) -> None:
+        """Refuse a store where a table seems to be absent because a bit of its name was flipped.
+
+        It would be created anew, and everything in it would be gone without an error.
+        """
+        present = set(transaction.cursor().iternext(values=False))
+        for name in (table.name.encode() for table in tables):
+            for other in present if name not in present else ():
+                difference = int.from_bytes(name, "big") ^ int.from_bytes(other, "big")
+                if len(name) == len(other) and difference.bit_count() == 1:
+                    raise CorruptStoreError(
+                        f"the name of table {name.decode()!r} in {self.directory} is damaged; "
+                        "restore the store from a copy",
+                        path=self.directory / DATA_FILE,
+                    )
 
     def _find(self, name: str) -> lmdb._Database | None:
         try:

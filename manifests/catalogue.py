@@ -114,9 +114,22 @@ class Catalogue:
     def __init__(self, transaction: ReadTransaction) -> None:
         self._transaction = transaction
 
+    def _get(self, table: Table, key: bytes) -> bytes | None:
+        """Return a row; None if there certainly is none.
+
+        A row whose key was damaged is not found. Keys are in order, so it is a neighbour of the
+        place where it was looked for, and looking at that finds its checksum wrong. Else a run
+        would begin again at its first checkpoint.
+        """
+        row = self._transaction.get(table, key)
+        if row is None:
+            self._transaction.first_at_or_after(table, key)
+            self._transaction.last_at_or_before(table, key)
+        return row
+
     def run(self, name: str) -> RunRow | None:
         """Return a run by its exact name."""
-        row = self._transaction.get(RUNS, name_key(name, "run name"))
+        row = self._get(RUNS, name_key(name, "run name"))
         return None if row is None else run_row(row)
 
     def need_run(self, name: str) -> RunRow:
@@ -135,7 +148,7 @@ class Catalogue:
         """Return a checkpoint by run number and sequence."""
         if not 0 < sequence <= _MOST:
             return None
-        row = self._transaction.get(CHECKPOINTS, _KEY.pack(run, sequence))
+        row = self._get(CHECKPOINTS, _KEY.pack(run, sequence))
         return None if row is None else checkpoint_row(row, sequence)
 
     def newest(self, run: int, *, below: int | None = None) -> Iterator[tuple[int, CheckpointRow]]:
@@ -151,7 +164,7 @@ class Catalogue:
 
     def tag(self, name: str) -> TagRow | None:
         """Return a tag by its exact name."""
-        row = self._transaction.get(TAGS, name_key(name, "tag"))
+        row = self._get(TAGS, name_key(name, "tag"))
         return None if row is None else tag_row(row)
 
     def tags(self) -> Iterator[TagRow]:
@@ -175,7 +188,7 @@ class CatalogueWriter(Catalogue):
     def new_run(self, name: str, created_us: int) -> RunRow:
         """Return an empty run (to be written by ``put_run``) with a number no run has had."""
         name_key(name, "run name")
-        row = self._transaction.get(NUMBERS, _NEXT_RUN)
+        row = self._get(NUMBERS, _NEXT_RUN)
         number = int.from_bytes(row, "big") if row is not None else 1
         if number > _MOST:
             raise LimitError(f"a store has at most {_MOST} runs; start a new one")

@@ -6,7 +6,7 @@ import os
 import random
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import lmdb
@@ -182,3 +182,31 @@ def test_a_free_page_that_is_in_use_is_noticed(sound: bytes, tmp_path: Path) -> 
     path = tmp_path / "data.mdb"
     path.write_bytes(data)
     assert is_refused(path, last)
+
+
+@pytest.mark.parametrize("name", ["rows", "words"])
+def test_keys_out_of_order_are_noticed_where_rows_have_no_address(
+    store: Path, sound: bytes, tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / "data.mdb"
+    path.write_bytes(sound)
+    last = last_commit(sound)
+    rng = random.Random(5)
+    noticed = 0
+    with lmdb.open(str(data_file(store).parent), max_dbs=8, readonly=True, lock=False) as opened:
+        database = opened.open_db(name.encode(), create=False)
+        with opened.begin() as transaction:
+            keys = list(transaction.cursor(database).iternext(values=False))
+    for key in rng.sample(keys, 20):
+        # Far from its neighbours in any order, and still a row of the same size.
+        changed = sound.replace(
+            len(key).to_bytes(2, "little") + key,
+            len(key).to_bytes(2, "little") + b"\xff" * len(key),
+        )
+        path.write_bytes(changed)
+        assert check_pages(path, PAGE_BYTES, last)
+        with suppress(CorruptStoreError):
+            check_pages(path, PAGE_BYTES, last, ordered={name})
+            continue
+        noticed += 1
+    assert noticed >= 18, "only the very last key stays in order"
