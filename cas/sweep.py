@@ -187,13 +187,16 @@ class _Sweeping:
         """Remove until all is done or the deadline has passed; returns whether all is done."""
         packs = self._marked.packs
         while self._next < len(packs):
-            begun = time.perf_counter()
+            begun, moment = time.perf_counter(), self._late.moment
             self._next = self._batch(packs)
             progress(Progress("sweep", self._next, len(packs)))
             if deadline is not None and time.monotonic() >= deadline:
                 return self._next == len(packs)
-            # LMDB's lock is not fair: who takes it again at once keeps others out for long.
-            time.sleep(max(_LEAST_PAUSE_SECONDS, (time.perf_counter() - begun) / 2))
+            # LMDB's lock is not fair: who takes it again at once keeps others out for long. If
+            # nobody wrote since the last batch, few will be waiting.
+            is_busy = self._late.moment != moment
+            pause = (time.perf_counter() - begun) / 2 if is_busy else 0.0
+            time.sleep(max(_LEAST_PAUSE_SECONDS, pause))
         return True
 
     def _batch(self, packs: array[int]) -> int:
