@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import lmdb
 
-from cas.datafile import Meta, check_data_file
+from cas.datafile import check_data_file
 from cas.errors import CorruptStoreError, InvalidInputError, StoreFullError
 from cas.failures import translate
 from cas.filesystem import DIRECTORY_MODE, FILE_MODE, make_private_file
@@ -133,6 +133,8 @@ class Database:
         self._trusted = trusted
         self._seen_transaction = 0
         self.databases: dict[str, lmdb._Database | None] = {}
+        if not fresh:
+            self._require_data_file()
         if change_nothing:
             self.locked = is_lock_usable(directory / LOCK_FILE)
         else:
@@ -148,7 +150,7 @@ class Database:
     def _open_checked(self, *, fresh: bool) -> lmdb.Environment:
         """Check the data file and open it."""
         while True:
-            used = 0 if fresh else self._check().used_bytes
+            used = 0 if fresh else check_data_file(self.directory / DATA_FILE).used_bytes
             try:
                 return self._open(max(self.limits.initial, used), fresh=fresh)
             except lmdb.MapResizedError:
@@ -156,7 +158,7 @@ class Database:
             except (lmdb.Error, OSError) as error:
                 raise translate(error, self.directory.parent) from error
 
-    def _check(self) -> Meta:
+    def _require_data_file(self) -> None:
         store = self.directory.parent
         if not (self.directory / DATA_FILE).exists():
             present = sorted(p.name for p in store.glob("g*") if p.is_dir())
@@ -165,7 +167,6 @@ class Database:
                 f"present: {', '.join(present) or 'none'}); restore it from a copy",
                 path=self.directory / DATA_FILE,
             )
-        return check_data_file(self.directory / DATA_FILE)
 
     def _open(self, map_bytes: int, *, fresh: bool) -> lmdb.Environment:
         return lmdb.open(
