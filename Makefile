@@ -2,11 +2,12 @@
 # make and Python >= 3.11: they create $(VENV), install what they need, and are quick from then on.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types format torture clean
+.PHONY: help demo test lint types format torture bench clean
 
 VENV ?= .venv
 PYTHON ?=
 FOLDER ?=
+OPTIONS ?=
 JOBS ?= auto
 
 BIN := $(VENV)/bin
@@ -23,6 +24,7 @@ KEY := $(shell printf '%s' '$(CURDIR) $(PYTHON)' | cksum | cut -d ' ' -f 1)
 CREATED := $(VENV)/.created-$(KEY)
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
+INSTALLED_BENCH := $(VENV)/.installed-bench
 
 RUFF_CHECK := $(BIN)/ruff check . && $(BIN)/ruff format --check .
 TYPE_CHECK := $(BIN)/mypy
@@ -69,8 +71,11 @@ torture: $(INSTALLED_DEV) ## Run the long loops and the property tests in full (
 	@HIVE_TORTURE=1 $(PYTEST) -m "torture or hypothesis" \
 	    --timeout=7200 --override-ini=faulthandler_timeout=7500
 
+bench: $(INSTALLED_BENCH) ## Measure Hive beside its peers (OPTIONS="--quick" for a first look)
+	@$(BIN)/python -m benchmarks $(OPTIONS)
+
 clean: ## Remove the environment and everything that tools left behind
-	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) benchmarks/results build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find cas manifests hive tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --clear, since an interrupted attempt may have left half an environment there.
@@ -95,4 +100,9 @@ $(INSTALLED): pyproject.toml $(CREATED)
 $(INSTALLED_DEV): pyproject.toml $(CREATED)
 	@echo "Installing Hive and its test tools"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $(INSTALLED) $@
+
+$(INSTALLED_BENCH): pyproject.toml $(CREATED)
+	@echo "Installing Hive and what it is measured beside"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $(INSTALLED) $@

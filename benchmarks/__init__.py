@@ -1,1 +1,1 @@
-"""Measurements of Hive; each is a plain program that prints its numbers."""
+"""Measurements of Hive beside what its users would take instead (``make bench``)."""

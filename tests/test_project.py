@@ -63,7 +63,7 @@ def test_a_package_tells_type_checkers_that_it_is_typed(package: str) -> None:
 def test_make_alone_lists_its_targets() -> None:
     result = make()
     assert result.returncode == 0
-    for target in ("demo", "test", "lint", "types", "format", "torture", "clean"):
+    for target in ("demo", "test", "lint", "types", "format", "torture", "bench", "clean"):
         assert f"\n  {target} " in result.stdout
 
 

@@ -1,0 +1,41 @@
+"""Numbers that are not of one store on one workload: CPU, overhead, concurrency, large values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.figures.cpu import measure_cpu
+from benchmarks.figures.group_commit import measure_group_commit
+from benchmarks.figures.large import measure_large
+from benchmarks.figures.overhead import measure_overhead
+from benchmarks.figures.processes import measure_processes
+from benchmarks.results import Figure
+
+__all__ = ["NAMES", "measure_figures"]
+
+NAMES = ("cpu", "overhead", "group-commit", "processes", "large")
+
+
+def measure_figures(name: str, folder: Path, *, tiny: bool = False) -> list[Figure]:
+    """Measure the figures of that name in a new folder. ``LookupError`` if there are none."""
+    full: dict[str, Callable[[Path], list[Figure]]] = {
+        "cpu": measure_cpu,
+        "overhead": measure_overhead,
+        "group-commit": measure_group_commit,
+        "processes": measure_processes,
+        "large": measure_large,
+    }
+    small: dict[str, Callable[[Path], list[Figure]]] = {
+        "cpu": lambda folder: measure_cpu(folder, messages=200, repeats=3),
+        "overhead": lambda folder: measure_overhead(folder, node_seconds=0.001, nodes=4, repeats=2),
+        "group-commit": lambda folder: measure_group_commit(
+            folder, runs=4, commits=2, alone=3, turns=2
+        ),
+        "processes": lambda folder: measure_processes(folder, processes=2, seconds=0.2),
+        "large": lambda folder: measure_large(folder, texts=3, size=2**18),
+    }
+    measures = small if tiny else full
+    if name not in measures:
+        raise LookupError(f"no figures {name!r}: there are {', '.join(NAMES)}")
+    return measures[name](folder)

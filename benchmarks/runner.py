@@ -1,0 +1,198 @@
+"""A run of the benchmarks: every workload on every store, in rounds, then the other figures."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from benchmarks import figures
+from benchmarks.harness import Trial, measure_peer
+from benchmarks.peers import NAMES as PEERS
+from benchmarks.peers import Peer, find_peer
+from benchmarks.race import race
+from benchmarks.results import Measured, Results
+from benchmarks.workloads import NAMES as WORKLOADS
+from benchmarks.workloads import Workload, make_workload
+
+__all__ = ["PLOTTED", "Plan", "run_plan"]
+
+PLOTTED = "chat-1000"
+"""The workload whose bytes and times are kept step by step, for the plot."""
+
+_ONLY_ON = {"langgraph-graph": ("chat-200", "deep-agent", "wide")}
+"""A graph loads and saves a whole turn, 20 ms and more; three workloads show what that adds."""
+
+_RACED = (
+    "early_p50", "early_p95", "late_p50", "late_p95", "late_cpu", "load_latest", "load_middle",
+)  # fmt: skip
+
+_PACKAGES = (
+    "hive-checkpoints", "lmdb", "cbor2", "blake3", "zstandard", "langgraph",
+    "langgraph-checkpoint-sqlite", "pygit2", "numpy",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to measure, and how thoroughly.
+
+    In every round the quick stores save and load beside each other; in the first one each store is
+    also measured alone. ``limit_copies`` stops those that copy the whole state after so many steps.
+    """
+
+    folder: Path
+    workloads: tuple[str, ...] = WORKLOADS
+    peers: tuple[str, ...] = PEERS
+    figures: tuple[str, ...] = figures.NAMES
+    rounds: int = 3
+    limit_copies: int | None = None
+    repeats: int = 5
+    tiny: bool = False
+    about: dict[str, Any] = field(default_factory=dict)
+
+
+def run_plan(plan: Plan, *, say: Callable[[str], None], keep: Callable[[Results], None]) -> Results:
+    """Measure everything planned. ``keep`` gets the results so far after each measurement."""
+    start = time.perf_counter()
+    results = Results(about={**_about(plan), **plan.about})
+    workloads = _workloads(plan, results)
+    results.titles = {workload.name: workload.title for workload in workloads}
+    peers = _peers(plan, results)
+    for number in range(plan.rounds):
+        for workload in workloads:
+            _measure_workload(plan, results, workload, peers, number, say)
+            keep(results)
+        for name in plan.figures:
+            if name == "large" and number:
+                continue  # half a minute, and its ratios are far from any noise
+            say(f"round {number + 1}: {name}")
+            with _Folder(plan.folder / name) as folder:
+                for figure in figures.measure_figures(name, folder, tiny=plan.tiny):
+                    figure.round = number
+                    results.figures.append(figure)
+            keep(results)
+    results.about["seconds"] = round(time.perf_counter() - start)
+    keep(results)
+    return results
+
+
+def _measure_workload(
+    plan: Plan,
+    results: Results,
+    workload: Workload,
+    peers: list[type[Peer]],
+    number: int,
+    say: Callable[[str], None],
+) -> None:
+    """Race the quick stores; in the first round also measure each store alone."""
+    trial = Trial(
+        round=number,
+        limit_copies=plan.limit_copies,
+        repeats=plan.repeats,
+        watch_memory=not plan.tiny,
+        series=workload.name == PLOTTED and number == 0,
+    )
+    suited = [kind for kind in peers if _suits(plan, results, workload, kind)]
+    racers = [kind for kind in suited if not (kind.once or kind.copies)]
+    say(f"round {number + 1}: {workload.name}: {', '.join(kind.name for kind in racers)}")
+    floor, raced = race(racers, workload, plan.folder / "race", trial)
+    results.floors.append(floor)
+    for kind in suited if number == 0 else ():
+        say(f"round 1: {workload.name}: {kind.name}")
+        alone = measure_peer(kind, workload, plan.folder / kind.name, trial)
+        times = [item for item in raced if item.peer == kind.name]
+        results.measured.append(_with_times_of(times[0], alone) if times else alone)
+    if number:
+        results.measured += raced
+
+
+def _with_times_of(raced: Measured, alone: Measured) -> Measured:
+    """Return what was measured alone, with the times from beside the others."""
+    series = [
+        (steps, size, taken)
+        for (steps, size, _), (_, _, taken) in zip(alone.series, raced.series, strict=True)
+    ]
+    return replace(alone, series=series, **{name: getattr(raced, name) for name in _RACED})
+
+
+def _suits(plan: Plan, results: Results, workload: Workload, kind: type[Peer]) -> bool:
+    reason = kind.unsuited(workload)
+    if plan.limit_copies is not None and (kind.name, workload.name) == ("git", "binary"):
+        reason = "packing it takes minutes"
+    if reason is not None:
+        results.skipped[f"{kind.name} on {workload.name}"] = reason
+    return reason is None and workload.name in _ONLY_ON.get(kind.name, (workload.name,))
+
+
+def _workloads(plan: Plan, results: Results) -> list[Workload]:
+    found = []
+    for name in plan.workloads:
+        try:
+            workload = make_workload(name, tiny=plan.tiny)
+            workload.turns()
+        except LookupError as error:
+            results.skipped[name] = str(error)
+        else:
+            found.append(workload)
+    return found
+
+
+def _peers(plan: Plan, results: Results) -> list[type[Peer]]:
+    found = []
+    for name in plan.peers:
+        try:
+            found.append(find_peer(name))
+        except ModuleNotFoundError as error:
+            results.skipped[name] = f"{error.name} is not installed"
+    return found
+
+
+def _about(plan: Plan) -> dict[str, Any]:
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpus": os.cpu_count(),
+        "file_system": _file_system(plan.folder),
+        "rounds": plan.rounds,
+        "limit_copies": plan.limit_copies,
+        "packages": versions,
+    }
+
+
+def _file_system(folder: Path) -> str:
+    """Return the type of the file system: on one in memory, syncing costs nothing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if sys.platform != "linux" or shutil.which("stat") is None:
+        return "unknown"
+    command = ["stat", "--file-system", "--format=%T", str(folder)]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
+class _Folder:
+    """A folder for the length of a ``with`` block."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> Path:
+        shutil.rmtree(self._path, ignore_errors=True)
+        self._path.mkdir(parents=True)
+        return self._path
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self._path, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""Tests of the benchmarks: each runs, in the smallest size, and measures what it says."""
