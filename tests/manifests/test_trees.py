@@ -84,7 +84,7 @@ def test_an_edit_of_a_list_writes_few_objects(
     items = make(dice)
     memory.save(items)
     assert len(memory.objects) > (1 if make is a_list_of_one_value else 200)
-    for _ in range(2):
+    for _ in range(1 if make is a_list_of_messages else 3):
         at = dice.randrange(SIZE)
         new = {"new": dice.getrandbits(40), "text": "x" * 100}
         for edited in (
@@ -110,23 +110,23 @@ def test_an_edit_of_a_dict_writes_few_objects(
     memory.save(items)
     assert len(memory.objects) > 200
     ascending = make in (sorted_texts, sorted_numbers)
-    for _ in range(2):
-        at = dice.randrange(SIZE)
-        key = list(items)[at]
-        number = 90_000 + dice.randrange(SIZE)
-        edits = {
-            "append": {**items, new_key(items, number): "new"},
-            "insert": insert_key(items, at, between(items, at, number), "new"),
-            "insert first": insert_key(items, 0, between(items, 0, number), "new"),
-            "delete": {k: value for k, value in items.items() if k != key},
-            "change": {**items, key: {"changed": "x" * 100}},
-        }
-        if not ascending:
-            rest = {k: value for k, value in items.items() if k != key}
-            edits["move to the end"] = {**rest, key: items[key]}
-        for name, edited in edits.items():
-            new = memory.new_objects(edited)
-            assert len(new) <= MOST_NEW, name
+    at = dice.randrange(1, SIZE)
+    key = list(items)[at]
+    number = 90_000 + dice.randrange(SIZE)
+    edits = {
+        "append": {**items, new_key(items, number): "new"},
+        "insert": insert_key(items, at, between(items, at, number), "new"),
+        "insert first": insert_key(items, 0, between(items, 0, number), "new"),
+        "delete": {k: value for k, value in items.items() if k != key},
+        "change": {**items, key: {"changed": "x" * 100}},
+    }
+    if not ascending:
+        rest = {k: value for k, value in items.items() if k != key}
+        edits["move to the end"] = {**rest, key: items[key]}
+    for name, edited in edits.items():
+        new = memory.new_objects(edited)
+        assert len(new) <= MOST_NEW, name
+        if name in ("insert", "move to the end"):
             assert list(memory.read(memory.save(edited)).items()) == list(edited.items())
 
 
@@ -350,8 +350,8 @@ def unique_links(count: int, kind: str) -> Callable[[], Any]:
 
 
 @pytest.mark.parametrize("kind", ["list", "tuple"])
-@pytest.mark.parametrize("width", [1, 5, 19, 20, 21, 22])
-@pytest.mark.parametrize("outer", ["list", "dict", "set", "wide dict", "dict of lists"])
+@pytest.mark.parametrize("width", [1, 20, 21])
+@pytest.mark.parametrize("outer", ["list", "dict", "set", "dict of lists"])
 def test_no_object_has_too_many_links(kind: str, width: int, outer: str) -> None:
     """The worst are items just small enough to stay inside their leaf, made of links only."""
     make = unique_links(width, kind)
@@ -361,8 +361,6 @@ def test_no_object_has_too_many_links(kind: str, width: int, outer: str) -> None
         value = {number: item for number, item in enumerate(items)}
     elif outer == "set":
         value = {tuple(item) for item in items}
-    elif outer == "wide dict":
-        value = {f"k{number}": items[number * 60 : number * 60 + 60] for number in range(10)}
     elif outer == "dict of lists":
         value = {f"k{number}": [items[number]] * 3 for number in range(600)}
     memory = Memory()
