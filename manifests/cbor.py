@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import cbor2
 
-from cas.errors import CorruptObjectError, HiveError
+from cas.errors import CorruptObjectError
 
 __all__ = [
     "ARRAY",
@@ -146,7 +146,15 @@ def encode_text(text: str) -> bytes:
     return (_SHORT[3][size] if size < 256 else _head(3, size)) + data
 
 
-_OWN_ERRORS: Final = (HiveError, RecursionError, MemoryError)
+_DAMAGE: Final = (
+    cbor2.CBORError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+)
+"""What contents that no encoder writes make the library and the tag decoders raise."""
 
 
 def _refuse(_value: Any, _immutable: bool) -> Any:
@@ -202,13 +210,14 @@ def loads_all(
             allow_duplicate_keys=False,
             strict_hashable_types=True,
         )
-    except (cbor2.CBORError, ValueError, TypeError, LookupError, OverflowError) as error:
-        cause: BaseException | None = error
-        while cause is not None:
-            # cbor2 wraps whatever a tag decoder raises, an interrupt from the keyboard included.
-            if isinstance(cause, _OWN_ERRORS) or not isinstance(cause, Exception):
-                raise cause from cause.__cause__
+    except _DAMAGE as error:
+        cause: BaseException = error
+        while isinstance(cause, cbor2.CBORError) and cause.__cause__ is not None:
             cause = cause.__cause__
+        if not isinstance(cause, _DAMAGE):
+            # cbor2 wraps whatever a tag decoder raises: an interrupt from the keyboard, the news
+            # that the file was replaced while a linked object was read.
+            raise cause from cause.__cause__
         if "nesting depth" in str(error):
             raise RecursionError("nested too deeply") from None
         raise CorruptObjectError("the object's payload is not a stored value") from error

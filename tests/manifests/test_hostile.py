@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import cbor2
@@ -16,6 +16,8 @@ import manifests.decoder
 import manifests.encoder
 from cas.digest import Digest
 from cas.errors import CorruptObjectError, HiveError, LimitError
+from cas.objects import Object
+from cas.records import GenerationChangedError
 from manifests.cbor import (
     ARRAY,
     LINK,
@@ -27,6 +29,7 @@ from manifests.cbor import (
     encode_text,
     tag_head,
 )
+from manifests.decoder import Decoder
 from manifests.diff import changes
 from manifests.forms import LinkForm
 from manifests.pieces import MAX_VALUE_BYTES
@@ -265,6 +268,24 @@ def test_what_is_no_string_is_refused_behind_any_string() -> None:
                 for bad in (array_head(2) + string + head, array_head(2) + head + string):
                     with pytest.raises(CorruptObjectError):
                         memory.read(memory.put(bad))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, GenerationChangedError])
+def test_what_the_loader_raises_is_no_damage(error: type[BaseException]) -> None:
+    """A link that occurs twice is loaded again from inside the library, which wraps errors."""
+    memory = Memory()
+    inner = memory.put(array_head(1) + tag_head(LINK) + b"\x00", memory.put(b"\x01"))
+    root = memory.put(array_head(2) + (tag_head(LINK) + b"\x00") * 2, inner)
+    assert memory.read(root) == [[1], [1]]
+    loads = iter(range(100))
+
+    def load(links: Sequence[Digest]) -> list[Object]:
+        if next(loads) == 2:
+            raise error
+        return memory.load(links)
+
+    with pytest.raises(error):
+        Decoder(memory.registry, load).value(memory.objects[root])
 
 
 # Bombs
