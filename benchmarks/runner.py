@@ -28,8 +28,14 @@ __all__ = ["PLOTTED", "Plan", "run_plan"]
 PLOTTED = "chat-1000"
 """The workload whose bytes and times are kept step by step, for the plot."""
 
-_ONLY_ON = {"langgraph-graph": ("chat-200", "deep-agent", "wide")}
-"""A graph loads and saves a whole turn, 20 ms and more; three workloads show what that adds."""
+_ONLY_ON = {
+    # It loads and saves a whole turn, 20 ms and more; three workloads show what that adds.
+    "langgraph-graph": ("chat-200", "deep-agent", "wide"),
+}
+_NOT_ON = {
+    # A commit of half a second is as long in any mode: an array is looked at as a whole.
+    "binary": ("hive-changed", "hive-async"),
+}
 
 _RACED = (
     "early_p50", "early_p95", "late_p50", "late_p95", "late_cpu", "load_latest", "load_middle",
@@ -130,6 +136,8 @@ def _suits(plan: Plan, results: Results, workload: Workload, kind: type[Peer]) -
         reason = "packing it takes minutes"
     if reason is not None:
         results.skipped[f"{kind.name} on {workload.name}"] = reason
+    if kind.name in _NOT_ON.get(workload.name, ()):
+        return False
     return reason is None and workload.name in _ONLY_ON.get(kind.name, (workload.name,))
 
 
