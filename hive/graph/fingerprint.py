@@ -9,6 +9,7 @@ can say what changed and not only that something did.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from hive.graph.goal import Goal
     from hive.graph.spec import GraphSpec
 
-__all__ = ["canonical_text", "differences", "digest_of", "idempotency_key"]
+__all__ = ["canonical_text", "differences", "digest_of", "idempotency_key", "text_of"]
 
 _SHOWN_CHARACTERS = 60
 
@@ -31,6 +32,11 @@ def canonical_text(spec: GraphSpec | Goal) -> str:
         # Edges keep their order, which decides between equal priorities; the order of nodes
         # means nothing.
         fields["nodes"].sort(key=lambda node: node["id"])
+    return text_of(fields)
+
+
+def text_of(fields: Mapping[str, Any]) -> str:
+    """Write plain data as canonical text."""
     return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 

@@ -1,0 +1,140 @@
+"""Writes what an executor knows about one run into checkpoints, or nowhere without a manager."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from hive import errors
+from hive.graph.background import in_thread
+from hive.graph.fingerprint import digest_of
+
+if TYPE_CHECKING:
+    from hive.graph.run_writer import RunWriter
+    from hive.graph.runtime import Decision, Runtime, Severity
+
+__all__ = ["RunRecorder"]
+
+
+class RunRecorder:
+    """Saves the checkpoints of one run; each kind of executor has a subclass that says what of.
+
+    The execution record of a checkpoint is the executor's progress together with the canonical
+    texts of what it executes and the decisions so far.
+    """
+
+    def __init__(
+        self, writer: RunWriter | None, *, run: str, runtime: Runtime, checkpoint_id: str | None
+    ) -> None:
+        """Record ``run``, whose last checkpoint so far is ``checkpoint_id``."""
+        self.checkpoint_id = checkpoint_id
+        self._writer = writer
+        self._run = run
+        self._runtime = runtime
+        self._recorded: list[tuple[Decision, dict[str, Any]]] = []
+
+    def specifications(self) -> dict[str, str]:
+        """Return the canonical texts of what is executed, by their names; the first one decides.
+
+        Its digest is the ``graph`` of every checkpoint.
+        """
+        raise NotImplementedError
+
+    async def record(
+        self,
+        kind: str,
+        node: str | None,
+        state: Any,
+        progress: Mapping[str, Any],
+        next_nodes: Sequence[str],
+    ) -> None:
+        """Save a checkpoint, as durably as the manager is configured.
+
+        Args:
+            kind: Of checkpoint.
+            node: What it was saved after.
+            state: The state. What is the same object as at the last checkpoint is not looked into.
+            progress: Goes into the execution record.
+            next_nodes: What comes next.
+
+        Raises:
+            HiveError: It could not be saved and the manager's policy is to raise.
+        """
+        if self._writer is None:
+            return
+        with self._reporting(node):
+            staged = self._writer.stage(
+                state,
+                kind=kind,
+                node=node,
+                next_nodes=next_nodes,
+                execution=self.execution_of(progress),
+                graph=self._digest,
+                # Values in memory are replaced and never changed, so what is the same object as
+                # at the last checkpoint need not be looked into.
+                trust_identity=True,
+            )
+            saved = staged.id
+            if staged.finish is not None:
+                saved = await in_thread(staged.finish)
+            if saved is not None:
+                self.checkpoint_id = str(saved)
+
+    async def flush(self) -> None:
+        """Wait until what was saved is durable."""
+        if self._writer is not None:
+            with self._reporting(None):
+                last = await in_thread(self._writer.flush)
+                self.checkpoint_id = None if last is None else str(last)
+
+    def execution_of(self, progress: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the execution record: the progress, what is executed, and the decisions."""
+        return {**progress, **self._texts, "decisions": self._decisions()}
+
+    @property
+    def saves_failed_attempts(self) -> bool:
+        """Tell whether a failed attempt is worth a checkpoint of its own."""
+        return self._writer is not None and self._writer.config.save_failed_attempts
+
+    def _decisions(self) -> list[dict[str, Any]]:
+        """Return the decisions as records, the same objects as the last time where possible.
+
+        So the next checkpoint encodes only those that are new.
+        """
+        decisions = self._runtime.record(self._run).decisions
+        self._recorded[len(decisions) :] = []
+        for index, decision in enumerate(decisions):
+            if index == len(self._recorded):
+                self._recorded.append((decision, decision.to_record()))
+            elif self._recorded[index][0] is not decision:
+                self._recorded[index] = decision, decision.to_record()
+        return [record for _, record in self._recorded]
+
+    @contextmanager
+    def _reporting(self, node: str | None) -> Iterator[None]:
+        """Put what goes wrong with saving into the run's report, raised or not."""
+        try:
+            yield
+        except errors.HiveError as error:
+            self._report("critical", error, node)
+            raise
+        while self._writer is not None and self._writer.problems:
+            self._report("warning", self._writer.problems.pop(0), node)
+
+    def _report(self, severity: Severity, error: Exception, node: str | None) -> None:
+        self._runtime.report_problem(
+            severity,
+            f"checkpoint not saved: {type(error).__name__}: {error}",
+            node_id=node,
+            run=self._run,
+        )
+
+    @cached_property
+    def _texts(self) -> dict[str, str]:
+        return self.specifications()
+
+    @cached_property
+    def _digest(self) -> str:
+        return digest_of(next(iter(self._texts.values())))
