@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from hive import errors
 from hive.graph.background import BackgroundThread, in_thread
+from hive.graph.housekeeping import Housekeeper
 from hive.graph.run_writer import CheckpointWarning, RunWriter
 from hive.schemas.checkpoint import CheckpointConfig
 
@@ -80,13 +81,16 @@ class CheckpointManager:
         self._repository = None if isinstance(storage, str | os.PathLike) else storage
         self._sleep = sleep
         self._background = BackgroundThread(max_pending=self.config.max_pending)
+        self._housekeeper = Housekeeper(self.config)
         self._writers: dict[str, RunWriter] = {}
         self._lock = threading.Lock()
         self._closed = False
         self._at_exit = partial(_flush_at_exit, weakref.ref(self))
         atexit.register(self._at_exit)
         # A manager that is dropped without close must not leave its thread waiting for ever.
-        weakref.finalize(self, _let_go, self._background, self._at_exit).atexit = False
+        weakref.finalize(
+            self, _let_go, self._background, self._housekeeper, self._at_exit
+        ).atexit = False
 
     @property
     def repository(self) -> Repository:
@@ -169,6 +173,7 @@ class CheckpointManager:
             self.config,
             tip=tip,
             background=self._background,
+            housekeeper=self._housekeeper,
             sleep=self._sleep,
         )
         with self._lock:
@@ -216,6 +221,7 @@ class CheckpointManager:
             self.flush()
         finally:
             self._background.stop()
+            self._housekeeper.close()
             atexit.unregister(self._at_exit)
             with self._lock:
                 self._closed = True
@@ -338,8 +344,11 @@ class CheckpointManager:
             writer.settle()
 
 
-def _let_go(background: BackgroundThread, at_exit: Callable[[], None]) -> None:
+def _let_go(
+    background: BackgroundThread, housekeeper: Housekeeper, at_exit: Callable[[], None]
+) -> None:
     background.stop(wait=False)
+    housekeeper.let_go()
     atexit.unregister(at_exit)
 
 

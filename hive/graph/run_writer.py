@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hive import errors
 from hive.graph.background import drop_after_fork
-from hive.graph.retention import policy_of
 
 if TYPE_CHECKING:
     from cas.digest import Digest
     from hive.graph.background import BackgroundThread
+    from hive.graph.housekeeping import Housekeeper
     from hive.schemas.checkpoint import CheckpointConfig
     from manifests import Checkpoint, PreparedCommit, Repository
 
@@ -65,6 +65,7 @@ class RunWriter:
         *,
         tip: Checkpoint | None,
         background: BackgroundThread,
+        housekeeper: Housekeeper,
         sleep: Callable[[float], None],
     ) -> None:
         """Write on top of ``tip``, the run's head; None if the run must be new."""
@@ -80,9 +81,8 @@ class RunWriter:
         self._failure: Exception | None = None
         self._round = 0
         self._lock = threading.Lock()
-        self._policy = policy_of(config)
-        self._kept = 0
-        self._unpruned = 0
+        self._housekeeper = housekeeper
+        self._retention = housekeeper.of_run(repository, run)
         drop_after_fork(self)
 
     def stage(self, state: Any, *, kind: str, **fields: Any) -> Staged:
@@ -134,7 +134,8 @@ class RunWriter:
                 raise
         self.settle()
         self._surface()
-        self._drop_old(now=True)
+        self._retention.settle()
+        self._surface_housekeeping()
         return None if self._tip is None else self._tip.id
 
     def settle(self) -> None:
@@ -212,38 +213,20 @@ class RunWriter:
         return Staged(prepared.id, when_there_is_room)
 
     def _write(self, prepared: PreparedCommit) -> None:
-        delay = self.config.retry_delay_seconds
-        for tries_left in reversed(range(self.config.write_attempts)):
+        self._tip = tip = self._store(prepared)
+        self._retention.saved(tip)
+
+    def _store(self, prepared: PreparedCommit) -> Checkpoint:
+        tries_left, delay = self.config.write_attempts, self.config.retry_delay_seconds
+        while True:
+            tries_left -= 1
             try:
-                self._tip = self._repository.write(prepared)
-                self._unpruned += 1
-                break
+                return self._repository.write(prepared)
             except errors.HiveError as error:
                 if not tries_left or not is_transient(error):
                     raise
                 self._sleep(delay)
                 delay *= 2
-        self._drop_old()
-
-    def _drop_old(self, *, now: bool = False) -> None:
-        """Forget what the retention mode does not keep; the new checkpoint is safe already.
-
-        Looking at a run costs what it keeps, so unless it has to be ``now`` that is done once for
-        half as many saves.
-        """
-        if self._policy is None or self._tip is None:
-            return
-        if self._unpruned <= (0 if now else self._kept // 2):
-            return
-        try:
-            # Ages count back from the newest checkpoint: a clock that jumps drops nothing more.
-            plan = self._repository.forget(self._policy, run=self.run, now=self._tip.created_at)
-            self._kept = len(plan.kept)
-            self._unpruned = 0
-        except errors.NotFoundError:
-            pass  # somebody else deleted the run
-        except errors.HiveError as error:
-            self._warn(error, "old checkpoints were not dropped")
 
     def _surface(self) -> None:
         """Report a failure of the background thread to the caller, once."""
@@ -252,6 +235,15 @@ class RunWriter:
         if failure is not None:
             self._last = None if self._tip is None else self._tip.id
             self._judge(failure)
+        self._surface_housekeeping()
+
+    def _surface_housekeeping(self) -> None:
+        """Warn of what could not be dropped or freed, perhaps of other runs. Nothing is lost."""
+        while self._housekeeper.problems:
+            what, error = self._housekeeper.problems.pop(0)
+            if not isinstance(error, errors.HiveError):
+                raise error
+            self._warn(error, what)
 
     def _judge(self, error: Exception) -> None:
         # Going on after a conflict would repeat the side effects of whoever continues the run.

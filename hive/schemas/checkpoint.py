@@ -20,11 +20,18 @@ class CheckpointConfig(BaseModel):
             crash loses at most what was not written yet, never something in between. ``exit``:
             only the last one is written, at the end, at a pause, at ``flush`` and at ``close``.
         retention: ``all`` checkpoints of a run are kept; ``latest_only`` the newest;
-            ``prune_old`` those that ``keep_last`` or ``max_age`` keeps. Whatever it says, a run's
-            head, the newest checkpoint that can be resumed and tagged ones are kept. Dropping a
-            checkpoint frees no bytes by itself; garbage collection does.
+            ``prune_old`` those that ``keep_last``, ``max_age`` or ``keep_kinds`` keeps. Whatever it
+            says, a run's head, the newest checkpoint that can be resumed, tagged and pinned ones,
+            ends of branches and what a kept one needs are kept. It is applied in the background,
+            once for half as many saves as are kept (at least 16), and at ``flush``.
         keep_last: For ``prune_old``: keep this many of the newest checkpoints.
         max_age: For ``prune_old``: keep those at most this much older than the newest.
+        keep_kinds: For ``prune_old``: keep those of these kinds, such as ``paused`` or ``final``.
+        max_checkpoints: Of all runs of the store together, whoever saves them, keep at most so
+            many; the runs extended longest ago go first. In the background, as ``retention``.
+        max_bytes: Likewise, in bytes of distinct objects, uncompressed.
+        gc_seconds: Also free the space of what was dropped, in the background: when it has become
+            much, and at ``close``, for about so long at a time. None: left to ``hive gc``.
         on_save_error: When a checkpoint cannot be written: ``raise`` the error to the caller, or
             ``warn`` and go on without that checkpoint. A ``ConflictError`` is always raised:
             somebody else continues the run.
@@ -43,6 +50,10 @@ class CheckpointConfig(BaseModel):
     retention: Literal["all", "latest_only", "prune_old"] = "all"
     keep_last: int | None = Field(default=None, ge=1)
     max_age: dt.timedelta | None = Field(default=None, ge=dt.timedelta(0))
+    keep_kinds: frozenset[str] = frozenset()
+    max_checkpoints: int | None = Field(default=None, ge=1)
+    max_bytes: int | None = Field(default=None, ge=0)
+    gc_seconds: float | None = Field(default=None, gt=0.0)
     on_save_error: Literal["raise", "warn"] = "raise"
     save_failed_attempts: bool = True
     write_attempts: int = Field(default=4, ge=1)
@@ -51,11 +62,12 @@ class CheckpointConfig(BaseModel):
 
     @model_validator(mode="after")
     def _check_retention(self) -> Self:
-        numbers = self.keep_last is not None or self.max_age is not None
-        if self.retention == "prune_old" and not numbers:
-            raise ValueError("retention 'prune_old' needs keep_last, max_age or both")
-        if self.retention != "prune_old" and numbers:
+        rules = self.keep_last is not None or self.max_age is not None or bool(self.keep_kinds)
+        if self.retention == "prune_old" and not rules:
+            raise ValueError("retention 'prune_old' needs keep_last, max_age or keep_kinds")
+        if self.retention != "prune_old" and rules:
             raise ValueError(
-                f"keep_last and max_age are for retention 'prune_old', not {self.retention!r}"
+                "keep_last, max_age and keep_kinds are for retention 'prune_old', not "
+                f"{self.retention!r}"
             )
         return self

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from cas.digest import Digest
-from hive.graph.checkpoint_manager import CheckpointManager
+from cas.errors import ConflictError, StoreFullError
+from cas.upkeep import Progress
+from hive.graph.checkpoint_manager import CheckpointManager, CheckpointWarning
 from hive.graph.retention import policy_of
 from hive.schemas.checkpoint import CheckpointConfig
-from manifests import Checkpoint
+from manifests import Checkpoint, ForgetPlan, Repository
 from manifests.retention import Candidate, plan
 
 NOON = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
@@ -122,6 +126,9 @@ def test_whatever_is_configured_head_resumable_and_tagged_stay(
     [
         {"retention": "prune_old"},
         {"retention": "latest_only", "keep_last": 3},
+        {"keep_kinds": frozenset({"final"})},
+        {"gc_seconds": 0},
+        {"max_checkpoints": 0},
         {"max_age": dt.timedelta(days=1)},
         {"retention": "prune_old", "keep_last": 0},
         {"durability": "never"},
@@ -149,3 +156,137 @@ def test_a_manager_drops_old_checkpoints_and_keeps_tagged_ones(home: Path, durab
         assert manager.restore("tag:keep") == {"n": 2}
         manager.save("other", {})
         assert len(manager.history("r")) == 3
+
+
+# What is done beside the saves
+
+
+class Forgets:
+    """Counts what is forgotten by a policy, and holds it up while ``gate`` is not set."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+        self.calls = 0
+        self.error: Exception | None = None
+        forget = Repository.forget
+
+        def counted(repo: Repository, *arguments: Any, **options: Any) -> ForgetPlan:
+            self.calls += 1
+            self.gate.wait()
+            if self.error is not None:
+                raise self.error
+            return forget(repo, *arguments, **options)
+
+        monkeypatch.setattr(Repository, "forget", counted)
+
+
+@pytest.fixture
+def forgets(monkeypatch: pytest.MonkeyPatch) -> Forgets:
+    return Forgets(monkeypatch)
+
+
+@pytest.mark.parametrize("durability", ["sync", "async"])
+def test_no_save_waits_while_old_checkpoints_are_dropped(
+    home: Path, durability: Any, forgets: Forgets
+) -> None:
+    config = CheckpointConfig(retention="latest_only", durability=durability, max_checkpoints=90)
+    forgets.gate.clear()
+    with CheckpointManager(home, config) as manager:
+        for number in range(1, 100):
+            manager.save("r", {"n": number})
+        assert len(manager.history("r")) == 99
+        forgets.gate.set()
+        manager.flush()
+        assert [cp.sequence for cp in manager.history("r")] == [99]
+
+
+def test_looking_is_amortized_over_the_saves(home: Path, forgets: Forgets) -> None:
+    config = CheckpointConfig(retention="prune_old", keep_last=100)
+    with CheckpointManager(home, config) as manager:
+        most = 0
+        for number in range(400):
+            manager.save("r", {"n": number})
+            if number % 16 == 0:
+                manager._housekeeper.join(manager._writers["r"]._retention)
+                most = max(most, len(manager.history("r")))
+        assert most <= 100 + 50 + 16
+        assert forgets.calls <= 7 + 300 // 50
+
+
+def test_limits_of_the_store_hold_for_all_its_runs(home: Path) -> None:
+    with CheckpointManager(home) as manager:
+        for number in range(40):
+            manager.save("old", {"n": number})
+    config = CheckpointConfig(max_checkpoints=25)
+    with CheckpointManager(home, config) as manager:
+        for number in range(20):
+            manager.save("new", {"n": number})
+    with Repository.open(home) as repo:
+        kept = {info.name: info.checkpoints for info in repo.runs()}
+    assert kept["new"] == 20
+    assert kept["old"] == 25 - 16, "as of the 16th save"
+
+
+def test_space_is_freed_in_the_background(home: Path) -> None:
+    config = CheckpointConfig(retention="latest_only", gc_seconds=30)
+    with CheckpointManager(home, config) as manager:
+        for number in range(200):
+            manager.save("r", {"n": f"{number} of its own " * 50})
+        manager.flush()
+        manager._housekeeper.join(manager._writers["r"]._retention)
+        # A run of that size is not worth more than one collection before the end.
+        assert manager.repository.stats().objects < 150
+    with Repository.open(home) as repo:
+        assert repo.gc(whole=True).objects_removed == 0
+        assert repo.check().ok
+
+
+def test_closing_gives_up_a_collection_that_takes_too_long(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marked = []
+
+    def endless(_repo: Repository, *, progress: Any, **_options: Any) -> None:
+        while True:
+            marked.append(1)
+            progress(Progress("mark", 0, 1))
+
+    monkeypatch.setattr(Repository, "gc", endless)
+    config = CheckpointConfig(retention="latest_only", gc_seconds=0.001)
+    with CheckpointManager(home, config) as manager:
+        manager.save("r", {"n": 1})
+        manager.save("r", {"n": 2})
+    assert marked
+
+
+def test_somebody_elses_collection_is_none_of_its_business(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(*_arguments: Any, **_options: Any) -> None:
+        raise ConflictError("another gc or compact is at work")
+
+    monkeypatch.setattr(Repository, "gc", busy)
+    config = CheckpointConfig(retention="latest_only", gc_seconds=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with CheckpointManager(home, config) as manager:
+            manager.save("r", {"n": 1})
+            manager.save("r", {"n": 2})
+
+
+def test_what_was_not_dropped_is_said_and_the_run_goes_on(home: Path, forgets: Forgets) -> None:
+    config = CheckpointConfig(retention="latest_only")
+    with CheckpointManager(home, config) as manager:
+        manager.save("r", {"n": 1})
+        forgets.error = StoreFullError("the disk is full")
+        with pytest.warns(CheckpointWarning, match="of run 'r' were not dropped: the disk is full"):
+            manager.flush()
+        forgets.error = None
+        manager.save("r", {"n": 2})
+        manager.flush()
+        assert [cp.sequence for cp in manager.history("r")] == [2]
+        forgets.error = ZeroDivisionError("a bug")
+        manager.save("r", {"n": 3})
+        with pytest.raises(ZeroDivisionError):
+            manager.flush()
