@@ -7,11 +7,12 @@ from manifests.check import CheckReport
 from manifests.clock import Clock, system_clock
 from manifests.collection import CompactReport, GcReport
 from manifests.commits import PreparedCommit
-from manifests.diff import Change
+from manifests.diff import Change, Touched
 from manifests.export import ExportReport
 from manifests.forgetting import ForgetPlan
 from manifests.importing import ImportReport
 from manifests.manifest import Checkpoint, RunInfo, RunStats, StoreStats
+from manifests.outline import Outline, Part, Unread
 from manifests.parameters import TreeParameters
 from manifests.paths import Redaction
 from manifests.refs import RefLike
@@ -33,6 +34,8 @@ __all__ = [
     "GcReport",
     "ImportReport",
     "KeepEvery",
+    "Outline",
+    "Part",
     "Pin",
     "PreparedCommit",
     "Reason",
@@ -45,7 +48,9 @@ __all__ = [
     "RunInfo",
     "RunStats",
     "StoreStats",
+    "Touched",
     "TreeParameters",
+    "Unread",
     "UnregisteredValue",
     "Verdict",
     "system_clock",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from manifests.cbor import NODE, PAIRS, REGISTERED, TREE_DICT, TUPLE
@@ -12,11 +12,14 @@ from manifests.forms import Form, Forms, LinkForm, Tagged, as_corruption, pairs
 from manifests.paths import Field, Step, path_text
 from manifests.trees import LIST_NODE
 
-__all__ = ["Change", "changes"]
+__all__ = ["Change", "Difference", "Touched", "changes", "differences", "touched"]
 
 # Aligning two lists compares every item with every other; beyond this many pairs, what lies
 # between the equal beginning and the equal end is compared by position.
 _MOST_PAIRS: Final = 4_000_000
+
+
+Kind = Literal["added", "removed", "changed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,23 +31,71 @@ class Change:
     the first.
     """
 
-    kind: Literal["added", "removed", "changed"]
+    kind: Kind
     path: str
     before: Any
     after: Any
 
 
-def changes(forms: Forms, before: Form, after: Form) -> Iterator[Change]:
-    """Yield the differences between two values of one store."""
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A ``Change`` before its values are built. The form of what is not there is None."""
+
+    kind: Kind
+    steps: tuple[Step, ...]
+    before: Form
+    after: Form
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """What changed in one part of a state, counted.
+
+    ``kind`` says what became of the part itself (a key of the state, or the whole of one that is no
+    dict); of one that is ``changed``, the other fields count the places below it, and are 0 if the
+    part was replaced as a whole.
+    """
+
+    kind: Kind
+    path: str
+    added: int = 0
+    removed: int = 0
+    changed: int = 0
+
+
+def differences(forms: Forms, before: Form, after: Form) -> Iterator[Difference]:
+    """Yield where two values of one store differ, reading no more than that takes."""
     with as_corruption():
         yield from _Differ(forms).compare(before, after, [])
+
+
+def changes(forms: Forms, before: Form, after: Form) -> Iterator[Change]:
+    """Yield the differences between two values of one store, with what stood and stands there."""
+    for found in differences(forms, before, after):
+        old = None if found.kind == "added" else forms.value(found.before)
+        new = None if found.kind == "removed" else forms.value(found.after)
+        yield Change(found.kind, path_text(found.steps, ""), old, new)
+
+
+def touched(forms: Forms, before: Form, after: Form) -> list[Touched]:
+    """Return which parts of a value differ and in how many places; builds none of them."""
+    parts: dict[str, Touched] = {}
+    for found in differences(forms, before, after):
+        path = path_text(found.steps[:1], "")
+        if len(found.steps) <= 1:
+            parts[path] = Touched(found.kind, path)
+            continue
+        known = parts.setdefault(path, Touched("changed", path))
+        count = getattr(known, found.kind) + 1
+        parts[path] = replace(known, **{found.kind: count})
+    return list(parts.values())
 
 
 class _Differ:
     def __init__(self, forms: Forms) -> None:
         self._forms = forms
 
-    def compare(self, before: Form, after: Form, steps: list[Step]) -> Iterator[Change]:
+    def compare(self, before: Form, after: Form, steps: list[Step]) -> Iterator[Difference]:
         if _token(before) == _token(after):
             return
         before, after = self._forms.follow(before), self._forms.follow(after)
@@ -63,35 +114,25 @@ class _Differ:
             if _is_dict(one) and _is_dict(other):
                 yield from self._dicts(one, other, steps, fields=True)
             else:
-                yield self._changed(before, after, steps)
+                yield Difference("changed", tuple(steps), before, after)
         else:
-            yield self._changed(before, after, steps)
-
-    def _changed(self, before: Form, after: Form, steps: list[Step]) -> Change:
-        old, new = self._forms.value(before), self._forms.value(after)
-        return Change("changed", path_text(steps, ""), old, new)
-
-    def _added(self, form: Form, steps: list[Step]) -> Change:
-        return Change("added", path_text(steps, ""), None, self._forms.value(form))
-
-    def _removed(self, form: Form, steps: list[Step]) -> Change:
-        return Change("removed", path_text(steps, ""), self._forms.value(form), None)
+            yield Difference("changed", tuple(steps), before, after)
 
     # Dicts
 
     def _dicts(
         self, before: Form, after: Form, steps: list[Step], *, fields: bool
-    ) -> Iterator[Change]:
+    ) -> Iterator[Difference]:
         old, new = self._entries(before, after)
         for token, (key, form) in new.items():
             place = [*steps, self._step(key, fields)]
             if token in old:
                 yield from self.compare(old[token][1], form, place)
             else:
-                yield self._added(form, place)
+                yield Difference("added", tuple(place), None, form)
         for token, (key, form) in old.items():
             if token not in new:
-                yield self._removed(form, [*steps, self._step(key, fields)])
+                yield Difference("removed", (*steps, self._step(key, fields)), form, None)
 
     def _step(self, key: Form, fields: bool) -> Step:
         return Field(key) if fields else self._forms.value(key)
@@ -128,7 +169,7 @@ class _Differ:
 
     # Lists
 
-    def _lists(self, before: Form, after: Form, steps: list[Step]) -> Iterator[Change]:
+    def _lists(self, before: Form, after: Form, steps: list[Step]) -> Iterator[Difference]:
         start, old, new = self._differing_items(before, after)
         for kind, i, i_end, j, j_end in _alignment(old, new):
             if kind == "equal":
@@ -137,9 +178,9 @@ class _Differ:
             for at in range(both):
                 yield from self.compare(old[i + at], new[j + at], [*steps, start + j + at])
             for at in range(j + both, j_end):
-                yield self._added(new[at], [*steps, start + at])
+                yield Difference("added", (*steps, start + at), None, new[at])
             for at in range(i + both, i_end):
-                yield self._removed(old[at], [*steps, start + at])
+                yield Difference("removed", (*steps, start + at), old[at], None)
 
     def _differing_items(self, before: Form, after: Form) -> tuple[int, list[Form], list[Form]]:
         """Return (position, items, items) without what both lists begin and end with."""

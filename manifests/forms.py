@@ -216,7 +216,7 @@ class Forms:
             if parts.level == 1:
                 yield child, count
             else:
-                yield from self.runs(self._below(parts, child))
+                yield from self.runs(self.below(parts, child))
 
     def node(self, form: Form) -> NodeParts:
         """Return the parts of a tree node, or ``CorruptObjectError`` if the form is none."""
@@ -235,7 +235,7 @@ class Forms:
                 return NodeParts(kind, level, counts, children, firsts)
         raise CorruptObjectError("a tree has something else where a node should be")
 
-    def _below(self, parts: NodeParts, child: LinkForm) -> Form:
+    def below(self, parts: NodeParts, child: LinkForm) -> Form:
         """Return the form of a lower node. Levels must fall: else a path could be endless."""
         form = self.follow(child)
         below = self.node(form)
@@ -255,7 +255,7 @@ class Forms:
             if parts.level == 1:
                 leaf: list[Form] = self.follow(parts.children[at])
                 return leaf
-            node = self._below(parts, parts.children[at])
+            node = self.below(parts, parts.children[at])
 
 
 def pairs(flat: Form) -> Iterator[tuple[Form, Form]]:

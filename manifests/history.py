@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any, Final
 
 from cas.digest import Digest
 from cas.errors import NotFoundError
 from cas.records import Record, RecordReader
 from manifests.catalogue import Catalogue, CheckpointRow
-from manifests.diff import Change, changes
+from manifests.diff import Change, Touched, changes, touched
 from manifests.forms import Forms
 from manifests.manifest import (
     Checkpoint,
@@ -21,6 +22,8 @@ from manifests.manifest import (
     checkpoint_of,
     from_microseconds,
 )
+from manifests.outline import Outline, outline
+from manifests.places import PathLike, Places
 from manifests.reading import StoreReader
 from manifests.refs import Listed, RefLike, Resolver
 from manifests.registry import Registry
@@ -33,9 +36,12 @@ __all__ = [
     "find_tag",
     "head_of",
     "log",
+    "outline_at",
     "restore",
     "runs",
     "tags",
+    "touched_by",
+    "value_at",
 ]
 
 _BATCH: Final = 256
@@ -102,16 +108,53 @@ def _field(forms: Forms, found: Found, key: Any) -> Any:
     return forms.value(form)
 
 
+def value_at(reader: StoreReader, registry: Registry, ref: RefLike, path: PathLike) -> Any:
+    """Return what stands at a place of a state."""
+    root = find(reader, ref).manifest.state
+    places = Places(Forms(registry, reader.load))
+    return places.value(root, places.steps(root, path))
+
+
+def outline_at(
+    reader: StoreReader, registry: Registry, ref: RefLike, path: PathLike, part: range
+) -> Outline:
+    """Return the outline of what stands at a place of a state."""
+    root = find(reader, ref).manifest.state
+    forms = Forms(registry, reader.load)
+    steps = Places(forms).steps(root, path)
+    return outline(forms, root, steps, part.start, part.stop)
+
+
 def execution(reader: StoreReader, registry: Registry, ref: RefLike) -> dict[str, Any]:
     """Return the execution record of a checkpoint, empty if it has none."""
     value = Forms(registry, reader.load).value(find(reader, ref).manifest.execution)
     return {} if value is None else value
 
 
-def diff(reader: StoreReader, registry: Registry, before: RefLike, after: RefLike) -> list[Change]:
-    """Return what changed from one state to another."""
+def diff(
+    reader: StoreReader, registry: Registry, before: RefLike, after: RefLike, limit: int | None
+) -> list[Change]:
+    """Return what changed from one state to another, at most ``limit`` differences."""
     old, new = find(reader, before).manifest.state, find(reader, after).manifest.state
-    return list(changes(Forms(registry, reader.load), old, new))
+    return list(islice(changes(Forms(registry, reader.load), old, new), limit))
+
+
+def touched_by(
+    reader: StoreReader, registry: Registry, refs: Sequence[RefLike]
+) -> list[list[Touched] | None]:
+    """Return what each checkpoint changed in the state of its parent, None if that is forgotten."""
+    forms = Forms(registry, reader.load)
+    return [_touched(reader, forms, find(reader, ref)) for ref in refs]
+
+
+def _touched(reader: StoreReader, forms: Forms, found: Found) -> list[Touched] | None:
+    if found.checkpoint.parent is None:
+        return touched(forms, {}, found.manifest.state)
+    try:
+        parent = _find(reader, lambda resolver: resolver.parent(found.checkpoint))
+    except NotFoundError:
+        return None
+    return touched(forms, parent.manifest.state, found.manifest.state)
 
 
 def runs(reader: StoreReader) -> list[RunInfo]:
@@ -135,11 +178,12 @@ def runs(reader: StoreReader) -> list[RunInfo]:
     return infos
 
 
-def log(reader: StoreReader, run: str, limit: int | None) -> list[Checkpoint]:
-    """Return the checkpoints that a run lists, newest first."""
+def log(
+    reader: StoreReader, run: str, limit: int | None, below: int | None = None
+) -> list[Checkpoint]:
+    """Return the checkpoints that a run lists below a sequence, newest first."""
     manifests = ManifestReader(reader.load)
     checkpoints: list[Checkpoint] = []
-    below: int | None = None
     while limit is None or len(checkpoints) < limit:
         most = _BATCH if limit is None else min(_BATCH, limit - len(checkpoints))
         rows = reader.run(partial(_rows, name=run, below=below, most=most))

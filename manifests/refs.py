@@ -90,6 +90,11 @@ class Resolver:
                 return Listed(run, sequence, row)
         raise InvalidInputError(f"checkpoint {digest.short} is not one of run {run!r}")
 
+    def parent(self, ref: RefLike) -> Listed:
+        """Return the listing of a checkpoint's parent; ``NotFoundError`` if there is none left."""
+        listed = self.resolve(ref)
+        return self._ancestor(listed, 1, f"{listed.run}@{listed.sequence}~1")
+
     def _by_text(self, ref: str) -> Listed:
         if len(ref) > _LONGEST:
             raise InvalidInputError(f"a reference has at most {_LONGEST} characters")

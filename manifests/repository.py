@@ -13,12 +13,14 @@ from cas.store import ObjectStore
 from manifests import history, listing
 from manifests.clock import Clock, system_clock
 from manifests.commits import CommitEncoder, Place, PreparedCommit, abandon, place_after
-from manifests.diff import Change
+from manifests.diff import Change, Touched
 from manifests.group import GroupCommitter
 from manifests.manifest import Checkpoint, RunInfo, StoreStats, microseconds
 from manifests.names import check_name
+from manifests.outline import Outline
 from manifests.parameters import TreeParameters
 from manifests.paths import Redaction
+from manifests.places import PathLike
 from manifests.reading import stable
 from manifests.refs import RefLike
 from manifests.registry import Registry
@@ -278,6 +280,34 @@ class Repository(Upkeep):
         self._see_head(found, moment)
         return state
 
+    def value(self, ref: RefLike, path: PathLike) -> Any:
+        """Return what stands at one place of a state; only what leads there is read.
+
+        ``path`` is a text such as ``messages[-1].content``, ``['a key']`` or ``items[2:5].name``
+        (of each of the items), or a sequence of its steps. A text that is exactly a key of the
+        state is that key. A text or byte string can be sliced too.
+
+        Raises ``NotFoundError``, saying how far the path leads, ``InvalidInputError`` for what is
+        no path, or what ``restore`` raises.
+        """
+        return stable(
+            self._store, lambda reader: history.value_at(reader, self.registry, ref, path)
+        )
+
+    def outline(
+        self, ref: RefLike, path: PathLike = "", *, start: int = 0, stop: int = 100
+    ) -> Outline:
+        """Return what stands at one place of a state in a few words, with its parts.
+
+        Nothing below the parts is read, so this shows a state of any size level by level. The
+        parts (items, keys, fields) are those from ``start`` to before ``stop``. Raises what
+        ``value`` raises.
+        """
+        part = range(max(start, 0), max(stop, 0))
+        return stable(
+            self._store, lambda reader: history.outline_at(reader, self.registry, ref, path, part)
+        )
+
     def execution(self, ref: RefLike) -> dict[str, Any]:
         """Return the execution record of a checkpoint, empty if it has none."""
         return stable(self._store, lambda reader: history.execution(reader, self.registry, ref))
@@ -297,18 +327,32 @@ class Repository(Upkeep):
         """Return all runs, by name."""
         return stable(self._store, history.runs)
 
-    def log(self, run: str, *, limit: int | None = None) -> list[Checkpoint]:
-        """Return the checkpoints that a run lists, newest first, at most ``limit`` of them."""
-        return stable(self._store, lambda reader: history.log(reader, run, limit))
+    def log(
+        self, run: str, *, limit: int | None = None, below: int | None = None
+    ) -> list[Checkpoint]:
+        """Return the checkpoints that a run lists, newest first, at most ``limit`` of them.
 
-    def diff(self, before: RefLike, after: RefLike) -> list[Change]:
+        ``below`` is the sequence to start under (exclusive).
+        """
+        return stable(self._store, lambda reader: history.log(reader, run, limit, below))
+
+    def diff(self, before: RefLike, after: RefLike, *, limit: int | None = None) -> list[Change]:
         """Return what changed from one state to another. Equal subtrees are not read.
 
         Both may be any references, of the same run or not. The order of dict keys does not count.
+        With ``limit``, at most so many differences are built.
         """
         return stable(
-            self._store, lambda reader: history.diff(reader, self.registry, before, after)
+            self._store, lambda reader: history.diff(reader, self.registry, before, after, limit)
         )
+
+    def touched(self, refs: Sequence[RefLike]) -> list[list[Touched] | None]:
+        """Return, for each checkpoint, which parts of its parent's state it changed.
+
+        Values are not built and equal subtrees not read, so this costs little more than the changes
+        are large. The entry is None where the parent was forgotten.
+        """
+        return stable(self._store, lambda reader: history.touched_by(reader, self.registry, refs))
 
     def tags(self) -> dict[str, Checkpoint]:
         """Return all tags with their checkpoints."""

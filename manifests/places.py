@@ -1,0 +1,237 @@
+"""Places inside a state: paths as people type them, and reading no more than they lead to.
+
+``messages[-1].content``, ``['a key'].x``, ``plan.steps[2:5]``. A name, first or behind a dot, is a
+key that is a text, or a field of a registered type. Brackets hold an index of a list or tuple, a
+slice, or any key of a dict as Python writes it. What ``Change.path`` says can be read as well.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from cas.errors import CorruptObjectError, InvalidInputError, NotFoundError
+from manifests.cbor import NODE, PAIRS, TREE_DICT, TUPLE
+from manifests.forms import Form, Forms, LinkForm, Tagged, as_corruption, pairs
+from manifests.paths import Field, Step, path_text
+from manifests.trees import LIST_NODE
+
+__all__ = ["PathLike", "Places", "parse_path"]
+
+PathLike = str | Sequence[Step]
+"""A path as text, or its steps: names, indices, keys and slices."""
+
+_LONGEST: Final = 4_096
+"""Most characters of a path (inclusive)."""
+_NAME: Final = re.compile(r"[^.\[\]]+")
+_SLICE: Final = re.compile(r"\s*(-?\d{1,18})?\s*:\s*(-?\d{1,18})?\s*")
+_EXAMPLES: Final = "write messages[-1].content, ['a key'] or items[2:5]"
+
+
+def parse_path(text: str) -> list[Step]:
+    """Return the steps of a path: ``Field`` for a name, else an index, a key or a ``slice``.
+
+    Raises:
+        InvalidInputError: It is no path, or has over 4,096 characters.
+    """
+    if len(text) > _LONGEST:
+        raise InvalidInputError(f"a path has at most {_LONGEST} characters")
+    steps: list[Step] = []
+    at = 0
+    while at < len(text):
+        if text[at] == "[":
+            step, at = _bracket(text, at + 1)
+        else:
+            # A dot stands between names only; the first name has none.
+            start = at + 1 if text[at] == "." and steps else at
+            match = _NAME.match(text, start)
+            if match is None or (steps and start == at):
+                raise InvalidInputError(f"{text!r} is no path; {_EXAMPLES}")
+            step, at = Field(match[0]), match.end()
+        steps.append(step)
+    return steps
+
+
+def _bracket(text: str, start: int) -> tuple[Step, int]:
+    """Return what stands in brackets, and the position behind them.
+
+    A text in there may hold brackets itself: the first closing one that ends a literal counts.
+    """
+    end = start
+    while (end := text.find("]", end)) >= 0:
+        inside = text[start:end]
+        end += 1
+        if match := _SLICE.fullmatch(inside):
+            first, last = (None if part is None else int(part) for part in match.groups())
+            return slice(first, last), end
+        try:
+            with warnings.catch_warnings(action="ignore"):  # of odd escapes
+                return _hashable(ast.literal_eval(inside.strip())), end
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+            continue
+    raise InvalidInputError(f"{text!r} is no path: brackets hold a number or a key; {_EXAMPLES}")
+
+
+def _hashable(key: Any) -> Any:
+    hash(key)
+    return key
+
+
+class Places:
+    """Finds what stands at a place of a stored value, reading only the way there."""
+
+    def __init__(self, forms: Forms) -> None:
+        self._forms = forms
+
+    def steps(self, root: Form, path: PathLike) -> list[Step]:
+        """Return the steps of a path below ``root``.
+
+        A text that is exactly a key of the root is that key, dots and brackets or not.
+        """
+        if not isinstance(path, str):
+            return list(path)
+        if not path:
+            return []
+        try:
+            self._forms.field(root, path)
+        except (KeyError, InvalidInputError):
+            return parse_path(path)
+        return [Field(path)]
+
+    def value(self, root: Form, steps: Sequence[Step]) -> Any:
+        """Return the value at a place. Behind a slice, the rest is read of each of its items.
+
+        Raises:
+            NotFoundError: There is nothing there; says how far the path leads.
+        """
+        with as_corruption():
+            return self._value(root, list(steps), 0)
+
+    def _value(self, form: Form, steps: list[Step], done: int) -> Any:
+        for at in range(done, len(steps)):
+            if isinstance(steps[at], slice):
+                return self._values(form, steps, at)
+            form = self._child(form, steps, at)
+        return self._forms.value(form)
+
+    def _values(self, form: Form, steps: list[Step], at: int) -> Any:
+        found = self._forms.follow(form)
+        listed = self.sequence(found)
+        part = steps[at]
+        if listed is None:
+            whole = self._forms.value(found)
+            if not isinstance(whole, str | bytes | bytearray) or at + 1 < len(steps):
+                raise NotFoundError(f"{_shown(steps, at)} is no list to take a part of")
+            return whole[part]
+        start, stop, _ = part.indices(self.length(listed))
+        items = [self._value(item, steps, at + 1) for item in self.items(listed, start, stop)]
+        return tuple(items) if _is_tuple(found) else items
+
+    def find(self, root: Form, steps: Sequence[Step]) -> Form:
+        """Return the form at a place, without slices. Raises ``NotFoundError``."""
+        form = root
+        for at in range(len(steps)):
+            form = self._child(form, list(steps), at)
+        return form
+
+    def _child(self, form: Form, steps: list[Step], at: int) -> Form:
+        step = steps[at]
+        form = self._forms.follow(form)
+        listed = self.sequence(form)
+        if listed is None:
+            try:
+                # A name is a text; where it stands, only its characters count.
+                return self._forms.field(form, str(step) if isinstance(step, Field) else step)
+            except (KeyError, InvalidInputError):
+                raise NotFoundError(f"{_shown(steps, at)} has no {_shown_step(step)}") from None
+        if type(step) is not int:
+            raise NotFoundError(
+                f"{_shown(steps, at)} is a list; what is in it is called [0], [1] and so on, or "
+                "[-1] from its end"
+            )
+        count = self.length(listed)
+        if not -count <= step < count:
+            raise NotFoundError(
+                f"{_shown(steps, at)} has {count:,} items; there is none at [{step}]"
+            )
+        return next(self.items(listed, step % count, step % count + 1))
+
+    # Lists
+
+    def sequence(self, form: Form) -> Form | None:
+        """Return the list behind a form, also that of a tuple; None if it is something else."""
+        form = self._forms.follow(form)
+        if _is_tuple(form):
+            form = self._forms.follow(form.content)
+        if type(form) is list or (
+            isinstance(form, Tagged) and form.tag == NODE and form.content[0] == LIST_NODE
+        ):
+            return form
+        return None
+
+    def length(self, listed: Form) -> int:
+        """Return how many items a list has that ``sequence`` returned."""
+        return len(listed) if type(listed) is list else sum(self._forms.node(listed).counts)
+
+    def items(self, listed: Form, start: int, stop: int) -> Iterator[Form]:
+        """Yield the items from ``start`` to before ``stop``, reading only their leaves."""
+        if type(listed) is list:
+            yield from listed[start:stop]
+            return
+        parts = self._forms.node(listed)
+        first = 0
+        for child, count in zip(parts.children, parts.counts, strict=True):
+            if first < stop and first + count > start:
+                below = self._leaf(child) if parts.level == 1 else self._forms.below(parts, child)
+                yield from self.items(below, max(start - first, 0), min(stop - first, count))
+            first += count
+
+    def _leaf(self, child: LinkForm) -> list[Form]:
+        leaf = self._forms.follow(child)
+        if type(leaf) is not list:
+            raise CorruptObjectError("a list's tree has something else where items should be")
+        return leaf
+
+    # Dicts
+
+    def entries(self, form: Form) -> Iterator[tuple[Step, Form]]:
+        """Yield the keys of a dict, or the fields of a registered value, each with its form.
+
+        In order, and nothing for other values. Leaves of large dicts are read as they come.
+        """
+        form = self._forms.follow(form)
+        found = self._forms.fields(form)
+        registered = found is not form
+        if type(found) is dict:
+            for key, item in found.items():
+                yield (Field(key) if registered else key), item
+        elif isinstance(found, Tagged) and found.tag == PAIRS:
+            for name, item in pairs(found.content):
+                yield self._forms.value(name), item
+        elif isinstance(found, Tagged) and found.tag == TREE_DICT:
+            yield from self._tree_entries(found)
+
+    def _tree_entries(self, form: Tagged) -> Iterator[tuple[Step, Form]]:
+        node, order = self._forms.tree(form)
+        if order is not None:
+            for key in self._forms.value(order):
+                yield key, self._forms.field(form, key)
+            return
+        for leaf in self._forms.leaves(node):
+            for name, item in pairs(leaf):
+                yield self._forms.value(name), item
+
+
+def _is_tuple(form: Form) -> bool:
+    return isinstance(form, Tagged) and form.tag == TUPLE
+
+
+def _shown(steps: Sequence[Step], end: int) -> str:
+    return path_text(steps[:end])
+
+
+def _shown_step(step: Step) -> str:
+    return path_text([step], "") if isinstance(step, Field) else path_text([step], "key ")
