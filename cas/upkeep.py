@@ -33,7 +33,8 @@ class Progress:
     """How far a long task is: ``done`` of ``total`` steps of a phase. Given between transactions.
 
     The phases of a collection are ``mark``, ``sweep`` and ``index``, those of a compaction
-    ``mark``, ``copy``, ``verify`` and ``switch``.
+    ``mark``, ``copy``, ``verify`` and ``switch``, those of forgetting by a policy ``look``,
+    ``weigh`` (only if it limits bytes) and ``forget``.
     """
 
     phase: str

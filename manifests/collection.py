@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 import pydantic
@@ -10,10 +13,13 @@ import pydantic
 from cas.compact import Compactor
 from cas.environment import ReadTransaction
 from cas.leases import LEASES, drop_dead_leases
+from cas.roots import Layout, RootTable
 from cas.store import ObjectStore
 from cas.sweep import Collector
 from cas.upkeep import OnProgress
 from cas.writer import RecordWriter
+from manifests.catalogue import CHECKPOINTS, Catalogue, checkpoint_key
+from manifests.forgetting import ForgetPlan
 from manifests.roots import LAYOUT
 
 __all__ = ["CompactReport", "GcReport", "collect", "compact"]
@@ -101,15 +107,20 @@ def collect(
     dry_run: bool,
     whole: bool,
     time_budget: float | None,
+    after: ForgetPlan | None,
     progress: OnProgress | None,
 ) -> GcReport:
     """Collect the garbage of a store; see ``Upkeep.gc``."""
     begun = time.monotonic()
     if not dry_run:
         _drop_dead_leases(store)
-    collector = Collector(store.environment, LAYOUT)
-    sweep = collector.collect(
-        dry_run=dry_run, whole=whole, time_budget=time_budget, progress=progress
+    layout = LAYOUT if after is None else _layout_after(store, after)
+    sweep = Collector(store.environment, layout).collect(
+        dry_run=dry_run,
+        # Nobody noted that roots were dropped, for they were not.
+        whole=whole or after is not None,
+        time_budget=time_budget,
+        progress=progress,
     )
     return GcReport(
         complete=sweep.complete,
@@ -119,14 +130,42 @@ def collect(
         payload_bytes_removed=sweep.payload_bytes_removed,
         bytes_freed_inside=sweep.stored_bytes_removed,
         objects_kept=sweep.objects_kept,
-        roots=store.environment.read(_count_roots),
+        roots=store.environment.read(partial(_count_roots, after=after)),
         batches=sweep.batches,
         seconds=time.monotonic() - begun,
     )
 
 
-def _count_roots(transaction: ReadTransaction) -> dict[str, int]:
-    return {table.kind: transaction.count(table.table) for table in LAYOUT.roots}
+def _layout_after(store: ObjectStore, plan: ForgetPlan) -> Layout:
+    """Return the layout as if the rows of what a plan drops named nothing."""
+
+    def keys(transaction: ReadTransaction) -> set[bytes]:
+        numbers = {run.name: run.number for run in Catalogue(transaction).runs()}
+        return {
+            checkpoint_key(numbers[checkpoint.run], checkpoint.sequence)
+            for checkpoint in plan.dropped
+            if checkpoint.run in numbers
+        }
+
+    dropped = store.environment.read(keys)
+
+    def without(root: RootTable) -> RootTable:
+        def numbers(key: bytes, row: bytes) -> Iterable[int]:
+            return () if key in dropped else root.numbers(key, row)
+
+        return replace(root, numbers=numbers)
+
+    return replace(
+        LAYOUT,
+        roots=tuple(without(root) if root.table is CHECKPOINTS else root for root in LAYOUT.roots),
+    )
+
+
+def _count_roots(transaction: ReadTransaction, after: ForgetPlan | None) -> dict[str, int]:
+    counts = {table.kind: transaction.count(table.table) for table in LAYOUT.roots}
+    if after is not None:
+        counts["checkpoints"] -= len(after.dropped)
+    return counts
 
 
 def _drop_dead_leases(store: ObjectStore) -> None:

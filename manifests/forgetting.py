@@ -17,6 +17,7 @@ from cas.digest import Digest
 from cas.errors import ConflictError, NotFoundError
 from cas.records import Record, RecordReader
 from cas.store import ObjectStore
+from cas.upkeep import OnProgress, Progress
 from cas.writer import RecordWriter
 from manifests.catalogue import Catalogue, CatalogueWriter, CheckpointRow, PinRow, RunRow
 from manifests.manifest import Checkpoint, ManifestReader, checkpoint_of
@@ -47,17 +48,21 @@ class ForgetPlan(Plan):
 
 
 def plan_by_policy(
-    reader: StoreReader, policy: RetentionPolicy, run: str | None, now: dt.datetime
+    reader: StoreReader,
+    policy: RetentionPolicy,
+    run: str | None,
+    now: dt.datetime,
+    progress: OnProgress,
 ) -> ForgetPlan:
-    """Apply a policy to one run, or to all of them.
+    """Apply a policy to one run, or to all of them; tells of the phases ``look`` and ``weigh``.
 
     Raises:
         NotFoundError: There is no such run.
         CorruptionError: A manifest, or an object to be weighed, cannot be read: then nothing can
             be dropped by a policy before the store is repaired.
     """
-    candidates = list(_survey(reader, run))
-    made = plan(candidates, policy, now, weigh=Weigher(reader))
+    candidates = list(_survey(reader, run, progress))
+    made = plan(candidates, policy, now, weigh=Weigher(reader, progress))
     return ForgetPlan(made.verdicts)
 
 
@@ -77,8 +82,8 @@ def plan_by_name(reader: StoreReader, checkpoints: Iterable[Checkpoint]) -> Forg
     return made
 
 
-def execute(store: ObjectStore, made: ForgetPlan) -> ForgetPlan:
-    """Do what a plan says, and return it with what was done.
+def execute(store: ObjectStore, made: ForgetPlan, progress: OnProgress) -> ForgetPlan:
+    """Do what a plan says, and return it with what was done; tells of the phase ``forget``.
 
     Of a policy's plan, what must stay by now is spared, with the reason. Of a plan by name, that
     is a ``ConflictError``, and nothing of its batch (of up to 500) is forgotten.
@@ -91,6 +96,7 @@ def execute(store: ObjectStore, made: ForgetPlan) -> ForgetPlan:
         batch = drops[at : at + BATCH]
         work = partial(_drop, made=made, batch=batch, spared=dict(spared))
         spared.update(store.write(work))
+        progress(Progress("forget", at + len(batch), len(drops)))
     verdicts = [spared.get(_place(verdict.checkpoint), verdict) for verdict in made.verdicts]
     return replace(made, verdicts=tuple(verdicts), dry_run=False)
 
@@ -229,11 +235,13 @@ def _refuse_last_resumable(reader: StoreReader, name: str, going: list[Checkpoin
             return
 
 
-def _survey(reader: StoreReader, only: str | None) -> Iterator[Candidate]:
+def _survey(reader: StoreReader, only: str | None, progress: OnProgress) -> Iterator[Candidate]:
     """Yield every listed checkpoint, of one run or of all, with what decides about it."""
-    names, tags, pins = reader.run(_protections)
+    sizes, tags, pins = reader.run(_protections)
     manifests = ManifestReader(reader.load)
-    for name in names if only is None else [only]:
+    names = sizes if only is None else [only]
+    total, done = sum(sizes.get(name, 0) for name in names), 0
+    for name in names:
         rank = 0
         try:
             for run, sequence, row, record in _listed(reader, name):
@@ -254,16 +262,20 @@ def _survey(reader: StoreReader, only: str | None) -> Iterator[Candidate]:
             if only is not None:
                 raise
             # deleted since the names were read
+        done += sizes.get(name, 0)
+        progress(Progress("look", done, total))
 
 
 def _protections(
     reader: RecordReader,
-) -> tuple[list[str], dict[Digest, list[str]], dict[Digest, PinRow]]:
+) -> tuple[dict[str, int], dict[Digest, list[str]], dict[Digest, PinRow]]:
+    """Return how many checkpoints each run has, and tags and pins by the id they name."""
     catalogue = Catalogue(reader.transaction)
     tags: dict[Digest, list[str]] = {}
     for tag in catalogue.tags():
         tags.setdefault(tag.id, []).append(tag.name)
-    return [run.name for run in catalogue.runs()], tags, {pin.id: pin for pin in catalogue.pins()}
+    sizes = {run.name: run.kept for run in catalogue.runs()}
+    return sizes, tags, {pin.id: pin for pin in catalogue.pins()}
 
 
 def _listed(reader: StoreReader, name: str) -> Iterator[tuple[RunRow, int, CheckpointRow, Record]]:

@@ -62,6 +62,7 @@ class Upkeep:
         run: str | None = None,
         now: dt.datetime | None = None,
         dry_run: bool = False,
+        progress: OnProgress | None = None,
     ) -> ForgetPlan:
         """Take checkpoints off their runs' lists; ``gc`` then frees what only they kept.
 
@@ -71,6 +72,7 @@ class Upkeep:
             run: Apply the policy to this run alone; its limits for the store then count it alone.
             now: The moment that ``keep_within`` counts back from; by default the clock's.
             dry_run: Return the plan and change nothing.
+            progress: Called between the transactions.
 
         Returns:
             The plan as it was executed, with a reason for everything that stays or goes.
@@ -87,6 +89,7 @@ class Upkeep:
             CorruptionError: What the policy has to know cannot be read. Nothing is forgotten.
         """
         self._refuse_read_only()
+        told = progress or _silent
         if isinstance(what, ForgetPlan):
             made = what
         elif isinstance(what, RetentionPolicy):
@@ -94,13 +97,15 @@ class Upkeep:
             if moment.tzinfo is None:
                 raise InvalidInputError("now is a moment with a time zone")
             policy = what
-            made = stable(self._store, lambda reader: plan_by_policy(reader, policy, run, moment))
+            made = stable(
+                self._store, lambda reader: plan_by_policy(reader, policy, run, moment, told)
+            )
         else:
             refs = _listed(what)
             if run is not None:
                 raise InvalidInputError("run goes with a policy; a reference names its run itself")
             made = stable(self._store, lambda reader: _plan_by_name(reader, refs))
-        return replace(made, dry_run=True) if dry_run else execute(self._store, made)
+        return replace(made, dry_run=True) if dry_run else execute(self._store, made, told)
 
     def delete_run(self, name: str, *, force: bool = False) -> int:
         """Remove a run with all its checkpoints, head included; returns how many it had.
@@ -143,6 +148,7 @@ class Upkeep:
         dry_run: bool = False,
         whole: bool = False,
         time_budget: float | None = None,
+        after: ForgetPlan | None = None,
         progress: OnProgress | None = None,
     ) -> GcReport:
         """Free what no run, tag or pin leads to any more, beside live readers and writers.
@@ -155,6 +161,7 @@ class Upkeep:
                 time.
             time_budget: Seconds after which no further transaction begins. Marking is not cut
                 short and one batch is freed in any case; what is left is the next call's.
+            after: With ``dry_run``: say what would be freed once this plan had been executed.
             progress: Called between the transactions, each of which takes some milliseconds.
 
         Raises:
@@ -163,8 +170,15 @@ class Upkeep:
             StoreFullError: The disk is too full even for that.
         """
         self._refuse_read_only()
+        if after is not None and not dry_run:
+            raise InvalidInputError("a plan goes with dry_run; execute it with forget before gc")
         return collect(
-            self._store, dry_run=dry_run, whole=whole, time_budget=time_budget, progress=progress
+            self._store,
+            dry_run=dry_run,
+            whole=whole,
+            time_budget=time_budget,
+            after=after,
+            progress=progress,
         )
 
     def compact(self, *, progress: OnProgress | None = None) -> CompactReport:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Final
 
 from cas.records import RecordReader
+from cas.upkeep import OnProgress, Progress
 from manifests.reading import StoreReader
 from manifests.retention import Candidate
 
@@ -19,8 +20,9 @@ _BATCH: Final = 2_000
 class Weigher:
     """Weighs by the uncompressed payload of distinct objects. Reads headers of records only."""
 
-    def __init__(self, reader: StoreReader) -> None:
+    def __init__(self, reader: StoreReader, progress: OnProgress) -> None:
         self._reader = reader
+        self._progress = progress
 
     def __call__(self, candidates: Sequence[Candidate]) -> list[int]:
         """Return the bytes that each checkpoint reaches and none before it does.
@@ -29,7 +31,11 @@ class Weigher:
             CorruptionError: A record cannot be read.
         """
         seen: set[int] = set()
-        return [self._new_bytes(candidate.record, seen) for candidate in candidates]
+        weights = []
+        for candidate in candidates:
+            weights.append(self._new_bytes(candidate.record, seen))
+            self._progress(Progress("weigh", len(weights), len(candidates)))
+        return weights
 
     def _new_bytes(self, root: int, seen: set[int]) -> int:
         level = [] if root in seen else [root]

@@ -2,53 +2,34 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
 import typer
 
 from hive.cli.options import HomeOption, JsonOption, RunArgument, open_to_write
 from hive.cli.output import Column, line, table, write_json
-from hive.cli.policy import (
-    KeepEveryOption,
-    KeepKindOption,
-    KeepLastOption,
-    KeepTaggedOption,
-    KeepTipsOption,
-    KeepWithinOption,
-    MaxBytesOption,
-    MaxBytesPerRunOption,
-    MaxCheckpointsOption,
-    MaxCheckpointsPerRunOption,
-    PolicyOption,
-    policy_from,
-)
+from hive.cli.policy import PolicyOptions, policy_from, with_policy_options
+from hive.cli.progress import shown_progress
 from hive.cli.text import age, count, escape
 
 if TYPE_CHECKING:
     from manifests import ForgetPlan
+    from manifests.retention import Verdict
 
-__all__ = ["forget", "rm", "show_plan"]
+__all__ = ["forget", "plan_json", "rm", "show_plan"]
 
 ROWS_SHOWN = 100
 
 
+@with_policy_options
 def forget(
     refs: Annotated[
         list[str] | None,
         typer.Argument(metavar="[REF]...", help="Exactly these.", show_default=False),
     ] = None,
-    policy: PolicyOption = None,
-    keep_last: KeepLastOption = None,
-    keep_within: KeepWithinOption = None,
-    keep_every: KeepEveryOption = None,
-    keep_kind: KeepKindOption = None,
-    keep_tagged: KeepTaggedOption = False,
-    keep_tips: KeepTipsOption = True,
-    max_checkpoints: MaxCheckpointsOption = None,
-    max_bytes: MaxBytesOption = None,
-    max_checkpoints_per_run: MaxCheckpointsPerRunOption = None,
-    max_bytes_per_run: MaxBytesPerRunOption = None,
+    *,
     run: Annotated[
         str | None,
         typer.Option("--run", metavar="RUN", help="Only of this run.", show_default=False),
@@ -58,6 +39,7 @@ def forget(
     ] = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
+    **options: Unpack[PolicyOptions],
 ) -> None:
     """Forget checkpoints, by name or by a policy.
 
@@ -65,30 +47,20 @@ def forget(
     head of a run, its newest checkpoint that can be resumed, tagged and pinned ones are always
     kept. Space is freed by `hive gc`.
     """
-    chosen = policy_from(
-        mode=policy,
-        keep_last=keep_last,
-        keep_within=keep_within,
-        keep_every=keep_every,
-        keep_kinds=keep_kind,
-        keep_tagged=keep_tagged,
-        keep_tips=keep_tips,
-        max_checkpoints=max_checkpoints,
-        max_bytes=max_bytes,
-        max_checkpoints_per_run=max_checkpoints_per_run,
-        max_bytes_per_run=max_bytes_per_run,
-    )
+    chosen = policy_from(options)
     if (chosen is None) == (not refs):
         from cas.errors import InvalidInputError
 
         raise InvalidInputError("name checkpoints, or give a policy such as --keep-last 5")
-    with open_to_write(home, create=False) as repo:
+    with open_to_write(home, create=False) as repo, shown_progress() as progress:
         what = refs or [] if chosen is None else chosen
-        plan = repo.forget(what, run=run, dry_run=dry_run)
+        plan = repo.forget(what, run=run, dry_run=dry_run, progress=progress)
     if as_json:
         write_json(plan_json(plan))
-    else:
-        show_plan(plan)
+        return
+    show_plan(plan)
+    if plan.dropped and not plan.dry_run:
+        line("`hive gc` frees the space")
 
 
 def rm(
@@ -130,16 +102,22 @@ def show_plan(plan: ForgetPlan) -> None:
     if len(plan.verdicts) > ROWS_SHOWN:
         line(f"... and {len(plan.verdicts) - ROWS_SHOWN:,} more; --json lists all")
     line()
-    gone, kept = len(plan.dropped), len(plan.kept)
+    gone = [verdict for verdict in plan.verdicts if not verdict.keep]
+    kept = [verdict for verdict in plan.verdicts if verdict.keep]
     verb = "would be forgotten" if plan.dry_run else "forgotten"
-    line(f"{count(gone, 'checkpoint')} {verb}, {kept:,} kept" + _gc_hint(plan))
+    line(f"{count(len(gone), 'checkpoint')} {verb}{_by_rule(gone)}")
+    if not plan.named:
+        line(f"{count(len(kept), 'checkpoint')} kept{_by_rule(kept)}")
 
 
-def _gc_hint(plan: ForgetPlan) -> str:
-    return "; `hive gc` frees the space" if plan.dropped and not plan.dry_run else ""
+def _by_rule(verdicts: list[Verdict]) -> str:
+    """Say how many have which reason; one may have several."""
+    rules = Counter(rule for verdict in verdicts for rule in {r.rule for r in verdict.reasons})
+    told = ", ".join(f"{number:,} {rule}" for rule, number in rules.most_common())
+    return f" ({told})" if told else ""
 
 
-def _row(verdict: Any, moment: datetime) -> list[str]:
+def _row(verdict: Verdict, moment: datetime) -> list[str]:
     found = verdict.checkpoint
     return [
         "keep" if verdict.keep else "drop",

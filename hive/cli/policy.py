@@ -1,8 +1,10 @@
-"""The options that make up a retention policy, shared by the commands that take one."""
+"""The options that make up a retention policy, for the commands that take one."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypedDict, TypeVar, get_type_hints
 
 import typer
 
@@ -11,122 +13,136 @@ from hive.cli.quantities import parse_size, parse_span
 if TYPE_CHECKING:
     from manifests import KeepEvery, RetentionPolicy
 
-__all__ = [
-    "KeepEveryOption",
-    "KeepKindOption",
-    "KeepLastOption",
-    "KeepTaggedOption",
-    "KeepTipsOption",
-    "KeepWithinOption",
-    "MaxBytesOption",
-    "MaxBytesPerRunOption",
-    "MaxCheckpointsOption",
-    "MaxCheckpointsPerRunOption",
-    "PolicyOption",
-    "policy_from",
-]
+__all__ = ["PolicyOptions", "policy_from", "with_policy_options"]
 
-PolicyOption = Annotated[
-    str | None,
-    typer.Option(
-        "--policy",
-        metavar="MODE",
-        help="all, latest_only or prune_old. Without it: prune_old if there is a --keep option.",
-        show_default=False,
-    ),
-]
-KeepLastOption = Annotated[
-    int | None,
-    typer.Option(
-        "--keep-last", min=1, metavar="N", help="Of each run, the N newest.", show_default=False
-    ),
-]
-KeepWithinOption = Annotated[
-    str | None,
-    typer.Option(
-        "--keep-within",
-        "--max-age",
-        metavar="SPAN",
-        help="Those at most that old: 12h, 7d, 2w.",
-        show_default=False,
-    ),
-]
-KeepEveryOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--keep-every",
-        metavar="UNIT[:N]",
-        help="Of each run, the newest of each of the last N hours, days or weeks: day:30. "
-        "May be repeated.",
-        show_default=False,
-    ),
-]
-KeepKindOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--keep-kind",
-        metavar="KIND",
-        help="Those of that kind: paused, failed, final. May be repeated.",
-        show_default=False,
-    ),
-]
-KeepTaggedOption = Annotated[
-    bool, typer.Option("--keep-tagged", help="Tagged ones, as always; lets that be all.")
-]
-KeepTipsOption = Annotated[
-    bool, typer.Option("--keep-tips/--no-keep-tips", help="The ends of branches that a run left.")
-]
-MaxCheckpointsOption = Annotated[
-    int | None,
-    typer.Option(
-        "--max-checkpoints",
-        min=1,
-        metavar="N",
-        help="At most N in all; the runs extended longest ago go first.",
-        show_default=False,
-    ),
-]
-MaxBytesOption = Annotated[
-    str | None,
-    typer.Option(
-        "--max-bytes",
-        metavar="SIZE",
-        help="At most so many bytes of distinct objects in all: 2GB.",
-        show_default=False,
-    ),
-]
-MaxCheckpointsPerRunOption = Annotated[
-    int | None,
-    typer.Option(
-        "--max-checkpoints-per-run",
-        min=1,
-        metavar="N",
-        help="At most N of each run.",
-        show_default=False,
-    ),
-]
-MaxBytesPerRunOption = Annotated[
-    str | None,
-    typer.Option(
-        "--max-bytes-per-run",
-        metavar="SIZE",
-        help="At most so many bytes of each run.",
-        show_default=False,
-    ),
-]
+Command = TypeVar("Command", bound=Callable[..., None])
 
 
-def policy_from(
-    *,
-    mode: str | None,
-    keep_within: str | None,
-    keep_every: list[str] | None,
-    keep_kinds: list[str] | None,
-    max_bytes: str | None,
-    max_bytes_per_run: str | None,
-    keep_tips: bool,
-    **numbers: int | bool | None,
-) -> RetentionPolicy | None:
+class PolicyOptions(TypedDict):
+    """What was given on the command line, by the names of the parameters."""
+
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            "--policy",
+            metavar="MODE",
+            help="all, latest_only or prune_old. Without it: prune_old if there is a --keep "
+            "option.",
+            show_default=False,
+        ),
+    ]
+    keep_last: Annotated[
+        int | None,
+        typer.Option(
+            "--keep-last", min=1, metavar="N", help="Of each run, the N newest.", show_default=False
+        ),
+    ]
+    keep_within: Annotated[
+        str | None,
+        typer.Option(
+            "--keep-within",
+            "--max-age",
+            metavar="SPAN",
+            help="Those at most that old: 12h, 7d, 2w.",
+            show_default=False,
+        ),
+    ]
+    keep_every: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--keep-every",
+            metavar="UNIT[:N]",
+            help="Of each run, the newest of each of the last N hours, days or weeks: day:30. "
+            "May be repeated.",
+            show_default=False,
+        ),
+    ]
+    keep_kind: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--keep-kind",
+            metavar="KIND",
+            help="Those of that kind: paused, failed, final. May be repeated.",
+            show_default=False,
+        ),
+    ]
+    keep_tagged: Annotated[
+        bool, typer.Option("--keep-tagged", help="Tagged ones, as always; lets that be all.")
+    ]
+    keep_tips: Annotated[
+        bool,
+        typer.Option("--keep-tips/--no-keep-tips", help="The ends of branches that a run left."),
+    ]
+    max_checkpoints: Annotated[
+        int | None,
+        typer.Option(
+            "--max-checkpoints",
+            min=1,
+            metavar="N",
+            help="At most N in all; the runs extended longest ago go first.",
+            show_default=False,
+        ),
+    ]
+    max_bytes: Annotated[
+        str | None,
+        typer.Option(
+            "--max-bytes",
+            metavar="SIZE",
+            help="At most so many bytes of distinct objects in all: 2GB.",
+            show_default=False,
+        ),
+    ]
+    max_checkpoints_per_run: Annotated[
+        int | None,
+        typer.Option(
+            "--max-checkpoints-per-run",
+            min=1,
+            metavar="N",
+            help="At most N of each run.",
+            show_default=False,
+        ),
+    ]
+    max_bytes_per_run: Annotated[
+        str | None,
+        typer.Option(
+            "--max-bytes-per-run",
+            metavar="SIZE",
+            help="At most so many bytes of each run.",
+            show_default=False,
+        ),
+    ]
+
+
+_DEFAULTS: Final = {"keep_tagged": False, "keep_tips": True}
+"""Of the options that are not None when they are not given."""
+_SAME: Final = (
+    "keep_last",
+    "keep_tagged",
+    "max_checkpoints",
+    "max_checkpoints_per_run",
+)
+
+
+def with_policy_options(command: Command) -> Command:
+    """Spell out the ``**options: Unpack[PolicyOptions]`` of a command.
+
+    Typer makes options of the parameters that a signature lists. They stand before the keyword-only
+    ones of the command.
+    """
+    signature = inspect.signature(command, eval_str=True)
+    own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    at = sum(parameter.kind is not parameter.KEYWORD_ONLY for parameter in own)
+    own[at:at] = [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=_DEFAULTS.get(name), annotation=hint
+        )
+        for name, hint in get_type_hints(PolicyOptions, include_extras=True).items()
+    ]
+    command.__signature__ = signature.replace(parameters=own)  # type: ignore[attr-defined]
+    return command
+
+
+def policy_from(options: PolicyOptions) -> RetentionPolicy | None:
     """Return the policy that the options say, None if there is none of them.
 
     Raises:
@@ -137,23 +153,23 @@ def policy_from(
     from cas.errors import InvalidInputError
     from manifests import RetentionPolicy
 
-    given: dict[str, Any] = {name: value for name, value in numbers.items() if value}
-    if mode is not None:
-        given["mode"] = mode
-    if keep_within is not None:
-        given["keep_within"] = parse_span(keep_within)
-    if keep_every:
-        given["keep_every"] = tuple(map(_every, keep_every))
-    if keep_kinds:
-        given["keep_kinds"] = frozenset(keep_kinds)
-    if max_bytes is not None:
-        given["max_bytes"] = parse_size(max_bytes)
-    if max_bytes_per_run is not None:
-        given["max_bytes_per_run"] = parse_size(max_bytes_per_run)
+    given: dict[str, Any] = {name: options[name] for name in _SAME if options[name]}
+    if options["policy"] is not None:
+        given["mode"] = options["policy"]
+    if options["keep_within"] is not None:
+        given["keep_within"] = parse_span(options["keep_within"])
+    if options["keep_every"]:
+        given["keep_every"] = tuple(map(_every, options["keep_every"]))
+    if options["keep_kind"]:
+        given["keep_kinds"] = frozenset(options["keep_kind"])
+    if options["max_bytes"] is not None:
+        given["max_bytes"] = parse_size(options["max_bytes"])
+    if options["max_bytes_per_run"] is not None:
+        given["max_bytes_per_run"] = parse_size(options["max_bytes_per_run"])
     if not given:
         return None
     try:
-        return RetentionPolicy(**given, keep_tips=keep_tips)
+        return RetentionPolicy(**given, keep_tips=options["keep_tips"])
     except ValidationError as error:
         problems = "; ".join(problem["msg"] for problem in error.errors())
         raise InvalidInputError(f"these options make no policy: {problems}") from error

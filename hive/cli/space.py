@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
 import typer
 
+from hive.cli.forget import plan_json, show_plan
 from hive.cli.options import HomeOption, JsonOption, open_to_write
 from hive.cli.output import line, write_json
+from hive.cli.policy import PolicyOptions, policy_from, with_policy_options
 from hive.cli.progress import shown_progress
 from hive.cli.text import count, size
 
@@ -23,7 +25,15 @@ _SCOPES = {
 }
 
 
+@with_policy_options
 def gc(
+    *,
+    run: Annotated[
+        str | None,
+        typer.Option(
+            "--run", metavar="RUN", help="Apply the policy to this run alone.", show_default=False
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", "-n", help="Only say what would be freed.")
     ] = False,
@@ -45,21 +55,38 @@ def gc(
     ] = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
+    **options: Unpack[PolicyOptions],
 ) -> None:
-    """Free what no run, tag or pin leads to any more. Others may work with the store meanwhile."""
-    if dry_run and and_compact:
-        from cas.errors import InvalidInputError
+    """Free what no run, tag or pin leads to any more. Others may work with the store meanwhile.
 
-        raise InvalidInputError("--dry-run and --compact exclude each other")
-    compacted = None
+    With a policy, it first forgets what that does not keep, as `hive forget` does.
+    """
+    policy = policy_from(options)
+    _refuse(
+        ("--dry-run and --compact exclude each other", dry_run and and_compact),
+        ("--run goes with a policy such as --keep-last 5", run is not None and policy is None),
+    )
+    plan = compacted = None
     with open_to_write(home, create=False) as repo, shown_progress() as progress:
-        report = repo.gc(dry_run=dry_run, whole=whole, time_budget=budget, progress=progress)
+        if policy is not None:
+            plan = repo.forget(policy, run=run, dry_run=dry_run, progress=progress)
+        report = repo.gc(
+            dry_run=dry_run,
+            whole=whole,
+            time_budget=budget,
+            after=plan if dry_run else None,
+            progress=progress,
+        )
         if and_compact:
             compacted = repo.compact(progress=progress)
     if as_json:
-        extra = {} if compacted is None else {"compact": _compact_json(compacted)}
+        extra: dict[str, Any] = {} if plan is None else {"forget": plan_json(plan)}
+        extra |= {} if compacted is None else {"compact": _compact_json(compacted)}
         write_json({**report.model_dump(), **extra})
         return
+    if plan is not None:
+        show_plan(plan)
+        line()
     _show_gc(report)
     if compacted is not None:
         _show_compact(compacted)
@@ -73,6 +100,15 @@ def compact(home: HomeOption = None, as_json: JsonOption = False) -> None:
         write_json(_compact_json(report))
     else:
         _show_compact(report)
+
+
+def _refuse(*mistakes: tuple[str, bool]) -> None:
+    """Raise ``InvalidInputError`` for the first mistake that was made."""
+    for text, made in mistakes:
+        if made:
+            from cas.errors import InvalidInputError
+
+            raise InvalidInputError(text)
 
 
 def _show_gc(report: GcReport) -> None:

@@ -72,7 +72,8 @@ def test_forget_says_what_goes_and_why(repo: Repository) -> None:
     assert ran.code == 0
     assert "drop  bees@4" in ran.output
     assert "has the tag 'gold'" in ran.output
-    assert "3 checkpoints would be forgotten, 5 kept\n" in ran.output
+    assert "3 checkpoints would be forgotten (3 no_rule)\n" in ran.output
+    assert "5 checkpoints kept (4 keep_last, 2 head, 1 tag)\n" in ran.output
     assert sequences(repo) == [6, 5, 4, 3, 2, 1]
     made = hive("forget", "--keep-last", "2", "--json").json
     assert (made["dry_run"], made["dropped"], made["kept"]) == (False, 3, 5)
@@ -127,6 +128,45 @@ def test_what_is_no_policy_forgets_nothing(repo: Repository, options: list[str],
     ran = hive("forget", *options)
     assert ran.code == code
     assert ran.errors.count("\n") == 1
+    assert len(sequences(repo)) == 6
+
+
+def test_gc_with_a_policy_forgets_first_and_says_what_and_why(repo: Repository) -> None:
+    ran = hive("gc", "--keep-last", "2", "--max-age", "0s", "--dry-run")
+    assert ran.code == 0, ran.errors
+    assert "drop  bees@4" in ran.output
+    assert "4 checkpoints would be forgotten (4 no_rule)\n" in ran.output
+    told = hive("gc", "--keep-last", "2", "--max-age", "0s", "--dry-run", "--json").json
+    assert len(sequences(repo)) == 6
+    assert told["objects_removed"] > 0
+    done = hive("gc", "--keep-last", "2", "--max-age", "0s", "--json").json
+    assert done["forget"]["dropped"] == 4
+    assert sequences(repo) == [6, 5]
+    for figure in ("objects_removed", "payload_bytes_removed", "objects_kept", "roots"):
+        assert done[figure] == told[figure], "a dry run says what is done"
+    again = hive("gc", "--max-bytes", "1GB", "--run", "bees")
+    assert "2 checkpoints kept (2 all, 1 head)\n" in again.output
+    assert "nothing has changed since the last gc" in again.output
+    compacted = hive("gc", "--policy", "latest_only", "--compact", "--json").json
+    assert compacted["compact"]["objects_left_out"] == 0
+    assert sequences(repo) == [6]
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        (["--run", "bees"], 2),
+        (["--dry-run", "--compact"], 2),
+        (["--keep-every", "year"], 2),
+        (["--max-age", "soon"], 2),
+        (["--keep-last", "1", "--run", "none"], 3),
+        (["--time-budget", "0"], 0),
+    ],
+)
+def test_gc_refuses_what_means_nothing(repo: Repository, options: list[str], code: int) -> None:
+    ran = hive("gc", *options)
+    assert ran.code == code
+    assert ran.errors.count("\n") == (code != 0)
     assert len(sequences(repo)) == 6
 
 

@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from cas.errors import ConflictError, NotFoundError, ReadOnlyStoreError
+from cas.errors import ConflictError, InvalidInputError, NotFoundError, ReadOnlyStoreError
 from cas.leases import Lease
 from cas.objects import Object
 from cas.upkeep import Progress
@@ -136,6 +136,12 @@ def test_progress_is_told_and_others_may_write_in_it(repo: Repository) -> None:
     repo.compact(progress=told)
     assert {"mark", "sweep", "copy", "verify"} <= set(phases)
     assert repo.check().ok
+
+
+def test_a_plan_that_is_not_executed_goes_with_a_dry_run(repo: Repository) -> None:
+    plan = repo.forget(RetentionPolicy(mode="latest_only"), dry_run=True)
+    with pytest.raises(InvalidInputError, match="dry_run"):
+        repo.gc(after=plan)
 
 
 def test_a_store_open_for_reading_is_not_changed(repo: Repository, home: Path) -> None:
