@@ -8,6 +8,7 @@ from manifests.clock import Clock, system_clock
 from manifests.collection import CompactReport, GcReport
 from manifests.commits import PreparedCommit
 from manifests.diff import Change, Touched
+from manifests.events import Event, Events
 from manifests.export import ExportReport
 from manifests.forgetting import ForgetPlan
 from manifests.importing import ImportReport
@@ -29,6 +30,8 @@ __all__ = [
     "Clock",
     "CompactReport",
     "Damage",
+    "Event",
+    "Events",
     "ExportReport",
     "ForgetPlan",
     "GcReport",

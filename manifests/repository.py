@@ -14,6 +14,7 @@ from manifests import history, listing
 from manifests.clock import Clock, system_clock
 from manifests.commits import CommitEncoder, Place, PreparedCommit, abandon, place_after
 from manifests.diff import Change, Touched
+from manifests.events import Events, Forked, OnEvent, Restored, Saved
 from manifests.group import GroupCommitter
 from manifests.manifest import Checkpoint, RunInfo, StoreStats, microseconds
 from manifests.names import check_name
@@ -63,6 +64,7 @@ class Repository(Upkeep):
         self._encoder = CommitEncoder(store, registry, parameters, redact)
         self._committer = GroupCommitter(store)
         self._seen = SeenHeads()
+        self.events = Events()
 
     @classmethod
     def open(
@@ -77,13 +79,15 @@ class Repository(Upkeep):
         force_network: bool = False,
         max_bytes: int | None = None,
         parameters: TreeParameters | None = None,
+        on_event: OnEvent | None = None,
     ) -> Self:
         """Open the repository whose objects are in ``<home>/objects``.
 
         ``create`` makes a missing one. ``read_only`` opens beside live writers and refuses every
         change. ``registry`` names the classes states may hold. ``redact`` replaces values before
         anything is hashed. ``max_bytes`` bounds the file. ``parameters`` shape the trees of a new
-        store; an existing one keeps its own.
+        store; an existing one keeps its own. ``on_event`` is told what this handle does from now on
+        (see ``manifests.events``).
 
         Raises ``NotFoundError`` (absent and not to be created), ``AccessError``,
         ``CorruptStoreError`` or ``UnsupportedFormatError``.
@@ -100,7 +104,10 @@ class Repository(Upkeep):
         )
         try:
             registry = Registry() if registry is None else registry
-            return cls(home, store, registry=registry, clock=clock, redact=redact)
+            repository = cls(home, store, registry=registry, clock=clock, redact=redact)
+            if on_event is not None:
+                repository.events.subscribe(on_event)
+            return repository
         except BaseException:
             store.close()
             raise
@@ -170,13 +177,16 @@ class Repository(Upkeep):
                 trust_identity=trust_identity,
             )
 
-        try:
-            return self.write(prepared())
-        except MissingObjectError:
-            # Something that the last commit stored turned out to be damaged since. The failed
-            # commit was forgotten with what it remembered: this time everything is encoded, and
-            # storing it again heals it.
-            return self.write(prepared())
+        with self.events.during("save") as tell:
+            try:
+                saved = self._write(prepared())
+            except MissingObjectError:
+                # Something that the last commit stored turned out to be damaged since. The failed
+                # commit was forgotten with what it remembered: this time everything is encoded,
+                # and storing it again heals it.
+                saved = self._write(prepared())
+            tell(lambda seconds: Saved(checkpoint=saved, seconds=seconds))
+            return saved
 
     def prepare(
         self,
@@ -218,6 +228,12 @@ class Repository(Upkeep):
 
     def write(self, prepared: PreparedCommit) -> Checkpoint:
         """Store a prepared commit in one durable transaction. Raises what ``commit`` raises."""
+        with self.events.during("save") as tell:
+            saved = self._write(prepared)
+            tell(lambda seconds: Saved(checkpoint=saved, seconds=seconds))
+            return saved
+
+    def _write(self, prepared: PreparedCommit) -> Checkpoint:
         try:
             checkpoint = self._committer.write(prepared)
         except ConflictError:
@@ -236,12 +252,18 @@ class Repository(Upkeep):
         The commits of one thread are written in the order in which they were submitted, and share
         transactions with whatever else waits. Raises nothing: the future does.
         """
+        operation = self.events.begin("save")
 
         def note(done: Future[Checkpoint]) -> None:
-            if done.exception() is None:
+            error = done.exception()
+            if error is None:
                 self._seen.note_stored(prepared)
             else:
                 self._seen.take_back(prepared.place)
+            if operation is not None and error is None:
+                operation.done(lambda s: Saved(checkpoint=done.result(), seconds=s))
+            elif operation is not None and error is not None:
+                operation.failed(error)
 
         future = self._committer.submit(prepared)
         future.add_done_callback(note)
@@ -274,9 +296,12 @@ class Repository(Upkeep):
         """
         wanted = None if keys is None else _distinct(keys)
         moment = self._seen.moment
-        found, state = stable(
-            self._store, lambda reader: history.restore(reader, self.registry, ref, wanted)
-        )
+        with self.events.during("restore") as tell:
+            found, state = stable(
+                self._store, lambda reader: history.restore(reader, self.registry, ref, wanted)
+            )
+            partial, checkpoint = wanted is not None, found.checkpoint
+            tell(lambda s: Restored(checkpoint=checkpoint, partial=partial, seconds=s))
         self._see_head(found, moment)
         return state
 
@@ -373,8 +398,11 @@ class Repository(Upkeep):
         """
         self._refuse_read_only()
         created_us = microseconds(self._clock())
-        head = self._store.write(lambda writer: listing.fork(writer, ref, new_run, created_us))
-        return self.resolve((new_run, head))
+        with self.events.during("fork") as tell:
+            head = self._store.write(lambda writer: listing.fork(writer, ref, new_run, created_us))
+            forked = self.resolve((new_run, head))
+            tell(lambda seconds: Forked(checkpoint=forked, seconds=seconds))
+            return forked
 
     def tag(self, name: str, ref: RefLike, *, force: bool = False) -> Checkpoint:
         """Give a checkpoint a name, which also keeps it from being forgotten.

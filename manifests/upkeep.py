@@ -19,6 +19,7 @@ from manifests.catalogue import Catalogue
 from manifests.check import CheckReport, check
 from manifests.clock import Clock
 from manifests.collection import CompactReport, GcReport, collect, compact
+from manifests.events import Compacted, Events, Forgot, GarbageCollected, RunDeleted
 from manifests.export import ExportReport, export
 from manifests.forgetting import ForgetPlan, execute, plan_by_name, plan_by_policy
 from manifests.importing import ImportReport, import_bundle
@@ -49,6 +50,7 @@ class Upkeep:
     """What ``Repository`` does besides saving and reading."""
 
     home: Path
+    events: Events
     _store: ObjectStore
     _clock: Clock
     _seen: SeenHeads
@@ -105,7 +107,13 @@ class Upkeep:
             if run is not None:
                 raise InvalidInputError("run goes with a policy; a reference names its run itself")
             made = stable(self._store, lambda reader: _plan_by_name(reader, refs))
-        return replace(made, dry_run=True) if dry_run else execute(self._store, made, told)
+        if dry_run:
+            return replace(made, dry_run=True)
+        with self.events.during("forget") as tell:
+            done = execute(self._store, made, told)
+            dropped, kept = len(done.dropped), len(done.kept)
+            tell(lambda seconds: Forgot(dropped=dropped, kept=kept, seconds=seconds))
+            return done
 
     def delete_run(self, name: str, *, force: bool = False) -> int:
         """Remove a run with all its checkpoints, head included; returns how many it had.
@@ -117,9 +125,13 @@ class Upkeep:
             ConflictError: Checkpoints of it are tagged or pinned; ``force`` removes that too.
         """
         self._refuse_read_only()
-        deleted = self._store.write(lambda writer: listing.delete_run(writer, name, force=force))
-        self._seen.lose(name)
-        return deleted
+        with self.events.during("delete_run") as tell:
+            deleted = self._store.write(
+                lambda writer: listing.delete_run(writer, name, force=force)
+            )
+            self._seen.lose(name)
+            tell(lambda seconds: RunDeleted(run=name, checkpoints=deleted, seconds=seconds))
+            return deleted
 
     def pin(self, ref: RefLike, reason: str | None = None) -> Checkpoint:
         """Keep a checkpoint from being forgotten, perhaps saying why; returns it.
@@ -172,14 +184,17 @@ class Upkeep:
         self._refuse_read_only()
         if after is not None and not dry_run:
             raise InvalidInputError("a plan goes with dry_run; execute it with forget before gc")
-        return collect(
-            self._store,
-            dry_run=dry_run,
-            whole=whole,
-            time_budget=time_budget,
-            after=after,
-            progress=progress,
-        )
+        with self.events.during("gc") as tell:
+            report = collect(
+                self._store,
+                dry_run=dry_run,
+                whole=whole,
+                time_budget=time_budget,
+                after=after,
+                progress=progress,
+            )
+            tell(lambda seconds: GarbageCollected(report=report, seconds=seconds))
+            return report
 
     def compact(self, *, progress: OnProgress | None = None) -> CompactReport:
         """Make the file as small as what is kept, packed more densely than commits can.
@@ -196,7 +211,10 @@ class Upkeep:
             StoreFullError: The disk has no room for the copy; nothing was changed.
         """
         self._refuse_read_only()
-        return compact(self._store, progress=progress)
+        with self.events.during("compact") as tell:
+            report = compact(self._store, progress=progress)
+            tell(lambda seconds: Compacted(report=report, seconds=seconds))
+            return report
 
     # Soundness
 
