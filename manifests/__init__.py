@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from cas.check import Damage
+from manifests.browsing import Branch, Compared, Footprint
 from manifests.check import CheckReport
 from manifests.clock import Clock, system_clock
 from manifests.collection import CompactReport, GcReport
 from manifests.commits import PreparedCommit
 from manifests.diff import Change, Touched
 from manifests.events import Event, Events
+from manifests.excerpt import Excerpt
 from manifests.export import ExportReport
 from manifests.forgetting import ForgetPlan
 from manifests.importing import ImportReport
@@ -24,15 +26,19 @@ from manifests.retention import KeepEvery, Reason, RetentionPolicy, Verdict
 from manifests.upkeep import Pin
 
 __all__ = [
+    "Branch",
     "Change",
     "CheckReport",
     "Checkpoint",
     "Clock",
     "CompactReport",
+    "Compared",
     "Damage",
     "Event",
     "Events",
+    "Excerpt",
     "ExportReport",
+    "Footprint",
     "ForgetPlan",
     "GcReport",
     "ImportReport",

@@ -162,6 +162,13 @@ class Catalogue:
             sequence = _KEY.unpack(key)[1]
             yield sequence, checkpoint_row(row, sequence)
 
+    def oldest(self, run: int) -> Iterator[tuple[int, CheckpointRow]]:
+        """Yield (sequence, row) of a run's checkpoints, oldest first."""
+        start, stop = _KEY.pack(run, 0), _KEY.pack(run, _MOST) + b"\0"
+        for key, row in self._transaction.items(CHECKPOINTS, start, stop):
+            sequence = _KEY.unpack(key)[1]
+            yield sequence, checkpoint_row(row, sequence)
+
     def tag(self, name: str) -> TagRow | None:
         """Return a tag by its exact name."""
         row = self._get(TAGS, name_key(name, "tag"))

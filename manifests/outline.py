@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -67,7 +66,7 @@ class Outline:
     @property
     def has_parts(self) -> bool:
         """Whether there is something below that an outline of this place can list."""
-        return self.unit == "items" and bool(self.length) and self.type not in _SETS
+        return self.unit == "items" and bool(self.length)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +77,6 @@ class Part:
     outline: Outline
 
 
-_SETS: Final = ("set", "frozenset")
 _NAMES: Final = {SET: "set", FROZENSET: "frozenset"}
 
 
@@ -93,7 +91,7 @@ def outline(forms: Forms, root: Form, steps: Sequence[Step], start: int, stop: i
         form = places.find(root, steps)
         reader = _Reader(forms, places)
         parts = tuple(
-            Part(step, reader.read(item)) for step, item in reader.parts(form, start, stop)
+            Part(step, reader.read(item)) for step, item in places.window(form, start, stop)
         )
         return reader.read(form, start, parts)
 
@@ -102,13 +100,6 @@ class _Reader:
     def __init__(self, forms: Forms, places: Places) -> None:
         self._forms = forms
         self._places = places
-
-    def parts(self, form: Form, start: int, stop: int) -> list[tuple[Step, Form]]:
-        listed = self._places.sequence(form)
-        if listed is not None:
-            items = self._places.items(listed, start, stop)
-            return list(enumerate(items, start))
-        return list(itertools.islice(self._places.entries(form), start, max(start, stop)))
 
     def read(self, form: Form, first: int = 0, parts: tuple[Part, ...] = ()) -> Outline:
         form = self._forms.follow(form)
@@ -125,6 +116,8 @@ class _Reader:
             return "bytes", len(form), "bytes"
         if type(form) is dict:
             return "dict", len(form), "items"
+        if isinstance(form, Tagged) and form.tag == REGISTERED:
+            return self._measure_tagged(form)
         listed = self._places.sequence(form)
         if listed is not None:
             name = "tuple" if isinstance(form, Tagged) and form.tag == TUPLE else "list"

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from cas.errors import InvalidInputError
 
-__all__ = ["Field", "Redaction", "Step", "path_text"]
+__all__ = ["Entry", "Field", "Redaction", "Step", "path_text"]
 
 
 class Field(str):
@@ -18,8 +18,21 @@ class Field(str):
     __slots__ = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A step to the entry of a dict, or the member of a set, at a position counted from 0.
+
+    For those that nothing which can be written down leads to: a key that is an instance, a member.
+    """
+
+    at: int
+
+    def __repr__(self) -> str:
+        return f"#{self.at}"
+
+
 Step = Any
-"""A ``Field``, an index of a list or a key of a dict."""
+"""A ``Field``, an index of a list, a key of a dict or an ``Entry``."""
 
 _LONGEST_KEY: Final = 60
 

@@ -2,24 +2,27 @@
 
 ``messages[-1].content``, ``['a key'].x``, ``plan.steps[2:5]``. A name, first or behind a dot, is a
 key that is a text, or a field of a registered type. Brackets hold an index of a list or tuple, a
-slice, or any key of a dict as Python writes it. What ``Change.path`` says can be read as well.
+slice, or any key of a dict as Python writes it; ``[#3]`` is the fourth entry of a dict or member of
+a set, in the order in which outlines list them. What ``Change.path`` says can be read as well.
 """
 
 from __future__ import annotations
 
 import ast
+import itertools
+import math
 import re
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from cas.errors import CorruptObjectError, InvalidInputError, NotFoundError
-from manifests.cbor import NODE, PAIRS, TREE_DICT, TUPLE
+from manifests.cbor import FROZENSET, NODE, PAIRS, SET, TREE_DICT, TUPLE
 from manifests.forms import Form, Forms, LinkForm, Tagged, as_corruption, pairs
-from manifests.paths import Field, Step, path_text
+from manifests.paths import Entry, Field, Step, path_text
 from manifests.trees import LIST_NODE
 
-__all__ = ["PathLike", "Places", "parse_path"]
+__all__ = ["PathLike", "Places", "parse_path", "path_of", "step_to"]
 
 PathLike = str | Sequence[Step]
 """A path as text, or its steps: names, indices, keys and slices."""
@@ -27,6 +30,8 @@ PathLike = str | Sequence[Step]
 _LONGEST: Final = 4_096
 """Most characters of a path (inclusive)."""
 _NAME: Final = re.compile(r"[^.\[\]]+")
+_PLAIN_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_ENTRY: Final = re.compile(r"#([0-9]{1,12})")
 _SLICE: Final = re.compile(r"\s*(-?\d{1,18})?\s*:\s*(-?\d{1,18})?\s*")
 _EXAMPLES: Final = "write messages[-1].content, ['a key'] or items[2:5]"
 
@@ -55,6 +60,38 @@ def parse_path(text: str) -> list[Step]:
     return steps
 
 
+def path_of(steps: Sequence[Step]) -> str:
+    """Return the text of a path, from which ``parse_path`` makes steps to the same place.
+
+    Nothing is cut, so it is for use and not for messages; see ``path_text``.
+    """
+    return "".join(map(_written, steps)).removeprefix(".")
+
+
+def _written(step: Step) -> str:
+    if isinstance(step, str) and _PLAIN_NAME.fullmatch(step):
+        return f".{step}"
+    return f"[{str(step)!r}]" if isinstance(step, Field) else f"[{_literal(step)}]"
+
+
+def step_to(key: Any, at: int) -> Step:
+    """Return the step to the entry of a dict that has this key and stands at this position."""
+    return key if _is_literal(key) and len(_literal(key)) <= _LONGEST // 2 else Entry(at)
+
+
+def _is_literal(key: Any) -> bool:
+    if type(key) is tuple:
+        return all(map(_is_literal, key))
+    return type(key) in (str, bytes, int, bool, type(None)) or (
+        type(key) is float and math.isfinite(key)
+    )
+
+
+def _literal(key: Any) -> str:
+    # Python writes integers of more digits than anybody reads in base 16 only.
+    return hex(key) if type(key) is int and key.bit_length() > 64 else repr(key)
+
+
 def _bracket(text: str, start: int) -> tuple[Step, int]:
     """Return what stands in brackets, and the position behind them.
 
@@ -64,6 +101,8 @@ def _bracket(text: str, start: int) -> tuple[Step, int]:
     while (end := text.find("]", end)) >= 0:
         inside = text[start:end]
         end += 1
+        if match := _ENTRY.fullmatch(inside):
+            return Entry(int(match[1])), end
         if match := _SLICE.fullmatch(inside):
             first, last = (None if part is None else int(part) for part in match.groups())
             return slice(first, last), end
@@ -140,6 +179,11 @@ class Places:
     def _child(self, form: Form, steps: list[Step], at: int) -> Form:
         step = steps[at]
         form = self._forms.follow(form)
+        if isinstance(step, Entry):
+            found = self.window(form, step.at, step.at + 1)
+            if not found:
+                raise NotFoundError(f"{_shown(steps, at)} has no {_shown_step(step)}")
+            return found[0][1]
         listed = self.sequence(form)
         if listed is None:
             try:
@@ -162,8 +206,11 @@ class Places:
     # Lists
 
     def sequence(self, form: Form) -> Form | None:
-        """Return the list behind a form, also that of a tuple; None if it is something else."""
-        form = self._forms.follow(form)
+        """Return the list behind a form; None if it is something else.
+
+        A tuple has one, and a registered value that is stored as a list.
+        """
+        form = self._forms.fields(form)
         if _is_tuple(form):
             form = self._forms.follow(form.content)
         if type(form) is list or (
@@ -194,6 +241,51 @@ class Places:
         if type(leaf) is not list:
             raise CorruptObjectError("a list's tree has something else where items should be")
         return leaf
+
+    def members(self, form: Form) -> Form | None:
+        """Return the list of a set's members, in the order of their bytes; None if it is no set."""
+        form = self._forms.fields(form)
+        if isinstance(form, Tagged) and form.tag in (SET, FROZENSET):
+            return self.sequence(form.content)
+        return None
+
+    def window(self, form: Form, start: int, stop: int) -> list[tuple[Step, Form]]:
+        """Return the parts of any value from ``start`` to before ``stop``, with steps to them.
+
+        Only the leaves that hold them are read.
+        """
+        listed = self.sequence(form)
+        if listed is not None:
+            return list(enumerate(self.items(listed, start, stop), start))
+        members = self.members(form)
+        if members is not None:
+            found = enumerate(self.items(members, start, stop), start)
+            return [(Entry(at), item) for at, item in found]
+        inner = self._forms.fields(form)
+        if not isinstance(inner, Tagged) or inner.tag != TREE_DICT:
+            return list(itertools.islice(self.entries(form), start, max(start, stop)))
+        node, order = self._forms.tree(inner)
+        if order is not None:
+            wanted = self.items(self._forms.follow(order), start, stop)
+            keys = [self._forms.value(key) for key in wanted]
+            return [(key, self._forms.field(inner, key)) for key in keys]
+        return [
+            (self._forms.value(key), item)
+            for leaf in self._leaves(node, start, stop)
+            for key, item in leaf
+        ]
+
+    def _leaves(self, node: Form, start: int, stop: int) -> Iterator[list[tuple[Form, Form]]]:
+        """Yield what the leaves of a dict's tree hold from ``start`` to before ``stop``."""
+        parts = self._forms.node(node)
+        first = 0
+        for child, count in zip(parts.children, parts.counts, strict=True):
+            low, high = max(start - first, 0), min(stop - first, count)
+            if low < high and parts.level == 1:
+                yield list(pairs(self._forms.follow(child)))[low:high]
+            elif low < high:
+                yield from self._leaves(self._forms.below(parts, child), low, high)
+            first += count
 
     # Dicts
 

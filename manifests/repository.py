@@ -11,6 +11,7 @@ from typing import Any, Final, Self
 from cas.errors import ConflictError, InvalidInputError, MissingObjectError
 from cas.store import ObjectStore
 from manifests import history, listing
+from manifests.browsing import Browsing
 from manifests.clock import Clock, system_clock
 from manifests.commits import CommitEncoder, Place, PreparedCommit, abandon, place_after
 from manifests.diff import Change, Touched
@@ -43,7 +44,7 @@ class LastSeen:
 LAST_SEEN: Final = LastSeen()
 
 
-class Repository(Upkeep):
+class Repository(Browsing, Upkeep):
     """Saves and restores the states of runs. Safe to share by threads; close it when done."""
 
     def __init__(
@@ -57,7 +58,7 @@ class Repository(Upkeep):
     ) -> None:
         """Use ``Repository.open`` instead."""
         self.home = home
-        self.registry = registry
+        self.registry: Registry = registry
         self._store = store
         self._clock = clock
         parameters = TreeParameters.from_header(store.parameters)

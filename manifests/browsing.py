@@ -1,0 +1,210 @@
+"""``Browsing``: the part of a repository for looking around, a window at a time.
+
+Whatever the size of a run or a state, only what is shown is read from the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import Final
+
+from cas.digest import Digest
+from cas.errors import NotFoundError
+from cas.records import RecordReader
+from cas.store import ObjectStore
+from manifests import history
+from manifests.catalogue import Catalogue, CheckpointRow
+from manifests.diff import Difference, Kind, differences
+from manifests.excerpt import Excerpt, excerpt, first_difference
+from manifests.forms import Forms
+from manifests.outline import Outline, outline
+from manifests.paths import Step
+from manifests.places import Places
+from manifests.reading import StoreReader, stable
+from manifests.refs import RefLike
+from manifests.registry import Registry
+
+__all__ = ["Branch", "Browsing", "Compared", "Footprint"]
+
+_ROWS: Final = 2_000
+"""Rows of the catalogue read in one transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """A checkpoint as its run lists it, without what its manifest says.
+
+    ``parent`` is the parent's sequence in the same run, 0 if it is elsewhere or there is none.
+    """
+
+    sequence: int
+    parent: int
+    new_objects: int
+    new_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A run that was started at the checkpoint ``sequence`` of another one."""
+
+    run: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A difference in a few words. What is not there is None.
+
+    ``excerpts`` are, of a changed text, both texts from about where they begin to differ.
+    """
+
+    kind: Kind
+    steps: tuple[Step, ...]
+    before: Outline | None
+    after: Outline | None
+    excerpts: tuple[Excerpt, Excerpt] | None
+
+
+class Browsing:
+    """What ``Repository`` does for people who look at one thing after the other."""
+
+    registry: Registry
+    _store: ObjectStore
+
+    def footprints(self, run: str) -> list[Footprint]:
+        """Return what each checkpoint that a run lists added, newest first.
+
+        This reads no manifest: of 10,000 checkpoints it takes some hundredths of a second.
+        """
+        return stable(self._store, lambda reader: [_print(*row) for row in _rows(reader, run)])
+
+    def branches(self, run: str) -> list[Branch]:
+        """Return the runs that were started at checkpoints which this run lists, by name."""
+        return stable(self._store, lambda reader: _branches(reader, run))
+
+    def excerpt(
+        self, ref: RefLike, path: Sequence[Step], *, start: int = 0, most: int = 16_384
+    ) -> Excerpt:
+        """Return some bytes of a text or byte string in a state; only those are read.
+
+        Args:
+            ref: The checkpoint.
+            path: The steps to the text, or the bytes or bytearray.
+            start: The position of the first byte; of a text, of its UTF-8 form.
+            most: How many bytes, at most.
+
+        Raises:
+            NotFoundError: There is no such checkpoint, or no text at that place of its state.
+        """
+
+        def read(reader: StoreReader) -> Excerpt:
+            forms = Forms(self.registry, reader.load)
+            form = Places(forms).find(history.find(reader, ref).manifest.state, path)
+            found = excerpt(forms, form, start, most)
+            if found is None:
+                raise NotFoundError("what stands there is no text and no byte string")
+            return found
+
+        return stable(self._store, read)
+
+    def execution_outline(
+        self, ref: RefLike, path: Sequence[Step] = (), *, start: int = 0, stop: int = 100
+    ) -> Outline:
+        """Return of a checkpoint's execution record what ``outline`` does of its state."""
+
+        def read(reader: StoreReader) -> Outline:
+            root = history.find(reader, ref).manifest.execution
+            return outline(Forms(self.registry, reader.load), root, path, start, stop)
+
+        return stable(self._store, read)
+
+    def compare(
+        self, before: RefLike, after: RefLike, *, start: int = 0, limit: int = 50
+    ) -> list[Compared]:
+        """Return differences number ``start`` and on between two states, at most ``limit``.
+
+        As ``diff``, but what differs is told in a few words, so that it may be of any size.
+        """
+
+        def read(reader: StoreReader) -> list[Compared]:
+            old = history.find(reader, before).manifest.state
+            new = history.find(reader, after).manifest.state
+            forms = Forms(self.registry, reader.load)
+            found = islice(differences(forms, old, new), start, start + limit)
+            return [_compared(forms, each) for each in found]
+
+        return stable(self._store, read)
+
+
+def _compared(forms: Forms, found: Difference) -> Compared:
+    before, after = found.before, found.after
+    old = None if found.kind == "added" else outline(forms, before, (), 0, 0)
+    new = None if found.kind == "removed" else outline(forms, after, (), 0, 0)
+    texts = None
+    if old is not None and new is not None and old.type == new.type == "str":
+        at = first_difference(forms, before, after)
+        parts = excerpt(forms, before, at), excerpt(forms, after, at)
+        if parts[0] is not None and parts[1] is not None:
+            texts = parts[0], parts[1]
+    return Compared(found.kind, found.steps, old, new, texts)
+
+
+# Rows
+
+
+def _print(sequence: int, row: CheckpointRow) -> Footprint:
+    return Footprint(sequence, row.parent, row.new_objects, row.new_bytes)
+
+
+def _rows(reader: StoreReader, run: str) -> list[tuple[int, CheckpointRow]]:
+    """Return all rows of a run, newest first, a bounded number in each transaction."""
+    rows: list[tuple[int, CheckpointRow]] = []
+    while True:
+        below = rows[-1][0] if rows else None
+        found = reader.run(partial(_some_rows, name=run, below=below))
+        rows += found
+        if len(found) < _ROWS:
+            return rows
+
+
+def _some_rows(
+    reader: RecordReader, name: str, below: int | None
+) -> list[tuple[int, CheckpointRow]]:
+    catalogue = Catalogue(reader.transaction)
+    number = catalogue.need_run(name).number
+    return list(islice(catalogue.newest(number, below=below), _ROWS))
+
+
+def _branches(reader: StoreReader, run: str) -> list[Branch]:
+    ids = {row.id: sequence for sequence, row in _rows(reader, run)}
+    found = []
+    for name in reader.run(partial(_younger, name=run)):
+        last = reader.run(partial(_last_shared, name=name, ids=ids))
+        if last is not None:
+            found.append(Branch(name, last))
+    return found
+
+
+def _younger(reader: RecordReader, name: str) -> list[str]:
+    """Return the runs that began after this one: a fork has what it was made from as well."""
+    catalogue = Catalogue(reader.transaction)
+    number = catalogue.need_run(name).number
+    return [row.name for row in catalogue.runs() if row.number > number]
+
+
+def _last_shared(reader: RecordReader, name: str, ids: dict[Digest, int]) -> int | None:
+    """Return where a run leaves another one, whose checkpoints are ``ids``; None if it does not.
+
+    A fork begins with the checkpoint it was made at, behind those which that one needs.
+    """
+    catalogue = Catalogue(reader.transaction)
+    run = catalogue.run(name)
+    last = None
+    for _sequence, row in () if run is None else catalogue.oldest(run.number):
+        if row.id not in ids:
+            break
+        last = ids[row.id]
+    return last
