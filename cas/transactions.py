@@ -7,7 +7,7 @@ checksum: there is one cursor per table and transaction, found by the table's na
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import lmdb
 
@@ -262,11 +262,18 @@ class ReadTransaction:
 
     def count(self, table: Table) -> int:
         """Return the number of rows of ``table``."""
+        return self._stat(table, "entries")
+
+    def pages(self, table: Table) -> int:
+        """Return the number of pages that hold the rows of ``table`` (up to 2,038 bytes each)."""
+        return self._stat(table, "leaf_pages")
+
+    def _stat(self, table: Table, what: Literal["entries", "leaf_pages"]) -> int:
         database = self._database(table)
         if database is None or self._transaction is None:
             return 0
         try:
-            return self._transaction.stat(database)["entries"]
+            return self._transaction.stat(database)[what]
         except lmdb.Error as error:
             raise self._failed(error) from error
 
