@@ -9,7 +9,7 @@ run that was interrupted continues as if it had not been.
 from __future__ import annotations
 
 from hive.plan.approval import ApprovalDecision, ApprovalRequest, ApprovalResult
-from hive.plan.execution import ExecutorConfig
+from hive.plan.config import ExecutorConfig
 from hive.plan.executor import FlexibleGraphExecutor
 from hive.plan.judge import EvaluationRule, HybridJudge, Judgment, JudgmentAction, StepOutcome
 from hive.plan.plan import ActionSpec, ActionType, Plan, PlanStep

@@ -20,37 +20,16 @@ from hive.plan.work import Worked, inputs_of
 
 if TYPE_CHECKING:
     from hive.graph.runtime import RunRecord, Runtime
+    from hive.plan.config import ExecutorConfig
     from hive.plan.plan import Plan, PlanStep
     from hive.plan.progress import PlanProgress, StepState
     from hive.plan.recorder import PlanRecorder
     from hive.plan.work import Work
 
-__all__ = ["ApprovalCallback", "ExecutorConfig", "PlanExecution"]
+__all__ = ["ApprovalCallback", "PlanExecution"]
 
 ApprovalCallback = Callable[[ApprovalRequest], "Answer | Awaitable[Answer]"]
 """Asks a person at once, sync or async, instead of pausing the run."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExecutorConfig:
-    """Limits of one executor of plans.
-
-    Attributes:
-        max_total_steps: How many attempts of steps a run may make, inclusive; pauses and resumes
-            do not reset the count. A run that would need more fails.
-        max_parallel: How many steps may be under way at once.
-        max_replans: How many times a run may get a new plan, inclusive.
-    """
-
-    max_total_steps: int = 100
-    max_parallel: int = 4
-    max_replans: int = 10
-
-    def __post_init__(self) -> None:
-        if self.max_total_steps < 1 or self.max_parallel < 1 or self.max_replans < 0:
-            raise errors.InvalidInputError(
-                "max_total_steps and max_parallel are at least 1, max_replans at least 0"
-            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +137,8 @@ class PlanExecution:
 
     def _start_ready(self) -> None:
         for step in self._plan.steps:
-            if (
-                self._progress.stopping is not None
-                or len(self._under_way) >= self._config.max_parallel
-            ):
+            no_room = len(self._under_way) >= self._config.max_parallel
+            if no_room or self._progress.stopping is not None:
                 return
             if not self._is_ready(step):
                 continue

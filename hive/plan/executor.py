@@ -8,16 +8,15 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hive import errors
-from hive.graph.copies import copy_value
 from hive.graph.executor import GraphExecutor
 from hive.plan.actions import Actions, GraphAction
-from hive.plan.execution import ApprovalCallback, ExecutorConfig, PlanExecution
+from hive.plan.config import ExecutorConfig
+from hive.plan.execution import ApprovalCallback, PlanExecution
 from hive.plan.judge import Judge, JudgeFunction, judge_of
 from hive.plan.problems import problems_of
 from hive.plan.recorder import PlanRecorder
-from hive.plan.result import PlanExecutionResult
 from hive.plan.start import PlanStart, PlanStartRequest
-from hive.plan.status import ExecutionStatus, StepStatus
+from hive.plan.summary import summary
 from hive.plan.work import Work
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from hive.graph.spec import GraphSpec
     from hive.plan.approval import Answer
     from hive.plan.plan import Plan
-    from hive.plan.progress import PlanProgress
+    from hive.plan.result import PlanExecutionResult
 
 __all__ = ["FlexibleGraphExecutor"]
 
@@ -229,7 +228,7 @@ class FlexibleGraphExecutor:
             raise
         if manager is not None and writer is not None:
             manager.release(writer)
-        result = _result(plan, start.progress, execution)
+        result = summary(plan, start.progress, execution)
         result.run_id, result.checkpoint_id = start.run, recorder.checkpoint_id
         narrative = f"{result.status} after {result.steps_executed} attempts of steps"
         self.runtime.end_run(result.success, narrative, result.results, run=start.run)
@@ -266,63 +265,3 @@ def _checked(name: str, given: object) -> dict[str, Any]:
     if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
         raise errors.InvalidInputError(f"{name} is a mapping whose keys are text, or None")
     return dict(given)
-
-
-def _result(plan: Plan, progress: PlanProgress, execution: PlanExecution) -> PlanExecutionResult:
-    """Say where a run stands, in copies that are the caller's."""
-    steps = []
-    for step in plan.steps:
-        state = progress.step_states[step.id]
-        outputs = state.outputs if state.status is StepStatus.COMPLETED else None
-        changes = {
-            "status": state.status,
-            "result": copy_value(outputs, f"result of step {step.id!r}"),
-            "error": state.error or state.feedback,
-            "attempts": state.attempts,
-        }
-        steps.append(step.model_copy(update=changes))
-    stands = plan.model_copy(update={"steps": steps})
-    context = copy_value(execution.context(), "results")
-    return PlanExecutionResult(
-        status=progress.status,
-        plan=stands,
-        results=context,
-        feedback=progress.feedback,
-        feedback_context=_feedback_context(stands, progress, context),
-        completed_steps=[step.id for step in steps if step.status is StepStatus.COMPLETED],
-        steps_executed=progress.steps,
-        total_tokens=progress.total_tokens,
-        total_latency_ms=progress.total_latency_ms,
-        error=progress.error,
-        approvals=execution.requests() if progress.status.is_waiting else [],
-        replans=progress.replans,
-    )
-
-
-def _feedback_context(
-    plan: Plan, progress: PlanProgress, context: dict[str, Any]
-) -> dict[str, Any]:
-    """Say what a planner needs to make the next plan; empty where none is needed."""
-    if progress.status in {ExecutionStatus.COMPLETED, ExecutionStatus.RUNNING}:
-        return {}
-    return {
-        "plan_id": plan.id,
-        "revision": plan.revision,
-        "feedback": progress.feedback,
-        "completed_steps": [
-            {"id": step.id, "description": step.description, "result": step.result}
-            for step in plan.steps
-            if step.status is StepStatus.COMPLETED
-        ],
-        "failed_steps": [
-            {
-                "id": step.id,
-                "description": step.description,
-                "error": step.error,
-                "attempts": step.attempts,
-            }
-            for step in plan.steps
-            if step.status is StepStatus.FAILED
-        ],
-        "context": context,
-    }
