@@ -93,7 +93,7 @@ def restore(
 ) -> tuple[Found, Any]:
     """Return the state of a checkpoint, whole or of some keys only."""
     found = find(reader, ref)
-    forms = Forms(registry, reader.load)
+    forms = Forms(registry, reader.load, reader.gather)
     if keys is None:
         return found, forms.value(found.manifest.state)
     return found, {key: _field(forms, found, key) for key in keys}
@@ -127,7 +127,7 @@ def outline_at(
 
 def execution(reader: StoreReader, registry: Registry, ref: RefLike) -> dict[str, Any]:
     """Return the execution record of a checkpoint, empty if it has none."""
-    value = Forms(registry, reader.load).value(find(reader, ref).manifest.execution)
+    value = Forms(registry, reader.load, reader.gather).value(find(reader, ref).manifest.execution)
     return {} if value is None else value
 
 
