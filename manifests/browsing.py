@@ -79,7 +79,10 @@ class Browsing:
 
         This reads no manifest: of 10,000 checkpoints it takes some hundredths of a second.
         """
-        return stable(self._store, lambda reader: [_print(*row) for row in _rows(reader, run)])
+        return stable(
+            self._store,
+            lambda reader: [_print(*row) for row in _rows(reader, run) if not row[1].hidden],
+        )
 
     def branches(self, run: str) -> list[Branch]:
         """Return the runs that were started at checkpoints which this run lists, by name."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import Any, Final
 
 from cas.digest import Digest
-from cas.errors import NotFoundError
+from cas.errors import InvalidInputError, NotFoundError
 from cas.records import Record, RecordReader
-from manifests.catalogue import Catalogue, CheckpointRow
+from manifests.catalogue import Catalogue, CheckpointRow, RunRow
 from manifests.diff import Change, Touched, changes, touched
 from manifests.forms import Forms
 from manifests.manifest import (
@@ -23,6 +23,7 @@ from manifests.manifest import (
     from_microseconds,
 )
 from manifests.outline import Outline, outline
+from manifests.pending import Anchor, anchor_of
 from manifests.places import PathLike, Places
 from manifests.reading import StoreReader
 from manifests.refs import Listed, RefLike, Resolver
@@ -179,9 +180,9 @@ def runs(reader: StoreReader) -> list[RunInfo]:
 
 
 def log(
-    reader: StoreReader, run: str, limit: int | None, below: int | None = None
+    reader: StoreReader, run: str, limit: int | None, below: Anchor | None = None
 ) -> list[Checkpoint]:
-    """Return the checkpoints that a run lists below a sequence, newest first."""
+    """Return the checkpoints that a run lists, newest first, from below a sequence or key."""
     manifests = ManifestReader(reader.load)
     checkpoints: list[Checkpoint] = []
     while limit is None or len(checkpoints) < limit:
@@ -192,22 +193,40 @@ def log(
             checkpoints.append(checkpoint_of(manifest, row.id, run, sequence, row))
         if len(rows) < most:
             break
-        below = rows[-1][0]
+        below = anchor_of(*rows[-1][:2])
     return checkpoints
 
 
 def _rows(
-    reader: RecordReader, name: str, below: int | None, most: int
+    reader: RecordReader, name: str, below: Anchor | None, most: int
 ) -> list[tuple[int, CheckpointRow, Record]]:
     """Return up to ``most`` rows with their manifests' records, of one moment."""
     catalogue = Catalogue(reader.transaction)
     run = catalogue.need_run(name)
     rows: list[tuple[int, CheckpointRow, Record]] = []
-    for sequence, row in catalogue.newest(run.number, below=below):
+    for sequence, row in _newest(catalogue, run, below):
+        if row.hidden:
+            continue
         if len(rows) == most:
             break
         rows.append((sequence, row, reader.read_as(row.record, row.id)))
     return rows
+
+
+def _newest(
+    catalogue: Catalogue, run: RunRow, below: Anchor | None
+) -> Iterator[tuple[int, CheckpointRow]]:
+    head = catalogue.head(run)
+    if head is None or head.key is None:
+        if isinstance(below, str):
+            raise InvalidInputError(f"checkpoints of run {run.name!r} have no keys")
+        return catalogue.newest(run.number, below=below)
+    if isinstance(below, int):
+        row = catalogue.checkpoint(run.number, below)
+        if row is None or row.key is None:
+            raise NotFoundError(f"run {run.name!r} has no checkpoint {below}; name it by its key")
+        below = row.key
+    return catalogue.newest_by_key(run.number, below=below)
 
 
 def tags(reader: StoreReader) -> dict[str, Checkpoint]:

@@ -48,7 +48,14 @@ def test_a_report_says_what_was_freed_and_why_the_rest_stays(repo: Repository) -
     assert repo.stats() == before
     done = repo.gc()
     after = repo.stats()
-    assert done.roots == {"checkpoints": 20, "tags": 1, "pins": 1, "leases": 0}
+    assert done.roots == {
+        "checkpoints": 20,
+        "tags": 1,
+        "pins": 1,
+        "pending writes": 0,
+        "effects": 0,
+        "leases": 0,
+    }
     assert done.objects_removed == plan.objects_removed == before.objects - after.objects > 20
     assert done.objects_kept == after.objects
     assert done.payload_bytes_removed == before.unique_bytes - after.unique_bytes
