@@ -2,7 +2,7 @@
 # make and Python >= 3.11: they create $(VENV), install what they need, and are quick from then on.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types format torture bench clean
+.PHONY: help demo test lint types format torture bench reference clean
 
 VENV ?= .venv
 PYTHON ?=
@@ -73,6 +73,9 @@ torture: $(INSTALLED_DEV) ## Run the long loops and the property tests in full (
 
 bench: $(INSTALLED_BENCH) ## Measure Hive beside its peers (OPTIONS="--quick" for a first look)
 	@$(BIN)/python -m benchmarks $(OPTIONS)
+
+reference: $(INSTALLED_DEV) ## Write docs/reference anew, from the code
+	@$(BIN)/python -m hive.cli.manual docs/reference
 
 clean: ## Remove the environment and everything that tools left behind
 	rm -rf $(VENV) benchmarks/results build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

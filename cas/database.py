@@ -19,6 +19,7 @@ from cas.failures import translate
 from cas.filesystem import DIRECTORY_MODE, FILE_MODE, make_private_file
 from cas.lockfile import LOCK_FILE, is_lock_usable, prepare_lock_file
 from cas.pages import check_pages
+from cas.readers import Reader, parse_readers
 from cas.stamp import check_stamp, put_stamp
 
 if TYPE_CHECKING:
@@ -199,6 +200,13 @@ class Database:
             return
         try:
             self.lmdb.reader_check()
+        except lmdb.Error as error:
+            raise translate(error, self.directory.parent) from error
+
+    def readers(self) -> list[Reader]:
+        """Return the read transactions of all processes."""
+        try:
+            return parse_readers(self.lmdb.readers(), self.lmdb.info()["last_txnid"])
         except lmdb.Error as error:
             raise translate(error, self.directory.parent) from error
 

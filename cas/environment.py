@@ -41,6 +41,7 @@ from cas.filesystem import (
 from cas.generation import GENERATION_FILE
 from cas.leftovers import remove_leftovers
 from cas.mounts import refuse_network_file_system
+from cas.readers import Reader
 from cas.registry import acquire, release
 from cas.table import Table
 from cas.transactions import MapFullSignal, ReadTransaction, WriteTransaction
@@ -230,6 +231,10 @@ class Environment:
         if self._read_only:
             raise ReadOnlyStoreError(f"the store {self._store} is open for reading only")
         handle.replace(finish)
+
+    def readers(self) -> list[Reader]:
+        """Return the read transactions of other processes."""
+        return [each for each in self._open_handle().readers() if each.pid != os.getpid()]
 
     def disk_bytes(self) -> int:
         """Return the bytes allocated on disk for the store, without the ballast."""

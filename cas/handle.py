@@ -24,6 +24,7 @@ from cas.failures import translate
 from cas.filesystem import sync_directory
 from cas.forking import abandon, refuse_after_fork
 from cas.generation import GenerationLock, generation_directory
+from cas.readers import Reader
 from cas.transactions import MapFullSignal, ReadTransaction, WriteTransaction
 
 if TYPE_CHECKING:
@@ -192,6 +193,10 @@ class Handle:
                 self._refresh()
             except _ResizedSignal:
                 self._lock().alone(self._adopt_map)
+
+    def readers(self) -> list[Reader]:
+        """Return the read transactions of all processes, this call's own included."""
+        return self.read(lambda _view: self._opened().readers())
 
     def _read_nested(self, work: Callable[[ReadTransaction], T], stack: list[ReadTransaction]) -> T:
         # No new LMDB snapshot inside a read: it could need a larger map, which cannot be set

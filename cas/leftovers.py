@@ -16,7 +16,7 @@ from cas.errors import ConflictError
 from cas.generation import GENERATION_FILE, parse_generation_line
 from cas.upkeep import upkeep_lock
 
-__all__ = ["DRAFT_PREFIX", "clear_leftovers", "remove_leftovers"]
+__all__ = ["DRAFT_PREFIX", "clear_leftovers", "find_leftovers", "remove_leftovers"]
 
 DRAFT_PREFIX: Final = ".compacting."
 
@@ -27,7 +27,7 @@ def remove_leftovers(store: Path) -> None:
     A failure is none: the next compaction tries again.
     """
     with suppress(OSError, ConflictError):
-        if _leftovers(store):
+        if find_leftovers(store):
             with upkeep_lock(store, deadline=0.0):
                 clear_leftovers(store)
 
@@ -38,11 +38,12 @@ def clear_leftovers(store: Path) -> None:
     Raises:
         OSError: The store cannot be listed.
     """
-    for path in _leftovers(store):
+    for path in find_leftovers(store):
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _leftovers(store: Path) -> list[Path]:
+def find_leftovers(store: Path) -> list[Path]:
+    """Return what is left behind in a store, without changing anything."""
     found = [
         name
         for name in os.listdir(store)

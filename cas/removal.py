@@ -64,10 +64,9 @@ def _rewrite(
     transaction: WriteTransaction, pack: Pack, data: bytes, dead: set[int], counters: Counters
 ) -> None:
     left: list[NewRecord] = []
-    any_repairs = transaction.count(REPAIRS) > 0
     for place, number in enumerate(pack.numbers):
         source, at = pack, place
-        repair = _take_repair(transaction, number, counters) if any_repairs else None
+        repair = _take_repair(transaction, number, counters)
         if repair is not None:
             source, at = repair, 0
         if place not in dead:

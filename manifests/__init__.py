@@ -18,12 +18,12 @@ from manifests.manifest import Checkpoint, RunInfo, RunStats, StoreStats
 from manifests.outline import Outline, Part, Unread
 from manifests.parameters import TreeParameters
 from manifests.paths import Redaction
-from manifests.pending import PendingWrite
 from manifests.refs import RefLike
 from manifests.registry import Registry, UnregisteredValue
 from manifests.repair import RepairReport
 from manifests.repository import Repository
 from manifests.retention import KeepEvery, Reason, RetentionPolicy, Verdict
+from manifests.search import Match
 from manifests.upkeep import Pin
 
 __all__ = [
@@ -44,9 +44,9 @@ __all__ = [
     "GcReport",
     "ImportReport",
     "KeepEvery",
+    "Match",
     "Outline",
     "Part",
-    "PendingWrite",
     "Pin",
     "PreparedCommit",
     "Reason",

@@ -5,14 +5,16 @@ Whatever the size of a run or a state, only what is shown is read from the store
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import Final
 
 from cas.digest import Digest
-from cas.errors import NotFoundError
+from cas.errors import InvalidInputError, NotFoundError
+from cas.readers import Reader
 from cas.records import RecordReader
 from cas.store import ObjectStore
 from manifests import history
@@ -26,11 +28,16 @@ from manifests.places import Places
 from manifests.reading import StoreReader, stable
 from manifests.refs import RefLike
 from manifests.registry import Registry
+from manifests.search import Match, OnSearched, search
 
 __all__ = ["Branch", "Browsing", "Compared", "Footprint"]
 
 _ROWS: Final = 2_000
 """Rows of the catalogue read in one transaction."""
+
+
+def _ignore(_count: int) -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +86,19 @@ class Browsing:
 
         This reads no manifest: of 10,000 checkpoints it takes some hundredths of a second.
         """
-        return stable(
-            self._store,
-            lambda reader: [_print(*row) for row in _rows(reader, run) if not row[1].hidden],
-        )
+        return stable(self._store, lambda reader: [_print(*row) for row in _rows(reader, run)])
+
+    def readers(self) -> list[Reader]:
+        """Return the read transactions of other processes, and how far behind each is."""
+        return self._store.environment.readers()
+
+    def objects(self) -> int:
+        """Return how many different objects the store holds, garbage included. Costs nothing."""
+        return self._store.counters().objects
+
+    def disk_bytes(self) -> int:
+        """Return the bytes allocated on disk for the store."""
+        return self._store.environment.disk_bytes()
 
     def branches(self, run: str) -> list[Branch]:
         """Return the runs that were started at checkpoints which this run lists, by name."""
@@ -124,6 +140,41 @@ class Browsing:
 
         return stable(self._store, read)
 
+    def search(
+        self,
+        pattern: str | re.Pattern[str],
+        *,
+        refs: Sequence[RefLike] = (),
+        runs: Sequence[str] = (),
+        limit: int | None = None,
+        searched: OnSearched = _ignore,
+    ) -> list[Match]:
+        """Return the lines of texts in states that match a regular expression.
+
+        Each different object is read and searched once, however many states hold it. The same line
+        at the same place of a run counts once, for the oldest checkpoint that has it.
+
+        Args:
+            pattern: The expression, as of the module ``re``.
+            refs: Checkpoints to search.
+            runs: Runs of which all checkpoints are searched, oldest first.
+            limit: How many matches, at most.
+            searched: Is told how many checkpoints were searched so far.
+
+        Raises:
+            InvalidInputError: The pattern is none.
+            NotFoundError: A reference or a run names nothing.
+        """
+        try:
+            wanted = re.compile(pattern)
+        except re.error as error:
+            raise InvalidInputError(f"{pattern!r} is no regular expression: {error}") from error
+        chosen = list(refs), list(runs)
+        return stable(
+            self._store,
+            lambda reader: _search(reader, self.registry, *chosen, wanted, limit, searched),
+        )
+
     def compare(
         self, before: RefLike, after: RefLike, *, start: int = 0, limit: int = 50
     ) -> list[Compared]:
@@ -140,6 +191,25 @@ class Browsing:
             return [_compared(forms, each) for each in found]
 
         return stable(self._store, read)
+
+
+def _search(
+    reader: StoreReader,
+    registry: Registry,
+    refs: Sequence[RefLike],
+    runs: Sequence[str],
+    pattern: re.Pattern[str],
+    limit: int | None,
+    searched: OnSearched,
+) -> list[Match]:
+    found = [history.find(reader, ref) for ref in refs]
+    named = [(each.checkpoint, each.manifest.state) for each in found]
+    listed = (
+        (checkpoint, manifest.state)
+        for run in runs
+        for checkpoint, manifest in reversed(list(history.listed(reader, run, None)))
+    )
+    return search(reader, registry, chain(named, listed), pattern, limit, searched)
 
 
 def _compared(forms: Forms, found: Difference) -> Compared:

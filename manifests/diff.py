@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
+from cas.errors import CorruptObjectError
 from manifests.cbor import NODE, PAIRS, REGISTERED, TREE_DICT, TUPLE
 from manifests.forms import Form, Forms, LinkForm, Tagged, as_corruption, pairs
 from manifests.paths import Field, Step, path_text
@@ -91,9 +92,80 @@ def touched(forms: Forms, before: Form, after: Form) -> list[Touched]:
     return list(parts.values())
 
 
+@dataclass(slots=True)
+class _Level:
+    """Part of one level of a tree: links to neighbouring nodes, what they count, and their height.
+
+    ``start`` counts the items before the first of them; height 0 are the leaves.
+    """
+
+    height: int
+    links: list[LinkForm]
+    counts: list[int]
+    start: int = 0
+
+
+class _Trees:
+    """Goes down two trees at once, dropping what is common before it is read."""
+
+    def __init__(self, forms: Forms) -> None:
+        self._forms = forms
+
+    def top(self, node: Form) -> _Level:
+        parts = self._forms.node(node)
+        return _Level(parts.level - 1, parts.children, parts.counts)
+
+    def descend(
+        self, old: _Level, new: _Level, drop: Callable[[_Level, _Level], None]
+    ) -> tuple[_Level, _Level]:
+        """Return the leaves of both that ``drop`` leaves over, level by level."""
+        while True:
+            if old.height == new.height:
+                drop(old, new)
+            if old.height == new.height == 0:
+                return old, new
+            height = max(old.height, new.height)
+            old, new = (
+                self._below(level) if level.height == height else level for level in (old, new)
+            )
+
+    def _below(self, level: _Level) -> _Level:
+        below = _Level(level.height - 1, [], [], level.start)
+        for form in self._forms.follow_all(level.links):
+            parts = self._forms.node(form)
+            if parts.level != level.height:
+                raise CorruptObjectError("a tree has a node of another level")
+            below.links += parts.children
+            below.counts += parts.counts
+        return below
+
+
+def _without_common_ends(old: _Level, new: _Level) -> None:
+    """Drop the nodes that both lists begin with, and those that both end with."""
+    least = min(len(old.links), len(new.links))
+    same = 0
+    while same < least and old.links[same] == new.links[same]:
+        same += 1
+    end = 0
+    while end < least - same and old.links[-1 - end] == new.links[-1 - end]:
+        end += 1
+    for level in (old, new):
+        level.start += sum(level.counts[:same])
+        stop = len(level.links) - end
+        level.links, level.counts = level.links[same:stop], level.counts[same:stop]
+
+
+def _without_common(old: _Level, new: _Level) -> None:
+    """Drop the nodes that both dicts have: their entries are the same in both."""
+    common = set(old.links) & set(new.links)
+    for level in (old, new):
+        level.links = [link for link in level.links if link not in common]
+
+
 class _Differ:
     def __init__(self, forms: Forms) -> None:
         self._forms = forms
+        self._trees = _Trees(forms)
 
     def compare(self, before: Form, after: Form, steps: list[Step]) -> Iterator[Difference]:
         if _token(before) == _token(after):
@@ -142,29 +214,23 @@ class _Differ:
     ) -> tuple[dict[Hashable, tuple[Form, Form]], dict[Hashable, tuple[Form, Form]]]:
         """Return the entries of both dicts by key; of two trees, only of leaves that differ."""
         if _tag(before) == _tag(after) == TREE_DICT:
-            old_links = list(self._forms.leaf_links(self._forms.tree(before)[0]))
-            new_links = list(self._forms.leaf_links(self._forms.tree(after)[0]))
-            common = set(old_links) & set(new_links)
-            return self._leaf_entries(old_links, common), self._leaf_entries(new_links, common)
+            old, new = (self._trees.top(self._forms.tree(form)[0]) for form in (before, after))
+            old, new = self._trees.descend(old, new, _without_common)
+            return self._leaf_entries(old.links), self._leaf_entries(new.links)
         return self._all_entries(before), self._all_entries(after)
 
-    def _leaf_entries(
-        self, links: Sequence[LinkForm], common: set[LinkForm]
-    ) -> dict[Hashable, tuple[Form, Form]]:
-        entries = {}
-        for link in links:
-            if link not in common:
-                for key, form in pairs(self._forms.follow(link)):
-                    entries[_token(key)] = (key, form)
-        return entries
+    def _leaf_entries(self, links: Sequence[LinkForm]) -> dict[Hashable, tuple[Form, Form]]:
+        return {
+            _token(key): (key, form)
+            for leaf in self._forms.follow_all(links)
+            for key, form in pairs(leaf)
+        }
 
     def _all_entries(self, form: Form) -> dict[Hashable, tuple[Form, Form]]:
         if type(form) is dict:
             return {_token(key): (key, item) for key, item in form.items()}
         if form.tag == TREE_DICT:
-            return self._leaf_entries(
-                list(self._forms.leaf_links(self._forms.tree(form)[0])), set()
-            )
+            return self._leaf_entries(list(self._forms.leaf_links(self._forms.tree(form)[0])))
         return {_token(key): (key, item) for key, item in pairs(form.content)}
 
     # Lists
@@ -184,26 +250,23 @@ class _Differ:
 
     def _differing_items(self, before: Form, after: Form) -> tuple[int, list[Form], list[Form]]:
         """Return (position, items, items) without what both lists begin and end with."""
-        old_runs, new_runs = self._runs(before), self._runs(after)
-        same = start = 0
-        for (old_run, count), (new_run, _count) in zip(old_runs, new_runs, strict=False):
-            if _token(old_run) != _token(new_run):
-                break
-            same += 1
-            start += count
-        old_runs, new_runs = old_runs[same:], new_runs[same:]
-        while old_runs and new_runs and _token(old_runs[-1][0]) == _token(new_runs[-1][0]):
-            old_runs.pop()
-            new_runs.pop()
-        old = [item for run, _count in old_runs for item in self._forms.follow(run)]
-        new = [item for run, _count in new_runs for item in self._forms.follow(run)]
-        return start, old, new
+        if type(before) is list and type(after) is list:
+            return 0, before, after
+        if type(before) is list or type(after) is list:
+            return 0, self._all_items(before), self._all_items(after)
+        tops = self._trees.top(before), self._trees.top(after)
+        old, new = self._trees.descend(*tops, _without_common_ends)
+        items = [
+            [item for leaf in self._forms.follow_all(level.links) for item in leaf]
+            for level in (old, new)
+        ]
+        return new.start, items[0], items[1]
 
-    def _runs(self, form: Form) -> list[tuple[Form, int]]:
-        """Return the leaves of a list (one, if it is no tree) with their counts."""
+    def _all_items(self, form: Form) -> list[Form]:
         if type(form) is list:
-            return [(form, len(form))]
-        return list(self._forms.runs(form))
+            return form
+        links = list(self._forms.leaf_links(form))
+        return [item for leaf in self._forms.follow_all(links) for item in leaf]
 
 
 def _alignment(

@@ -8,7 +8,7 @@ a handful of reads.
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -31,12 +31,11 @@ from manifests.cbor import (
     loads,
     tag_decoders,
 )
-from manifests.decoder import DEEPEST_CBOR, Decoder, Gatherer, Loader, constructors
+from manifests.decoder import DEEPEST_CBOR, Decoder, Loader, StoredObject, constructors
 from manifests.encoder import MAX_DEPTH, Encoder
 from manifests.parameters import TreeParameters
 from manifests.pieces import PieceSink
 from manifests.registry import Registry
-from manifests.together import StoredObject
 from manifests.trees import DICT_NODE
 
 __all__ = ["Form", "Forms", "LinkForm", "NodeParts", "Tagged", "as_corruption", "pairs"]
@@ -93,9 +92,9 @@ _DECODERS = tag_decoders({tag: _tagging(tag) for tag in _TAGS})
 class Forms:
     """Reads forms and turns them into values. One instance serves one operation."""
 
-    def __init__(self, registry: Registry, load: Loader, gather: Gatherer | None = None) -> None:
+    def __init__(self, registry: Registry, load: Loader) -> None:
         self._load = load
-        self._decoder = Decoder(registry, load, gather)
+        self._decoder = Decoder(registry, load)
         self._constructors = constructors(registry)
         self._keys = Encoder(registry, TreeParameters(), PieceSink())
         self._deepest = 0
@@ -119,6 +118,11 @@ class Forms:
         while isinstance(form, LinkForm):
             form = self.open(self._load([form.name])[0])
         return form
+
+    def follow_all(self, links: Sequence[LinkForm]) -> list[Form]:
+        """Return the forms behind some links, read at once."""
+        items = self._load([link.name for link in links]) if links else ()
+        return [self.follow(self.open(item)) for item in items]
 
     def value(self, form: Form) -> Any:
         """Build the whole value of a form. Raises what ``Decoder.value`` raises."""

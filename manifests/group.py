@@ -12,7 +12,7 @@ import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
-from typing import Any, Final, Protocol, TypeVar
+from typing import Final
 
 from cas.errors import (
     ConflictError,
@@ -24,11 +24,10 @@ from cas.errors import (
 )
 from cas.store import ObjectStore
 from cas.writer import RecordWriter
+from manifests.commits import PreparedCommit, write_commit
+from manifests.manifest import Checkpoint
 
-__all__ = ["GroupCommitter", "Job"]
-
-T_co = TypeVar("T_co", covariant=True)
-T = TypeVar("T")
+__all__ = ["GroupCommitter"]
 
 _MOST_COMMITS: Final = 256
 _MOST_BYTES: Final = 32 * 1024 * 1024
@@ -44,22 +43,6 @@ _OWN_FAILURES: Final = (
 """Errors that concern one commit and leave the transaction usable for the others."""
 
 
-class Job(Protocol[T_co]):
-    """What shares transactions: a prepared commit, pending writes, an effect."""
-
-    @property
-    def object_bytes(self) -> int:
-        """The payload bytes of what it stores."""
-        ...
-
-    def apply(self, writer: RecordWriter) -> T_co:
-        """Do it in the writer's transaction; returns anything but None.
-
-        An error that concerns this job alone is raised before anything is put.
-        """
-        ...
-
-
 class _Waiting:
     """A commit in the queue, and its outcome.
 
@@ -67,18 +50,18 @@ class _Waiting:
     more than all other bookkeeping of a commit. ``future`` is there if nobody waits.
     """
 
-    __slots__ = ("future", "job", "leads", "outcome", "turn")
+    __slots__ = ("future", "leads", "outcome", "prepared", "turn")
 
-    def __init__(self, job: Job[Any], future: Future[Any] | None) -> None:
-        self.job = job
+    def __init__(self, prepared: PreparedCommit, future: Future[Checkpoint] | None) -> None:
+        self.prepared = prepared
         self.future = future
-        self.outcome: Any = None
+        self.outcome: Checkpoint | HiveError | None = None
         self.leads = False
         self.turn = threading.Lock()
         self.turn.acquire()
 
-    def settle(self, outcome: Any) -> None:
-        """Set the outcome, a result or an error, once."""
+    def settle(self, outcome: Checkpoint | HiveError) -> None:
+        """Set the outcome, once."""
         self.outcome = outcome
         if self.future is None:
             return
@@ -89,7 +72,7 @@ class _Waiting:
 
 
 class GroupCommitter:
-    """Writes the prepared commits and other jobs of a store. Safe to share; survives a fork."""
+    """Writes prepared commits of one store. Safe to share by threads; survives a fork."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
@@ -101,9 +84,9 @@ class GroupCommitter:
         self._queue: list[_Waiting] = []
         self._led = False
 
-    def write(self, job: Job[T]) -> T:
-        """Do a job; returns when it is durable, and raises what ``job.apply`` raises."""
-        waiting = _Waiting(job, None)
+    def write(self, prepared: PreparedCommit) -> Checkpoint:
+        """Write a commit; returns when it is durable, and raises what ``write_commit`` raises."""
+        waiting = _Waiting(prepared, None)
         if self._join(waiting):
             self._lead()
         else:
@@ -114,19 +97,18 @@ class GroupCommitter:
             except BaseException:
                 self._leave(waiting)
                 raise
-        outcome: T | HiveError = waiting.outcome
-        assert outcome is not None
-        if isinstance(outcome, HiveError):
-            raise outcome
-        return outcome
+        if isinstance(waiting.outcome, Checkpoint):
+            return waiting.outcome
+        assert waiting.outcome is not None
+        raise waiting.outcome
 
-    def submit(self, job: Job[T]) -> Future[T]:
-        """Queue a job and return at once. The future completes when it is durable.
+    def submit(self, prepared: PreparedCommit) -> Future[Checkpoint]:
+        """Queue a commit and return at once. The future completes when it is durable.
 
-        Jobs of one thread are done in the order in which they were submitted.
+        Commits of one thread are written in the order in which they were submitted.
         """
-        future: Future[T] = Future()
-        waiting = _Waiting(job, future)
+        future: Future[Checkpoint] = Future()
+        waiting = _Waiting(prepared, future)
         if self._join(waiting):
             self._pass_lead_to(waiting)
         return future
@@ -174,7 +156,7 @@ class GroupCommitter:
     def _take(self) -> list[_Waiting]:
         size, count = 0, 0
         for waiting in self._queue[:_MOST_COMMITS]:
-            size += waiting.job.object_bytes
+            size += waiting.prepared.object_bytes
             if count and size > _MOST_BYTES:
                 break
             count += 1
@@ -198,13 +180,13 @@ class GroupCommitter:
             following.turn.release()
 
     def _apply(self, group: Sequence[_Waiting]) -> None:
-        outcomes: list[Any] = []
+        outcomes: list[Checkpoint | HiveError] = []
 
         def work(writer: RecordWriter) -> None:
             outcomes.clear()
             for waiting in group:
                 try:
-                    outcomes.append(waiting.job.apply(writer))
+                    outcomes.append(write_commit(writer, waiting.prepared))
                 except _OWN_FAILURES as error:
                     outcomes.append(error)
 

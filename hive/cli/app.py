@@ -10,12 +10,18 @@ import typer
 from hive.cli.check import check
 from hive.cli.copies import backup, export, import_bundle
 from hive.cli.demo import demo
+from hive.cli.diff import diff
+from hive.cli.doctor import doctor
 from hive.cli.failures import guarded
 from hive.cli.forget import forget, rm
-from hive.cli.history import log, runs
+from hive.cli.grep import grep
+from hive.cli.log import log
 from hive.cli.naming import fork, pin, tag, unpin, untag
+from hive.cli.options import HomeOption, JsonOption
 from hive.cli.output import discard_output, line, prepare_streams
+from hive.cli.overview import overview
 from hive.cli.running import resume, run
+from hive.cli.runs import runs
 from hive.cli.show import show
 from hive.cli.space import compact, gc
 from hive.cli.stats import stats
@@ -32,21 +38,12 @@ app = typer.Typer(
 )
 for command in (
     *(demo, run, resume),
-    *(runs, log, show, stats),
+    *(runs, log, show, diff, grep, stats),
     *(tag, untag, pin, unpin, fork),
-    *(forget, rm, gc, compact, check, export, backup),
+    *(forget, rm, gc, compact, check, doctor, export, backup),
 ):
     app.command()(guarded(command))
 app.command("import")(guarded(import_bundle))
-
-NEXT = """\
-Hive keeps the state of agent runs. Three ways to begin:
-
-  hive demo [FOLDER]                        see a run killed in the middle, and resumed
-  hive run FILE.py:GRAPH --input '{...}'    run a graph of yours, with checkpoints
-  hive runs                                 list the runs that are kept
-
-`hive COMMAND --help` explains a command, `hive --help` lists them all."""
 
 
 def _print_version(wanted: bool) -> None:
@@ -69,10 +66,18 @@ def start(
             "--version", help="Print the version.", callback=_print_version, is_eager=True
         ),
     ] = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Keep the state of agent runs: run a graph, look at its checkpoints, resume it."""
+    """Keep the state of agent runs: run a graph, look at its checkpoints, resume it.
+
+    Alone, it says how the runs stand and what to do next.
+    """
     if context.invoked_subcommand is None:
-        line(NEXT)
+        guarded(overview)(home, as_json=as_json)
+    elif home is not None or as_json:
+        # Silently, the command would use another home than the one that was typed.
+        raise typer.BadParameter("--home and --json stand behind the command")
 
 
 def main() -> None:

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from cas.digest import Digest
+    from hive.cli.shapes import CheckpointJson, Status
     from manifests import Checkpoint, Repository
 
-__all__ = ["checkpoint_json", "status", "tags_by_id"]
+__all__ = ["STATUSES", "checkpoint_json", "shown_path", "status", "tags_by_id"]
 
-_STATUS_OF_KIND = {"final": "done", "failed": "failed", "paused": "paused"}
+STATUSES: Final[tuple[Status, ...]] = (
+    "done",
+    "failed",
+    "paused",
+    "running",
+    "interrupted",
+    "unfinished",
+)
+_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_STATUS_OF_KIND: Final[dict[str, Status]] = {
+    "final": "done",
+    "failed": "failed",
+    "paused": "paused",
+}
 
 
-def status(home: Path, head: Checkpoint) -> str:
+def status(home: Path, head: Checkpoint) -> Status:
     """Say how a run stands, from its last checkpoint.
 
     ``done``, ``failed`` and ``paused`` are what the executor noted. Else a run launched by ``hive
@@ -32,7 +47,7 @@ def status(home: Path, head: Checkpoint) -> str:
     return "unfinished" if executing is None else "interrupted"
 
 
-def checkpoint_json(checkpoint: Checkpoint, tags: Iterable[str] = ()) -> dict[str, Any]:
+def checkpoint_json(checkpoint: Checkpoint, tags: Iterable[str] = ()) -> CheckpointJson:
     """Return a checkpoint in the JSON shape that docs/cli.md documents."""
     return {
         "id": str(checkpoint.id),
@@ -60,3 +75,21 @@ def tags_by_id(repo: Repository) -> dict[Digest, list[str]]:
     for name, tagged in sorted(repo.tags().items()):
         names.setdefault(tagged.id, []).append(name)
     return names
+
+
+def shown_path(path: str) -> str:
+    """Return a path such as ``['messages'][3].x`` as people type it: ``messages[3].x``."""
+    from cas.errors import InvalidInputError
+    from manifests.places import parse_path
+
+    try:
+        steps = parse_path(path.removeprefix("."))
+    except InvalidInputError:
+        return path  # a long key was cut off
+    out = ""
+    for step in steps:
+        if isinstance(step, str) and _PLAIN_NAME.fullmatch(step):
+            out += f".{step}" if out else step
+        else:
+            out += f"[{step!r}]"
+    return out

@@ -7,10 +7,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hive.cli.completion import complete_ref, complete_run
+
 if TYPE_CHECKING:
     from manifests import Repository
 
-__all__ = ["HomeOption", "JsonOption", "RunArgument", "open_to_read", "open_to_write"]
+__all__ = [
+    "HomeOption",
+    "JsonOption",
+    "RefArgument",
+    "RunArgument",
+    "home_of",
+    "open_to_read",
+    "open_to_write",
+]
 
 HomeOption = Annotated[
     Path | None,
@@ -24,7 +34,18 @@ HomeOption = Annotated[
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print JSON, as documented in docs/cli.md.")
 ]
-RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run's name.")]
+RunArgument = Annotated[
+    str,
+    typer.Argument(metavar="RUN", help="The run's name.", autocompletion=complete_run),
+]
+RefArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="REF",
+        help="A checkpoint: run, run@12, run~3, tag:name, or 6 or more digits of an id.",
+        autocompletion=complete_ref,
+    ),
+]
 
 
 def open_to_read(home: Path | None) -> Repository:
@@ -43,6 +64,20 @@ def open_to_write(home: Path | None, *, create: bool) -> Repository:
     import hive
 
     return hive.open(_absolute(home), create=create)
+
+
+def home_of(home: Path | None) -> Path:
+    """Return the home that a command means, whether or not it exists.
+
+    Raises:
+        InvalidInputError: None is named and none can be chosen.
+    """
+    import os
+
+    from hive.home import home_directory
+
+    # The command line may read the environment.
+    return _absolute(home) or home_directory(os.environ)  # noqa: TID251
 
 
 def _absolute(home: Path | None) -> Path | None:

@@ -24,6 +24,7 @@ __all__ = [
     "is_terminal",
     "line",
     "prepare_streams",
+    "styled",
     "table",
     "terminal_width",
     "write",
@@ -31,6 +32,7 @@ __all__ = [
     "write_raw",
 ]
 
+_STYLES = {"bold": 1, "red": 31, "green": 32, "yellow": 33, "cyan": 36}
 PIECE = 32_768
 """Characters or bytes written at once."""
 
@@ -96,7 +98,14 @@ def terminal_width() -> int:
 
 def heading(text: str) -> None:
     """Print a title above a part of the output, bold on a terminal."""
-    line(f"\x1b[1m{text}\x1b[0m" if is_terminal() and _wants_colour() else text)
+    line(styled(text, "bold"))
+
+
+def styled(text: str, style: str) -> str:
+    """Return a text that is already safe in bold or in a colour, if a terminal would show it."""
+    if not is_terminal() or not _wants_colour():
+        return text
+    return f"\x1b[{_STYLES[style]}m{text}\x1b[0m"
 
 
 def write_json(value: Any) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
-__all__ = ["parse_size", "parse_span"]
+__all__ = ["parse_since", "parse_size", "parse_span"]
 
 _SPAN: Final = re.compile(r"(\d{1,6})\s*(min|s|h|d|w)")
 _SPANS: Final = {
@@ -48,3 +48,28 @@ def parse_size(text: str) -> int:
     prefix = match[2].replace("K", "k")
     power = _PREFIXES.index(prefix) + 1 if prefix else 0
     return int(float(match[1]) * (1024 if match[3] else 1000) ** power)
+
+
+def parse_since(text: str, now: datetime) -> datetime:
+    """Read a moment in the past: a span before ``now``, or a date, perhaps with a time.
+
+    A date without a zone is meant in UTC, as all times that Hive prints.
+
+    Raises:
+        InvalidInputError: It is neither, or before the year 1.
+    """
+    try:
+        moment = datetime.fromisoformat(text.strip())
+        return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    except ValueError:
+        pass
+    from cas.errors import InvalidInputError
+
+    try:
+        return now - parse_span(text)
+    except InvalidInputError:
+        raise InvalidInputError(
+            f"{text!r} is no moment; write 12h or 7d for that long ago, or a date: 2026-05-31"
+        ) from None
+    except OverflowError:
+        raise InvalidInputError(f"{text!r} ago is before the year 1") from None

@@ -1,72 +1,93 @@
-"""``hive show REF [KEY]``: one checkpoint, or one value of its state."""
+"""``hive show REF [PATH]``: one checkpoint, or one value of its state."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from hive.cli.describe import checkpoint_json, tags_by_id
-from hive.cli.options import HomeOption, JsonOption, open_to_read
+from hive.cli.options import HomeOption, JsonOption, RefArgument, open_to_read
 from hive.cli.output import Column, line, table, terminal_width, write_json, write_raw
 from hive.cli.text import count, escape, size
-from hive.cli.values import describe, pretty, to_json
+from hive.cli.values import describe_outline, pretty, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from manifests import Checkpoint
+    from hive.cli.shapes import ShownStateJson, ShownValueJson
+    from manifests import Checkpoint, Outline, Repository
 
 __all__ = ["show"]
 
+PARTS_SHOWN: Final = 200
+
 
 def show(
-    ref: Annotated[
-        str,
-        typer.Argument(
-            metavar="REF", help="run, run@12, run~3, tag:name, or 6 or more digits of an id."
-        ),
-    ],
-    key: Annotated[
+    ref: RefArgument,
+    path: Annotated[
         str | None,
         typer.Argument(
-            metavar="KEY", help="A key of the state; only its value is read.", show_default=False
+            metavar="PATH",
+            help="A place in the state, such as messages[-1].content, ['a key'] or items[2:5]; "
+            "only what leads there is read.",
+            show_default=False,
         ),
     ] = None,
     raw: Annotated[
         bool,
         typer.Option(
             "--raw",
-            help="With KEY: the text or bytes as they are, for a file or a pipe. Not escaped: a "
+            help="With PATH: the text or bytes as they are, for a file or a pipe. Not escaped: a "
             "terminal may obey what they hold.",
         ),
+    ] = False,
+    summary: Annotated[
+        bool,
+        typer.Option("--summary", help="Say what is there in a few words, level by level."),
     ] = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a checkpoint, or one value of its state."""
+    """Show a checkpoint, or one value of its state.
+
+    Without PATH: the checkpoint and the keys of its state, each in a few words. With PATH: the
+    value there, a text as its own lines, everything else as indented Python.
+    """
     from hive import InvalidInputError
 
-    if raw and (key is None or as_json):
-        raise InvalidInputError("--raw prints the value of one KEY, and not as JSON")
+    if raw and (path is None or as_json or summary):
+        raise InvalidInputError("--raw prints the value at one PATH, and not as JSON")
+    if summary and as_json:
+        raise InvalidInputError("--summary and --json exclude each other")
     with open_to_read(home) as repo:
         checkpoint = repo.resolve(ref)
-        state = repo.restore(checkpoint, keys=None if key is None else [key])
         tags = tags_by_id(repo).get(checkpoint.id, [])
-    if key is None:
         if as_json:
-            write_json({**checkpoint_json(checkpoint, tags), "state": to_json(state)})
-        else:
+            write_json(_as_json(repo, checkpoint, tags, path))
+            return
+        if path is None:
             _show_checkpoint(checkpoint, tags)
-            _show_keys(state)
-        return
-    value = state[key]
-    if as_json:
-        write_json({**checkpoint_json(checkpoint, tags), "key": key, "value": to_json(value)})
-    elif raw:
-        _write_raw(value, key)
+            line()
+        if path is None or summary:
+            _show_outline(repo.outline(checkpoint, path or "", stop=PARTS_SHOWN))
+            return
+        value = repo.value(checkpoint, path)
+    if raw:
+        _write_raw(value, path)
     else:
         line(pretty(value, width=terminal_width()))
+
+
+def _as_json(
+    repo: Repository, checkpoint: Checkpoint, tags: list[str], path: str | None
+) -> ShownStateJson | ShownValueJson:
+    shown: Any = checkpoint_json(checkpoint, tags)
+    if path is None:
+        shown["state"] = to_json(repo.restore(checkpoint))
+    else:
+        shown["path"] = path
+        shown["value"] = to_json(repo.value(checkpoint, path))
+    found: ShownStateJson | ShownValueJson = shown
+    return found
 
 
 def _show_checkpoint(checkpoint: Checkpoint, tags: list[str]) -> None:
@@ -89,22 +110,26 @@ def _show_checkpoint(checkpoint: Checkpoint, tags: list[str]) -> None:
             line(f"{name:<11} {escape(text)}")
 
 
-def _show_keys(state: object) -> None:
-    line()
-    if not isinstance(state, dict):
-        line(pretty(state, width=terminal_width()))
+def _show_outline(outline: Outline) -> None:
+    if not outline.parts:
+        line(describe_outline(outline))
         return
-    rows: Mapping[Any, Any] = state
     table(
         [Column(title="KEY", shrinks=True), Column(title="VALUE", shrinks=True)],
         [
-            [name if isinstance(name, str) else repr(name), describe(value)]
-            for name, value in rows.items()
+            [
+                part.step if isinstance(part.step, str) else repr(part.step),
+                describe_outline(part.outline),
+            ]
+            for part in outline.parts
         ],
     )
+    left = (outline.length or 0) - len(outline.parts)
+    if left > 0:
+        line(f"... and {left:,} more")
 
 
-def _write_raw(value: object, key: str) -> None:
+def _write_raw(value: object, path: str) -> None:
     from hive import InvalidInputError
 
     if isinstance(value, str):
@@ -113,6 +138,6 @@ def _write_raw(value: object, key: str) -> None:
         write_raw(bytes(value))
     else:
         raise InvalidInputError(
-            f"the value of {key!r} is a {type(value).__name__}; --raw prints text or bytes, "
+            f"the value of {path!r} is a {type(value).__name__}; --raw prints text or bytes, "
             "--json prints the rest"
         )

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from hive.cli.options import HomeOption, JsonOption, open_to_read
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hive.cli.options import HomeOption, JsonOption, open_to_read, open_to_write
 from hive.cli.output import Column, line, table, write_json
 from hive.cli.text import count, escape, size
+
+if TYPE_CHECKING:
+    from hive.cli.shapes import StatsJson
+    from manifests import StoreStats
 
 __all__ = ["stats"]
 
@@ -12,32 +19,16 @@ RUNS_SHOWN = 20
 
 
 def stats(home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """Show what the checkpoints take, and what they share."""
+    """Show what the checkpoints take, what they share, and what a gc would free.
+
+    The table shows the runs that hold most for themselves: ONLY HERE is what deleting one frees.
+    """
     with open_to_read(home) as repo:
         figures = repo.stats()
         place = repo.home
+    freeable = _freeable(home)
     if as_json:
-        write_json(
-            {
-                "home": str(place),
-                "runs": len(figures.runs),
-                "checkpoints": figures.checkpoints,
-                "objects": figures.objects,
-                "logical_bytes": figures.logical_bytes,
-                "unique_bytes": figures.unique_bytes,
-                "stored_bytes": figures.stored_bytes,
-                "disk_bytes": figures.disk_bytes,
-                "by_run": {
-                    name: {
-                        "checkpoints": run.checkpoints,
-                        "logical_bytes": run.logical_bytes,
-                        "unique_bytes": run.unique_bytes,
-                        "shared_bytes": run.shared_bytes,
-                    }
-                    for name, run in figures.runs.items()
-                },
-            }
-        )
+        write_json(_as_json(place, figures, freeable))
         return
     line(f"home         {escape(str(place))}")
     line(
@@ -48,12 +39,17 @@ def stats(home: HomeOption = None, as_json: JsonOption = False) -> None:
     line(f"unique       {size(figures.unique_bytes):>8}   each different object once")
     line(f"stored       {size(figures.stored_bytes):>8}   after compression")
     line(f"on disk      {size(figures.disk_bytes):>8}   the store's files")
-    if figures.stored_bytes:
-        ratio = figures.logical_bytes / figures.stored_bytes
+    if freeable is not None:
+        line(f"to be freed  {size(freeable):>8}   by `hive gc`")
+    ratio = _ratio(figures)
+    if ratio is not None:
         line(f"ratio        {ratio:>8,.1f}   logical to stored")
-    if not figures.runs:
-        return
-    line()
+    if figures.runs:
+        line()
+        _show_runs(figures)
+
+
+def _show_runs(figures: StoreStats) -> None:
     largest = sorted(figures.runs.items(), key=lambda item: (-item[1].unique_bytes, item[0]))
     table(
         [
@@ -76,3 +72,43 @@ def stats(home: HomeOption = None, as_json: JsonOption = False) -> None:
     )
     if len(largest) > RUNS_SHOWN:
         line(f"... and {count(len(largest) - RUNS_SHOWN, 'run')} more; --json lists all")
+
+
+def _freeable(home: Path | None) -> int | None:
+    """Return what a gc would free, None where nobody could collect: a read-only disk, say."""
+    from cas.errors import HiveError
+
+    try:
+        with open_to_write(home, create=False) as repo:
+            return repo.gc(dry_run=True).bytes_freed_inside
+    except HiveError:
+        # Whatever it is, `hive gc` and `hive check` say it; the figures above still hold.
+        return None
+
+
+def _ratio(figures: StoreStats) -> float | None:
+    return figures.logical_bytes / figures.stored_bytes if figures.stored_bytes else None
+
+
+def _as_json(place: Path, figures: StoreStats, freeable: int | None) -> StatsJson:
+    return {
+        "home": str(place),
+        "runs": len(figures.runs),
+        "checkpoints": figures.checkpoints,
+        "objects": figures.objects,
+        "logical_bytes": figures.logical_bytes,
+        "unique_bytes": figures.unique_bytes,
+        "stored_bytes": figures.stored_bytes,
+        "disk_bytes": figures.disk_bytes,
+        "ratio": _ratio(figures),
+        "freeable_bytes": freeable,
+        "by_run": {
+            name: {
+                "checkpoints": run.checkpoints,
+                "logical_bytes": run.logical_bytes,
+                "unique_bytes": run.unique_bytes,
+                "shared_bytes": run.shared_bytes,
+            }
+            for name, run in figures.runs.items()
+        },
+    }

@@ -9,11 +9,15 @@ from __future__ import annotations
 import base64
 import math
 import sys
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from hive.cli.text import count, escape, escape_lines
 
-__all__ = ["describe", "pretty", "to_json"]
+if TYPE_CHECKING:
+    from manifests import Outline
+
+__all__ = ["describe", "describe_outline", "glimpse", "pretty", "to_json"]
 
 _SIZED = (str, bytes, bytearray, list, tuple, set, frozenset, dict)
 
@@ -76,6 +80,45 @@ def describe(value: Any, *, width: int = 40) -> str:
     return text if len(text) <= width else text[: width - 3] + "..."
 
 
+def glimpse(value: Any, *, width: int = 60) -> str:
+    """Return the beginning of a value in one line of at most ``width`` characters."""
+    text = ""
+    for part in _tokens(value):
+        text += part
+        if len(text) > width:
+            break
+    text = escape(text[: width + 1])
+    return text if len(text) <= width else text[: width - 3] + "..."
+
+
+def _tokens(value: Any) -> Iterator[str]:
+    """Yield a value's text piece by piece, so that no more is made than is looked at."""
+    if isinstance(value, (str, bytes, bytearray)):
+        yield repr(value[:1_000])
+    elif _has_parts(value):
+        opening, closing = _brackets(value)
+        yield opening
+        separator = ""
+        for name, item in _items(value):
+            yield separator + name
+            yield from _tokens(item)
+            separator = ", "
+        yield f",{closing}" if type(value) is tuple and len(value) == 1 else closing
+    else:
+        yield _leaf(value)
+
+
+def describe_outline(outline: Outline, *, width: int = 40) -> str:
+    """Return what is known of a value in one short line, as :func:`describe` does."""
+    from manifests import Unread
+
+    if outline.value is not Unread.VALUE:
+        return describe(outline.value, width=width)
+    if outline.length is None:
+        return escape(outline.type)
+    return escape(f"{outline.type}, {count(outline.length, outline.unit.removesuffix('s'))}")
+
+
 def _lay_out(
     value: Any, indent: str, before: str, after: str, width: int, lines: list[str]
 ) -> None:
@@ -129,15 +172,19 @@ def _brackets(value: Any) -> tuple[str, str]:
     return "{", "}"
 
 
-def _items(value: Any) -> list[tuple[str, Any]]:
-    """The parts of a value, each with what stands before it."""
+def _items(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the parts of a value, each with what stands before it."""
     if isinstance(value, dict):
-        return [(f"{_flat(key, sys.maxsize)}: ", item) for key, item in value.items()]
-    if isinstance(value, (set, frozenset)):
-        return [("", item) for item in sorted(value, key=repr)]
-    if _is_unregistered(value):
-        return [("", value.fields)]
-    return [("", item) for item in value]
+        for key, item in value.items():
+            yield f"{_flat(key, sys.maxsize)}: ", item
+    elif isinstance(value, (set, frozenset)):
+        for item in sorted(value, key=repr):
+            yield "", item
+    elif _is_unregistered(value):
+        yield "", value.fields
+    else:
+        for item in value:
+            yield "", item
 
 
 def _leaf(value: Any) -> str:

@@ -20,8 +20,6 @@ PREFIXES = {
     "group-commit": ("raw-", "single-", "thread-", "task-"),
     "processes": ("process-",),
     "large": ("large-",),
-    "gc": ("gc-",),
-    "million": ("million-",),
 }
 
 

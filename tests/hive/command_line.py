@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import pty
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ConfigDict, TypeAdapter
 from typer.testing import CliRunner
+from typing_extensions import is_typeddict
+
+from hive.cli import shapes
+from hive.cli.shapes import SHAPES
 
 PROJECT = Path(__file__).resolve().parents[2]
 HIVE = [sys.executable, "-m", "hive.cli"]
@@ -33,16 +39,44 @@ def fresh_imports() -> Iterator[None]:
 class Ran:
     """How a command ended."""
 
-    def __init__(self, code: int, output: str, errors: str) -> None:
+    def __init__(self, code: int, output: str, errors: str, command: str) -> None:
         self.code = code
         self.output = output
         self.errors = errors
+        self.command = command
 
     @property
     def json(self) -> Any:
-        """The output as JSON; the command must have succeeded or have failed as a run."""
-        assert self.code in (0, 1), (self.code, self.errors)
-        return json.loads(self.output)
+        """The output as JSON, in the command's documented shape.
+
+        The command must have succeeded, or have failed in a way of which it prints a result: a run
+        that failed (1), damage that was found (5).
+        """
+        assert self.code in (0, 1, 5), (self.code, self.errors)
+        value = json.loads(self.output)
+        has_shape(self.command, value)
+        return value
+
+
+def has_shape(command: str, value: Any) -> None:
+    """Fail unless a value is exactly what hive/cli/shapes.py says that a command prints."""
+    assert command in SHAPES, f"add what `hive {command} --json` prints to hive/cli/shapes.py"
+    _shape(command).validate_python(value)
+
+
+@functools.cache
+def _shape(command: str) -> TypeAdapter[Any]:
+    for shape in vars(shapes).values():
+        if is_typeddict(shape):
+            # Strictly: programs may be told of keys that later versions add, tests must be.
+            shape.__pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+    return TypeAdapter(SHAPES[command])
+
+
+def command_of(arguments: Sequence[str]) -> str:
+    """Return the command that some arguments name, an empty text for ``hive`` alone."""
+    first = arguments[0] if arguments else ""
+    return "" if first.startswith("-") else first
 
 
 def hive(*arguments: str, given: str | None = None) -> Ran:
@@ -52,7 +86,7 @@ def hive(*arguments: str, given: str | None = None) -> Ran:
     result = CliRunner().invoke(app, list(arguments), input=given, prog_name="hive")
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
-    return Ran(result.exit_code, result.stdout, result.stderr)
+    return Ran(result.exit_code, result.stdout, result.stderr, command_of(arguments))
 
 
 def environment(**changes: str | None) -> dict[str, str]:
@@ -77,7 +111,8 @@ def spawn(
         timeout=60,
         check=False,
     )
-    return Ran(done.returncode, done.stdout.decode("utf-8"), done.stderr.decode("utf-8"))
+    output, errors = done.stdout.decode("utf-8"), done.stderr.decode("utf-8")
+    return Ran(done.returncode, output, errors, command_of(arguments))
 
 
 def start(*arguments: str, cwd: Path | None = None) -> subprocess.Popen[bytes]:

@@ -1,0 +1,119 @@
+"""``hive`` alone: how things stand, and what to do next."""
+
+from __future__ import annotations
+
+import shlex
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from hive.cli.describe import status
+from hive.cli.options import home_of, open_to_read, open_to_write
+from hive.cli.output import line, write_json
+from hive.cli.text import age, count, escape, size
+
+if TYPE_CHECKING:
+    from hive.cli.shapes import NextStepJson, OverviewJson, Status
+    from manifests import Repository, RunInfo
+
+__all__ = ["overview"]
+
+BEGIN: Final[tuple[tuple[str, str], ...]] = (
+    ("hive demo [FOLDER]", "see a run killed in the middle, and resumed"),
+    ("hive run FILE.py:GRAPH --input '{...}'", "run a graph of yours, with checkpoints"),
+    ("hive runs", "list the runs that are kept"),
+)
+EACH: Final = 3
+"""Runs named for each thing there is to do."""
+MOST_LOOKED_AT: Final = 100_000
+"""Objects up to which it is found out what a gc would free: under a second."""
+WORTH_BYTES: Final = 1_000_000
+"""A gc is suggested if it frees this much, and a tenth of the file."""
+
+
+def overview(home: Path | None, *, as_json: bool) -> None:
+    """Print how many runs there are, and the commands that make sense now."""
+    from cas.errors import NotFoundError
+
+    place = home_of(home)
+    try:
+        with open_to_read(home) as repo:
+            infos = sorted(repo.runs(), key=lambda info: info.updated_at, reverse=True)
+            steps = _steps(repo, infos)
+            small = repo.objects() <= MOST_LOOKED_AT
+    except NotFoundError:
+        infos, steps, small = None, _begin(), False
+    if infos and small:
+        steps += _gc(home)
+    if home is not None:
+        for step in steps:
+            step["command"] += f" --home {shlex.quote(str(home))}"
+    if as_json:
+        shown: OverviewJson = {
+            "home": str(place),
+            "runs": None if infos is None else len(infos),
+            "next": steps,
+        }
+        write_json(shown)
+        return
+    if infos:
+        line(f"{count(len(infos), 'run')} in {escape(str(place))}")
+    else:
+        line("Hive keeps the state of agent runs. Three ways to begin:")
+    line()
+    width = max(len(escape(step["command"])) for step in steps)
+    for step in steps:
+        line(f"  {escape(step['command']):<{width}}   {escape(step['why'])}")
+    line()
+    line("`hive COMMAND --help` explains a command, `hive --help` lists them all.")
+
+
+def _begin() -> list[NextStepJson]:
+    return [{"command": command, "why": why} for command, why in BEGIN]
+
+
+def _steps(repo: Repository, infos: list[RunInfo]) -> list[NextStepJson]:
+    from manifests.clock import system_clock
+
+    if not infos:
+        return _begin()
+    moment = system_clock()
+    by_status: dict[Status, list[RunInfo]] = {}
+    for info in infos:
+        by_status.setdefault(status(repo.home, info.head), []).append(info)
+    steps: list[NextStepJson] = []
+    for info in by_status.get("interrupted", [])[:EACH]:
+        steps.append(_step("hive resume", info.name, f"interrupted {_when(info, moment)}"))
+    for info in by_status.get("paused", [])[:EACH]:
+        waits = f"waits for input since {_when(info, moment)}"
+        steps.append(_step("hive resume", info.name, waits, "--input '{...}'"))
+    for info in by_status.get("failed", [])[:EACH]:
+        steps.append(_step("hive diff", info.name, f"failed {_when(info, moment)}"))
+    latest = infos[0]
+    steps.append(_step("hive log", latest.name, f"the latest run, {_when(latest, moment)}"))
+    steps.append({"command": "hive runs", "why": "list all runs"})
+    return steps
+
+
+def _step(command: str, name: str, why: str, *options: str) -> NextStepJson:
+    return {"command": " ".join([command, shlex.quote(name), *options]), "why": why}
+
+
+def _when(info: RunInfo, moment: datetime) -> str:
+    node = f" after {info.head.node!r}" if info.head.node else ""
+    return f"{age(moment - info.updated_at)} ago{node}"
+
+
+def _gc(home: Path | None) -> list[NextStepJson]:
+    """Return the step that frees space, if that is worth it and possible."""
+    from cas.errors import HiveError
+
+    try:
+        with open_to_write(home, create=False) as repo:
+            freed = repo.gc(dry_run=True).bytes_freed_inside
+            disk = repo.disk_bytes()
+    except HiveError:
+        return []  # `hive doctor` and `hive check` tell why
+    if freed < WORTH_BYTES or freed * 10 < disk:
+        return []
+    return [{"command": "hive gc --compact", "why": f"frees {size(freed)} of {size(disk)}"}]

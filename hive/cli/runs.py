@@ -1,0 +1,178 @@
+"""``hive runs``: which runs there are, how they stand, and what they take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from hive.cli.describe import checkpoint_json, status
+from hive.cli.failures import say
+from hive.cli.options import HomeOption, JsonOption, open_to_read
+from hive.cli.output import Column, line, table, write_json
+from hive.cli.quantities import parse_since
+from hive.cli.text import age, size
+
+if TYPE_CHECKING:
+    from hive.cli.shapes import RunJson
+    from manifests import Checkpoint, Repository, RunInfo, RunStats
+
+__all__ = ["runs"]
+
+MOST_MEASURED: Final = 20_000
+"""Objects up to which the bytes of runs are measured without being asked for: a quarter second."""
+
+
+def runs(
+    interrupted: Annotated[
+        bool, typer.Option("--interrupted", help="Only those whose process is gone.")
+    ] = False,
+    statuses: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--status",
+            metavar="STATUS",
+            help="Only done, failed, paused, running, interrupted or unfinished ones. "
+            "May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--label",
+            metavar="NAME[=TEXT]",
+            help="Only those whose last checkpoint has this label. May be repeated: all of them.",
+            show_default=False,
+        ),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--since",
+            metavar="WHEN",
+            help="Only those that went on since then: 12h, 7d, 2026-05-31.",
+            show_default=False,
+        ),
+    ] = None,
+    measured: Annotated[
+        bool | None,
+        typer.Option(
+            "--bytes/--no-bytes",
+            help="Measure what runs share, also in a large store, or never.",
+            show_default=False,
+        ),
+    ] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the runs, the latest first.
+
+    ONLY HERE is what deleting the run would free, SHARED what other runs hold as well. In a store
+    of more than 20,000 objects both are left out unless --bytes asks for them.
+    """
+    from manifests.clock import system_clock
+
+    moment = system_clock()
+    start = None if since is None else parse_since(since, moment)
+    wanted = _wanted_statuses(statuses or [], interrupted)
+    with open_to_read(home) as repo:
+        infos = [
+            info
+            for info in repo.runs()
+            if (start is None or info.updated_at >= start)
+            and _has_labels(info.head, labels or [])
+            and (not wanted or status(repo.home, info.head) in wanted)
+        ]
+        infos.sort(key=lambda info: (info.updated_at, info.name), reverse=True)
+        left_out = measured is None and repo.objects() > MOST_MEASURED
+        stats = {} if measured is False or left_out or not infos else repo.stats().runs
+        rows = [_row(repo, info, stats) for info in infos]
+    if as_json:
+        write_json(rows)
+        return
+    if not rows:
+        if interrupted or statuses or labels or since:
+            line("No such runs; `hive runs` lists all.")
+        else:
+            line("No runs yet: `hive demo` makes one, `hive run FILE.py:GRAPH` runs yours.")
+        return
+    _show(rows, moment, measured=bool(stats))
+    if left_out:
+        say("not measured what each run takes, as the store is large; --bytes does it")
+
+
+def _wanted_statuses(statuses: list[str], interrupted: bool) -> set[str]:
+    from cas.errors import InvalidInputError
+    from hive.cli.describe import STATUSES
+
+    for each in statuses:
+        if each not in STATUSES:
+            raise InvalidInputError(f"{each!r} is no status; they are {', '.join(STATUSES)}")
+    return {*statuses, *(["interrupted"] if interrupted else [])}
+
+
+def _has_labels(head: Checkpoint, wanted: list[str]) -> bool:
+    for each in wanted:
+        name, equals, text = each.partition("=")
+        if name not in head.labels or (equals and head.labels[name] != text):
+            return False
+    return True
+
+
+def _row(repo: Repository, info: RunInfo, stats: Mapping[str, RunStats]) -> RunJson:
+    steps, last_node = _progress(repo, info.head)
+    bytes_of = stats.get(info.name)
+    return {
+        "run": info.name,
+        "status": status(repo.home, info.head),
+        "steps": steps,
+        "last_node": last_node,
+        "checkpoints": info.checkpoints,
+        "created_at": info.created_at.isoformat(),
+        "updated_at": info.updated_at.isoformat(),
+        "unique_bytes": None if bytes_of is None else bytes_of.unique_bytes,
+        "shared_bytes": None if bytes_of is None else bytes_of.shared_bytes,
+        "head": checkpoint_json(info.head),
+    }
+
+
+def _progress(repo: Repository, head: Checkpoint) -> tuple[int | None, str | None]:
+    """Say how far a run is, from what its executor keeps; another program may keep neither."""
+    execution = repo.execution(head)
+    steps, path = execution.get("steps"), execution.get("path")
+    last = path[-1] if isinstance(path, list) and path else head.node
+    return (
+        steps if type(steps) is int else None,
+        last if isinstance(last, str) else None,
+    )
+
+
+def _show(rows: list[RunJson], moment: datetime, *, measured: bool) -> None:
+    columns = [
+        Column(title="RUN", shrinks=True),
+        Column(title="STATUS"),
+        Column(title="STEPS", right=True),
+        Column(title="LAST NODE", shrinks=True),
+        Column(title="AGE", right=True),
+        Column(title="CHECKPOINTS", right=True),
+    ]
+    if measured:
+        columns += [Column(title="ONLY HERE", right=True), Column(title="SHARED", right=True)]
+    table(
+        columns,
+        [
+            [
+                row["run"],
+                row["status"],
+                "-" if row["steps"] is None else str(row["steps"]),
+                row["last_node"] or "-",
+                age(moment - datetime.fromisoformat(row["updated_at"])),
+                str(row["checkpoints"]),
+                *([size(row["unique_bytes"] or 0), size(row["shared_bytes"] or 0)] * measured),
+            ]
+            for row in rows
+        ],
+    )
