@@ -47,6 +47,10 @@ _PACKAGES = (
 )  # fmt: skip
 
 
+_ONCE = ("large", "million")
+"""Figures that take a minute, and are far from any noise."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What to measure, and how thoroughly.
@@ -78,8 +82,8 @@ def run_plan(plan: Plan, *, say: Callable[[str], None], keep: Callable[[Results]
             _measure_workload(plan, results, workload, peers, number, say)
             keep(results)
         for name in plan.figures:
-            if name == "large" and number:
-                continue  # half a minute, and its ratios are far from any noise
+            if name in _ONCE and number:
+                continue
             say(f"round {number + 1}: {name}")
             with _Folder(plan.folder / name) as folder:
                 for figure in figures.measure_figures(name, folder, tiny=plan.tiny):

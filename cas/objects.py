@@ -16,7 +16,14 @@ from blake3 import blake3
 from cas.digest import DIGEST_BYTES, Digest
 from cas.errors import CorruptObjectError, InvalidInputError, LimitError, UnsupportedFormatError
 
-__all__ = ["FRAME_VERSION", "MAX_LINKS", "MAX_PAYLOAD_BYTES", "Object", "frame_address"]
+__all__ = [
+    "FRAME_VERSION",
+    "MAX_LINKS",
+    "MAX_PAYLOAD_BYTES",
+    "Object",
+    "frame_address",
+    "leaf_addresses",
+]
 
 FRAME_VERSION: Final = 1
 MAX_LINKS: Final = 4_096
@@ -34,6 +41,11 @@ def frame_address(links: Iterable[bytes], count: int, payload: bytes) -> bytes:
     if count == 0:
         return blake3(_LEAF_HEADER + payload).digest()
     return blake3(b"".join((_VERSION_BYTE, count.to_bytes(4, "big"), *links, payload))).digest()
+
+
+def leaf_addresses(payloads: Iterable[bytes]) -> list[bytes]:
+    """Return the raw addresses of objects without links that have these payloads."""
+    return [blake3(_LEAF_HEADER + payload).digest() for payload in payloads]
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,8 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Callable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, chain, pairwise
 from typing import Any, Final
 
@@ -31,7 +32,7 @@ import cbor2
 import zstandard
 
 from cas.digest import DIGEST_BYTES, Digest
-from cas.errors import CorruptObjectError, UnsupportedFormatError
+from cas.errors import CorruptObjectError, MissingObjectError, UnsupportedFormatError
 from cas.objects import MAX_PAYLOAD_BYTES
 
 __all__ = [
@@ -117,7 +118,17 @@ class NewRecord:
 class Pack:
     """One parsed pack. Payloads are decompressed when the first of them is asked for."""
 
-    __slots__ = ("_body", "_codec", "_data", "_deltas", "_ends", "_payloads", "base", "numbers")
+    __slots__ = (
+        "_body",
+        "_codec",
+        "_data",
+        "_deltas",
+        "_ends",
+        "_payloads",
+        "base",
+        "numbers",
+        "sizes",
+    )
 
     def __init__(self, base: int, data: bytes) -> None:
         """Parse the bytes of the pack whose first possible record number is ``base``.
@@ -134,6 +145,7 @@ class Pack:
                 encoded_meta = _inflate(encoded_meta, _MOST_META_BYTES)
             meta = cbor2.loads(encoded_meta)
             body_size, sizes, self._deltas = meta[:3]
+            self.sizes: Sequence[int] = sizes
             self.numbers: Sequence[int] = (
                 [base + offset for offset in meta[3]]
                 if len(meta) > 3
@@ -142,7 +154,7 @@ class Pack:
             self._ends = [0, *accumulate(sizes)]
             if not (
                 len(sizes) == len(self._deltas) == len(self.numbers) == count
-                and {*map(type, sizes), *map(type, self.numbers)} == {int}
+                and {*map(type, sizes), *map(type, meta[3] if len(meta) > 3 else ())} == {int}
                 and min(sizes) >= 0
                 and self._ends[-1] <= MAX_PAYLOAD_BYTES
                 and len(data) == body_at + body_size
@@ -171,11 +183,30 @@ class Pack:
         at = _HEADER.size + index * DIGEST_BYTES
         return self._data[at : at + DIGEST_BYTES]
 
+    def digests(self, indexes: Iterable[int]) -> list[bytes]:
+        """Return the digests that some records claim to have."""
+        data, first = self._data, _HEADER.size
+        return [data[at : at + DIGEST_BYTES] for at in [first + n * DIGEST_BYTES for n in indexes]]
+
+    def place_of(self, number: int) -> int:
+        """Return which of its records has a number.
+
+        Raises ``MissingObjectError`` if none has.
+        """
+        numbers = self.numbers
+        at = number - self.base if type(numbers) is range else bisect_left(numbers, number)
+        if at < len(numbers) and numbers[at] == number:
+            return at
+        raise MissingObjectError(f"record {number} is not in the store")
+
     def links(self, index: int) -> list[int]:
         """Return the record numbers that the ``index``-th record links to."""
+        deltas = self._deltas[index]
+        if not deltas:
+            return []
         number = self.numbers[index]
         try:
-            links = [number - delta for delta in self._deltas[index]]
+            links = [number - delta for delta in deltas]
             if links and not (
                 {*map(type, links)} == {int} and 0 < min(links) <= max(links) < number
             ):
@@ -207,15 +238,19 @@ class Pack:
 
     def size(self, index: int) -> int:
         """Return the payload size of the ``index``-th record in bytes."""
-        size: int = self._ends[index + 1] - self._ends[index]
-        return size
+        return self.sizes[index]
 
     def payload(self, index: int) -> bytes:
         """Return the payload of the ``index``-th record, unverified."""
+        return self.payloads((index,))[0]
+
+    def payloads(self, indexes: Iterable[int]) -> list[bytes]:
+        """Return the payloads of some records, unverified."""
         payloads = self._payloads
         if payloads is None:
             payloads = self._payloads = self._decompress()
-        return payloads[self._ends[index] : self._ends[index + 1]]
+        ends = self._ends
+        return [payloads[ends[index] : ends[index + 1]] for index in indexes]
 
     def _decompress(self) -> bytes:
         size, body = self._ends[-1], memoryview(self._data)[self._body :]

@@ -147,10 +147,11 @@ class RecordReader:
         self.transaction = transaction
         self.cache = cache
         self.damaged = damaged
-        self._repaired = transaction.count(REPAIRS) > 0
+        self.has_repairs = transaction.count(REPAIRS) > 0
         cache.enter(transaction.generation)
 
-    def _locate(self, number: int) -> tuple[Pack, int]:
+    def locate(self, number: int) -> tuple[Pack, int]:
+        """Return the pack that holds a record and the record's place in it; nothing is verified."""
         place = self.cache.get(number)
         if place is not None:
             return place
@@ -165,7 +166,7 @@ class RecordReader:
 
     def _repair(self, number: int) -> Pack | None:
         """Return what stands in for a damaged record; of a damaged repair, nothing."""
-        if not self._repaired:
+        if not self.has_repairs:
             return None
         try:
             row = self.transaction.get(REPAIRS, record_key(number))
@@ -175,7 +176,7 @@ class RecordReader:
 
     def _repairs_of(self, pack: Pack) -> dict[int, Pack]:
         """Return all repairs of a pack: once it is cached, none of its records is looked up."""
-        if not self._repaired:
+        if not self.has_repairs:
             return {}
         repairs = ((number, self._repair(number)) for number in pack.numbers)
         return {number: repair for number, repair in repairs if repair is not None}
@@ -189,25 +190,24 @@ class RecordReader:
         base, fragment = record_place(key)
         if fragment:
             # The last row was found; those before it complete the pack.
-            before = [transaction.get(OBJECTS, record_key(base, at)) for at in range(fragment)]
-            row = b"".join([part for part in (*before, row) if part is not None])
+            row = b"".join(transaction.rows(OBJECTS, record_key(base), fragment + 1))
         if Pack.fragments(row) != fragment + 1:
             raise CorruptObjectError(f"the pack at record {base} lacks rows")
         return Pack(base, row)
 
     def digest_of(self, number: int) -> bytes:
         """Return the digest a record claims to have. Proven only by reading the record."""
-        pack, index = self._locate(number)
+        pack, index = self.locate(number)
         return pack.digest(index)
 
     def links_of(self, number: int) -> list[int]:
         """Return the numbers a record links to. Proven only by reading the record."""
-        pack, index = self._locate(number)
+        pack, index = self.locate(number)
         return pack.links(index)
 
     def size_of(self, number: int) -> int:
         """Return the size of a record's payload in bytes. Proven only by reading the record."""
-        pack, index = self._locate(number)
+        pack, index = self.locate(number)
         return pack.size(index)
 
     def read(self, number: int) -> Record:
@@ -216,7 +216,7 @@ class RecordReader:
         Raises ``CorruptObjectError`` or ``MissingObjectError``; nothing unverified is returned.
         """
         try:
-            pack, index = self._locate(number)
+            pack, index = self.locate(number)
             payload, actual = self._hash(pack, index)
         except UNREADABLE:
             self._blame(number)
@@ -256,7 +256,7 @@ class RecordReader:
     def is_sound(self, number: int) -> bool:
         """Whether a record's bytes hash to its digest."""
         try:
-            pack, index = self._locate(number)
+            pack, index = self.locate(number)
             return self._hash(pack, index)[1] == pack.digest(index)
         except UNREADABLE:
             return False
@@ -269,7 +269,7 @@ class RecordReader:
         """
         self.damaged.add(number)
         try:
-            pack, index = self._locate(number)
+            pack, index = self.locate(number)
             suspects = {*pack.numbers, *pack.links(index)}
         except UNREADABLE:
             return

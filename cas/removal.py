@@ -64,9 +64,10 @@ def _rewrite(
     transaction: WriteTransaction, pack: Pack, data: bytes, dead: set[int], counters: Counters
 ) -> None:
     left: list[NewRecord] = []
+    any_repairs = transaction.count(REPAIRS) > 0
     for place, number in enumerate(pack.numbers):
         source, at = pack, place
-        repair = _take_repair(transaction, number, counters)
+        repair = _take_repair(transaction, number, counters) if any_repairs else None
         if repair is not None:
             source, at = repair, 0
         if place not in dead:

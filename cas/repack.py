@@ -11,6 +11,7 @@ from cas.database import Database, MapLimits, create_database
 from cas.digest import Digest
 from cas.environment import ReadTransaction, Table, WriteTransaction
 from cas.errors import CorruptStoreError, StoreFullError
+from cas.filling import PageFiller
 from cas.packs import (
     FRAGMENT_BYTES,
     MAX_PACK_BYTES,
@@ -29,34 +30,6 @@ _TRANSACTION_BYTES: Final = 8 << 20
 _NUMBER_BYTES: Final = 6
 LEAST_PACK_BYTES: Final = 32 * 1024
 """Payload bytes below which a pack also takes what comes next, whatever it belongs to."""
-
-_PAGE_ROOM: Final = 4096 - 16
-_ROW_OVERHEAD: Final = 2 + 8 + len(record_key(0))
-_LEAST_ROW: Final = 128
-
-
-class _PageFiller:
-    """Cuts packs into rows that fill LMDB's pages to the end, given that all are appended.
-
-    Rows of one size would leave a fifth of the pages empty, where packs end in the middle.
-    """
-
-    def __init__(self) -> None:
-        self._room = _PAGE_ROOM
-
-    def cut(self, size: int) -> list[int]:
-        """Return the sizes of the rows for a pack of ``size`` bytes."""
-        cuts: list[int] = []
-        while size:
-            room = (self._room - _ROW_OVERHEAD) // 2 * 2
-            if room < min(size, _LEAST_ROW):
-                self._room = _PAGE_ROOM
-                continue
-            row = min(size, room, FRAGMENT_BYTES)
-            cuts.append(row)
-            size -= row
-            self._room -= _ROW_OVERHEAD + (row + 1) // 2 * 2
-        return cuts
 
 
 class Draft:
@@ -85,7 +58,7 @@ class Draft:
         self.stored_bytes = 0
         self._pack_bytes = pack_bytes
         self._least_bytes = least_bytes
-        self._filler = _PageFiller()
+        self._filler = PageFiller()
         self._database: Database | None = create_database(
             directory, tables, MapLimits(map_bytes, None)
         )

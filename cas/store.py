@@ -19,6 +19,7 @@ import cbor2
 from cas.digest import Digest
 from cas.environment import Environment, ReadTransaction, Table, WriteTransaction
 from cas.errors import CorruptStoreError, UnsupportedFormatError
+from cas.filling import PageFiller
 from cas.objects import Object
 from cas.records import INDEX, OBJECTS, REPAIRS, PackCache, RecordReader
 from cas.roots import ROOT_LOG
@@ -48,6 +49,9 @@ class ObjectStore:
         # Numbers of records found to be bad, of one generation: what is stored again heals them.
         self._damaged: set[int] = set()
         self._damaged_at = -1
+        # The room in the last page of records, as of the writer that committed last in this store.
+        self._room: int | None = None
+        self._room_at: tuple[int, Counters] | None = None
 
     @classmethod
     def open(
@@ -134,10 +138,11 @@ class ObjectStore:
 
         def attempt(transaction: WriteTransaction) -> T:
             nonlocal writer
-            sweeps = Counters.load(transaction).sweeps
-            known = self._known_since(transaction.generation, sweeps)
+            counters = Counters.load(transaction)
+            known = self._known_since(transaction.generation, counters.sweeps)
             damaged = self._damaged_in(transaction.generation)
-            writer = RecordWriter(transaction, known, damaged)
+            filler = PageFiller(self._room_since(transaction.generation, counters))
+            writer = RecordWriter(transaction, known, damaged, filler)
             result = work(writer)
             writer.finish()
             return result
@@ -184,11 +189,18 @@ class ObjectStore:
                 self._damaged_at = generation
             return self._damaged
 
+    def _room_since(self, generation: int, counters: Counters) -> int | None:
+        """Return the room in the last page of records; None if another process wrote since."""
+        with self._lock:
+            return self._room if self._room_at == (generation, counters) else None
+
     def _remember(self, writer: RecordWriter) -> None:
         """Keep what a *committed* transaction learned; of an aborted one nothing is kept."""
         place = (writer.transaction.generation, writer.counters.sweeps)
         with self._lock:
             writer.damaged -= writer.healed
+            self._room = writer.filler.room
+            self._room_at = (writer.transaction.generation, writer.counters)
             if self._known_at == place:
                 self._known.update(writer.learned)
 

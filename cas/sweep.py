@@ -32,10 +32,11 @@ from functools import partial
 from typing import Final, Literal
 
 from cas.environment import Environment, ReadTransaction, WriteTransaction
-from cas.epochs import Moment, forget_collected
+from cas.epochs import Moment, forget_collected, last_collected
 from cas.late import LateMarks, OutOfTimeSignal
 from cas.marking import Marker
 from cas.markpass import Marked
+from cas.pace import Pace
 from cas.records import INDEX, INDEX_BEHIND, STORE, GenerationChangedError
 from cas.removal import sweep_index, sweep_pack, sweep_stray_repairs
 from cas.roots import Layout
@@ -45,14 +46,16 @@ from cas.writer import Counters
 __all__ = ["Collector", "Sweep"]
 
 _BATCH_SECONDS: Final = 0.005
-"""What a transaction that removes may take before its commit, about: a writer waits for it."""
+"""The most that a transaction that removes may take before its commit, about: a writer waits."""
 _LATE_SECONDS: Final = 0.003
 """What marking may take inside such a transaction, before it is rather done outside."""
 _LATE_TRIES: Final = 20
-_LEAST_PAUSE_SECONDS: Final = 0.0005
 _GENERATION_TRIES: Final = 8
 _INDEX_SHARE: Final = 32
 """The index follows at the end if more than one in so many of its records is garbage."""
+_NOTED_RECORDS: Final = 10_000
+_NOTED_CHANGES: Final = 100
+"""So much may be looked at once more, if noting that it was would hold up others for a sync."""
 
 
 Scope = Literal["nothing", "changes", "everything"]
@@ -177,7 +180,7 @@ class _Sweeping:
         self._layout = layout
         self._marked = marked
         self._late = LateMarks(marked, layout.roots)
-        self._batch_seconds = batch_seconds
+        self._pace = Pace(batch_seconds)
         behind, rows = environment.read(_index_state)
         self._index_later = behind or marked.dead_records > rows // _INDEX_SHARE
         self._next = 0
@@ -187,16 +190,12 @@ class _Sweeping:
         """Remove until all is done or the deadline has passed; returns whether all is done."""
         packs = self._marked.packs
         while self._next < len(packs):
-            begun, moment = time.perf_counter(), self._late.moment
+            moment = self._late.moment
             self._next = self._batch(packs)
             progress(Progress("sweep", self._next, len(packs)))
             if deadline is not None and time.monotonic() >= deadline:
                 return self._next == len(packs)
-            # LMDB's lock is not fair: who takes it again at once keeps others out for long. If
-            # nobody wrote since the last batch, few will be waiting.
-            is_busy = self._late.moment != moment
-            pause = (time.perf_counter() - begun) / 2 if is_busy else 0.0
-            time.sleep(max(_LEAST_PAUSE_SECONDS, pause))
+            self._pace.rest(others_wrote=self._late.moment != moment)
         return True
 
     def _batch(self, packs: array[int]) -> int:
@@ -231,12 +230,13 @@ class _Sweeping:
         self, transaction: WriteTransaction, packs: array[int], *, patient: bool
     ) -> tuple[int, Sweep]:
         """Do one transaction. It may be repeated, so nothing but marks changes outside of it."""
+        self._pace.begin()
         counters = Counters.load(transaction)
         begun = time.perf_counter()
         self._late.update(transaction, counters, None if patient else begun + _LATE_SECONDS)
         objects, payload = counters.objects, counters.payload_bytes
         stored = counters.stored_bytes
-        end = time.perf_counter() + self._batch_seconds
+        end = time.perf_counter() + self._pace.seconds
         place = self._next
         while place < len(packs) and (place == self._next or time.perf_counter() < end):
             sweep_pack(
@@ -275,31 +275,40 @@ class _Sweeping:
     def sweep_index(self, deadline: float | None, progress: OnProgress) -> bool:
         """Let the index follow, after ``run``; returns whether all is done."""
         key: bytes | None = b"" if self._index_later else None
+        seen = self._late.moment
         while key is not None:
-            begun = time.perf_counter()
-            key = self._environment.write(partial(self._sweep_index, start=key), frees_space=True)
+            work = partial(self._sweep_index, start=key)
+            key, moment = self._environment.write(work, frees_space=True)
             place = 1 << 16 if key is None else int.from_bytes(key[:2].ljust(2, b"\0"), "big")
             progress(Progress("index", place, 1 << 16))
             if key is not None and deadline is not None and time.monotonic() >= deadline:
                 return False
-            time.sleep(max(_LEAST_PAUSE_SECONDS, (time.perf_counter() - begun) / 2))
+            self._pace.rest(others_wrote=moment != seen)
+            seen = moment
         return True
 
-    def _sweep_index(self, transaction: WriteTransaction, start: bytes) -> bytes | None:
+    def _sweep_index(
+        self, transaction: WriteTransaction, start: bytes
+    ) -> tuple[bytes | None, Moment]:
+        """Return the key to go on from, None when done, and the moment of the transaction."""
         if transaction.generation != self._marked.generation:
             raise GenerationChangedError
-        end = time.perf_counter() + self._batch_seconds
+        self._pace.begin()
+        end = time.perf_counter() + self._pace.seconds
         key = sweep_index(transaction, start, self._marked.marks, end)
         if key is None:
             transaction.delete(STORE, INDEX_BEHIND)
-        return key
+        return key, Moment.of(Counters.load(transaction))
 
     def finish(self) -> None:
         """Note that the collection is complete, if the next one may rely on that.
 
         Not if a new record saved garbage by a link to it: both may be without a root again by
-        then, and no log says so. And not while there are roots that go without a note.
+        then, and no log says so. And not while there are roots that go without a note. While
+        others write, it is left to a later collection if nothing was removed and little is new.
         """
+        if not self.report.batches and self._environment.read(self._is_better_left):
+            return
 
         def work(transaction: WriteTransaction) -> None:
             counters = Counters.load(transaction)
@@ -316,6 +325,15 @@ class _Sweeping:
                 self._marked.moment.save_as_collected(transaction)
 
         self._environment.write(work, frees_space=True)
+
+    def _is_better_left(self, transaction: ReadTransaction) -> bool:
+        since, found = last_collected(transaction), self._marked.moment
+        return (
+            since is not None
+            and Moment.of(Counters.load(transaction)) != found
+            and found.next_record - since.next_record < _NOTED_RECORDS
+            and found.root_epoch - since.root_epoch < _NOTED_CHANGES
+        )
 
 
 def _index_state(transaction: ReadTransaction) -> tuple[bool, int]:

@@ -7,7 +7,8 @@ checksum: there is one cursor per table and transaction, found by the table's na
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, ClassVar
+from itertools import islice
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import lmdb
 
@@ -176,6 +177,19 @@ class ReadTransaction:
             raise self._failed(error) from error
         return found, table.unseal(found, row)
 
+    def rows(self, table: Table, key: bytes, most: int) -> list[bytes]:
+        """Return the values of ``key`` and of the rows behind it, ``most`` in all if there are."""
+        cursor = self._cursors.get(table.name) or self._cursor(table)
+        try:
+            if cursor is None or not cursor.set_key(key):
+                return []
+            if not table.checked:
+                # One call into the library, where a step for each row takes most of the time.
+                return list(islice(cursor.iternext(keys=False, values=True), most))
+            return [table.unseal(found, row) for found, row in islice(cursor.iternext(), most)]
+        except lmdb.Error as error:
+            raise self._failed(error) from error
+
     def items(
         self,
         table: Table,
@@ -262,11 +276,18 @@ class ReadTransaction:
 
     def count(self, table: Table) -> int:
         """Return the number of rows of ``table``."""
+        return self._stat(table, "entries")
+
+    def pages(self, table: Table) -> int:
+        """Return the number of pages that hold the rows of ``table`` (up to 2,038 bytes each)."""
+        return self._stat(table, "leaf_pages")
+
+    def _stat(self, table: Table, what: Literal["entries", "leaf_pages"]) -> int:
         database = self._database(table)
         if database is None or self._transaction is None:
             return 0
         try:
-            return self._transaction.stat(database)["entries"]
+            return self._transaction.stat(database)[what]
         except lmdb.Error as error:
             raise self._failed(error) from error
 

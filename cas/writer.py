@@ -10,6 +10,7 @@ from typing import Final
 from cas.digest import Digest
 from cas.environment import ReadTransaction, WriteTransaction
 from cas.errors import CorruptStoreError, MissingObjectError
+from cas.filling import PageFiller
 from cas.objects import Object
 from cas.packs import (
     FRAGMENT_BYTES,
@@ -78,13 +79,18 @@ class RecordWriter(RecordReader):
     """Stores objects in one write transaction. ``finish`` must be called before it commits."""
 
     def __init__(
-        self, transaction: WriteTransaction, known: dict[bytes, int], damaged: set[int]
+        self,
+        transaction: WriteTransaction,
+        known: dict[bytes, int],
+        damaged: set[int],
+        filler: PageFiller,
     ) -> None:
         super().__init__(transaction, PackCache(), damaged)
         self.writing = transaction
         self.counters = Counters.load(transaction)
         self.learned: dict[bytes, int] = {}
         self.healed: set[int] = set()
+        self.filler = filler
         self._known = known
         self._first_new = self.counters.next_record
         self._pending: list[NewRecord] = []
@@ -152,9 +158,13 @@ class RecordWriter(RecordReader):
         if not self._pending:
             return
         base = self._pending[0].number
-        rows = Pack.encode(self._pending, FRAGMENT_BYTES)
+        watch = self.filler.room is None
+        rows = Pack.encode(self._pending, FRAGMENT_BYTES, cut=self.filler.cut)
         for fragment, row in enumerate(rows):
+            pages = self.writing.pages(OBJECTS) if watch else 0
             self.writing.append(OBJECTS, record_key(base, fragment), row)
+            if watch:
+                self.filler.saw(len(row), began_page=self.writing.pages(OBJECTS) > pages)
             self.counters.stored_bytes += len(row)
         self._pending = []
         self._pending_bytes = 0

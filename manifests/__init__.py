@@ -18,6 +18,7 @@ from manifests.manifest import Checkpoint, RunInfo, RunStats, StoreStats
 from manifests.outline import Outline, Part, Unread
 from manifests.parameters import TreeParameters
 from manifests.paths import Redaction
+from manifests.pending import PendingWrite
 from manifests.refs import RefLike
 from manifests.registry import Registry, UnregisteredValue
 from manifests.repair import RepairReport
@@ -47,6 +48,7 @@ __all__ = [
     "Match",
     "Outline",
     "Part",
+    "PendingWrite",
     "Pin",
     "PreparedCommit",
     "Reason",

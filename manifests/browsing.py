@@ -86,7 +86,10 @@ class Browsing:
 
         This reads no manifest: of 10,000 checkpoints it takes some hundredths of a second.
         """
-        return stable(self._store, lambda reader: [_print(*row) for row in _rows(reader, run)])
+        return stable(
+            self._store,
+            lambda reader: [_print(*row) for row in _rows(reader, run) if not row[1].hidden],
+        )
 
     def readers(self) -> list[Reader]:
         """Return the read transactions of other processes, and how far behind each is."""

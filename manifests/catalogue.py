@@ -17,9 +17,11 @@ from cas.digest import Digest
 from cas.environment import ReadTransaction, Table, WriteTransaction
 from cas.errors import LimitError, NotFoundError
 from manifests.names import name_key
+from manifests.packed import packed, unpacked
 
 __all__ = [
     "CHECKPOINTS",
+    "KEYS",
     "NUMBERS",
     "PINS",
     "RUNS",
@@ -34,6 +36,8 @@ __all__ = [
     "checkpoint_key",
     "checkpoint_place",
     "checkpoint_row",
+    "key_place",
+    "key_row",
     "pin_row",
     "run_row",
     "tag_row",
@@ -44,16 +48,19 @@ CHECKPOINTS: Final = Table("checkpoints")
 TAGS: Final = Table("tags")
 PINS: Final = Table("pins")
 NUMBERS: Final = Table("numbers")
-TABLES: Final = (RUNS, CHECKPOINTS, TAGS, PINS, NUMBERS)
+KEYS: Final = Table("keys")
+TABLES: Final = (RUNS, CHECKPOINTS, TAGS, PINS, NUMBERS, KEYS)
 
 _KEY: Final = struct.Struct(">II")
 _MOST: Final = 0xFFFF_FFFF
 """Highest run number and sequence (inclusive)."""
 _NEXT_RUN: Final = b"next-run"
 _NUMBER_BYTES: Final = 4
+_RUN: Final = struct.Struct(">I")
 
 _NEEDS_PARENT: Final = 1
 _TIP: Final = 2
+_HIDDEN: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +81,9 @@ class CheckpointRow:
 
     ``parent`` is the parent's sequence in the same run, 0 if it is elsewhere or there is none.
     ``needs_parent`` says that the checkpoint cannot be used without its parent: retention then
-    keeps the chain. ``tip`` says that it ends a branch which the run left.
+    keeps the chain. ``tip`` says that it ends a branch which the run left. ``hidden`` ones were
+    taken off the list and stay only as long as another needs them. ``key`` is the sortable id that
+    the framework which owns the run gave it.
     """
 
     record: int
@@ -84,6 +93,8 @@ class CheckpointRow:
     new_bytes: int
     needs_parent: bool = False
     tip: bool = False
+    hidden: bool = False
+    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +123,7 @@ class Catalogue:
     """The catalogue in one transaction."""
 
     def __init__(self, transaction: ReadTransaction) -> None:
-        self._transaction = transaction
+        self.transaction = transaction
 
     def _get(self, table: Table, key: bytes) -> bytes | None:
         """Return a row; None if there certainly is none.
@@ -121,10 +132,10 @@ class Catalogue:
         place where it was looked for, and looking at that finds its checksum wrong. Else a run
         would begin again at its first checkpoint.
         """
-        row = self._transaction.get(table, key)
+        row = self.transaction.get(table, key)
         if row is None:
-            self._transaction.first_at_or_after(table, key)
-            self._transaction.last_at_or_before(table, key)
+            self.transaction.first_at_or_after(table, key)
+            self.transaction.last_at_or_before(table, key)
         return row
 
     def run(self, name: str) -> RunRow | None:
@@ -141,7 +152,7 @@ class Catalogue:
 
     def runs(self) -> Iterator[RunRow]:
         """Yield all runs, by name."""
-        for _key, row in self._transaction.items(RUNS):
+        for _key, row in self.transaction.items(RUNS):
             yield run_row(row)
 
     def checkpoint(self, run: int, sequence: int) -> CheckpointRow | None:
@@ -158,16 +169,45 @@ class Catalogue:
         """
         start = _KEY.pack(run, 0)
         stop = _KEY.pack(run, _MOST) + b"\0" if below is None else _KEY.pack(run, below)
-        for key, row in self._transaction.items(CHECKPOINTS, start, stop, reverse=True):
+        for key, row in self.transaction.items(CHECKPOINTS, start, stop, reverse=True):
             sequence = _KEY.unpack(key)[1]
             yield sequence, checkpoint_row(row, sequence)
 
     def oldest(self, run: int) -> Iterator[tuple[int, CheckpointRow]]:
         """Yield (sequence, row) of a run's checkpoints, oldest first."""
         start, stop = _KEY.pack(run, 0), _KEY.pack(run, _MOST) + b"\0"
-        for key, row in self._transaction.items(CHECKPOINTS, start, stop):
+        for key, row in self.transaction.items(CHECKPOINTS, start, stop):
             sequence = _KEY.unpack(key)[1]
             yield sequence, checkpoint_row(row, sequence)
+
+    def sequence_of(self, run: int, key: str) -> int | None:
+        """Return the sequence of the checkpoint that has a key in a run."""
+        row = self._get(KEYS, key_place(run, key))
+        return None if row is None else key_row(row)
+
+    def newest_by_key(
+        self, run: int, *, below: str | None = None
+    ) -> Iterator[tuple[int, CheckpointRow]]:
+        """Yield (sequence, row) of a run's checkpoints that have keys, greatest key first.
+
+        ``below`` is the key to start under (exclusive); it need not be there.
+        """
+        start = _RUN.pack(run)
+        # No UTF-8 text begins with FF.
+        stop = start + (b"\xff" if below is None else below.encode())
+        for _key, row in self.transaction.items(KEYS, start, stop, reverse=True):
+            sequence = key_row(row)
+            found = self.checkpoint(run, sequence)
+            if found is not None:
+                yield sequence, found
+
+    def head(self, run: RunRow) -> CheckpointRow | None:
+        """Return the row of a run's head; None if the run lists nothing yet."""
+        return self.checkpoint(run.number, run.head)
+
+    def is_open(self, run: RunRow, sequence: int, row: CheckpointRow) -> bool:
+        """Whether no checkpoint of the run was built on this one: its step may be under way."""
+        return row.tip or run.head == sequence
 
     def tag(self, name: str) -> TagRow | None:
         """Return a tag by its exact name."""
@@ -176,12 +216,12 @@ class Catalogue:
 
     def tags(self) -> Iterator[TagRow]:
         """Yield all tags, by name."""
-        for _key, row in self._transaction.items(TAGS):
+        for _key, row in self.transaction.items(TAGS):
             yield tag_row(row)
 
     def pins(self) -> Iterator[PinRow]:
         """Yield all pins, by id."""
-        for _key, row in self._transaction.items(PINS):
+        for _key, row in self.transaction.items(PINS):
             yield pin_row(row)
 
 
@@ -212,27 +252,46 @@ class CatalogueWriter(Catalogue):
         self._writing.put(RUNS, name_key(run.name, "run name"), cbor2.dumps(fields))
 
     def append(self, run: RunRow, row: CheckpointRow) -> RunRow:
-        """List a checkpoint as the run's next one and its head. Returns the run as written."""
+        """List a checkpoint as the run's next one. Returns the run as written.
+
+        It becomes the head, unless the head has a greater key.
+        """
         sequence = run.last + 1
         if sequence > _MOST:
             raise LimitError(f"a run has at most {_MOST} checkpoints; fork it")
+        head = sequence if self.is_newest(run, row.key) else run.head
         self.put_checkpoint(run.number, sequence, row)
-        run = replace(run, head=sequence, last=sequence, kept=run.kept + 1)
+        run = replace(run, head=head, last=sequence, kept=run.kept + 1)
         self.put_run(run)
         return run
 
+    def is_newest(self, run: RunRow, key: str | None) -> bool:
+        """Whether a checkpoint with that key would be the run's head."""
+        head = None if key is None else self.head(run)
+        return key is None or head is None or head.key is None or key > head.key
+
     def put_checkpoint(self, run: int, sequence: int, row: CheckpointRow) -> None:
         """Write a checkpoint's row, replacing one in its place. The run's row stays as it is."""
-        flags = _NEEDS_PARENT * row.needs_parent | _TIP * row.tip
+        flags = _NEEDS_PARENT * row.needs_parent | _TIP * row.tip | _HIDDEN * row.hidden
+        more: list[object] = []
+        if row.key is not None:
+            more = [flags, packed(row.key)]
+            self.put_key(run, row.key, sequence)
+        elif flags:
+            more = [flags]
         fields = [
             row.record,
             bytes(row.id),
             sequence - row.parent if row.parent else 0,
             row.new_objects,
             row.new_bytes,
-            *([flags] if flags else ()),
+            *more,
         ]
         self._writing.put(CHECKPOINTS, _KEY.pack(run, sequence), cbor2.dumps(fields))
+
+    def put_key(self, run: int, key: str, sequence: int) -> None:
+        """Let a key lead to a sequence."""
+        self._writing.put(KEYS, key_place(run, key), _RUN.pack(sequence))
 
     def mark_tip(self, run: int, sequence: int, *, tip: bool) -> None:
         """Note whether a checkpoint, if it is listed, ends a branch that its run left.
@@ -246,18 +305,25 @@ class CatalogueWriter(Catalogue):
     def drop_run(self, run: RunRow) -> None:
         """Remove a run from the list, with what it lists."""
         for sequence in [sequence for sequence, _row in self.newest(run.number)]:
-            self._writing.delete(CHECKPOINTS, _KEY.pack(run.number, sequence))
+            self._remove(run.number, sequence)
         self._writing.delete(RUNS, name_key(run.name, "run name"))
 
     def drop(self, run: RunRow, sequences: Iterable[int]) -> RunRow:
         """Take checkpoints off a run's list. Returns the run as written."""
-        dropped = sum(
-            self._writing.delete(CHECKPOINTS, _KEY.pack(run.number, sequence))
-            for sequence in sequences
-        )
+        dropped = sum(self._remove(run.number, sequence) for sequence in sequences)
         run = replace(run, kept=run.kept - dropped)
         self.put_run(run)
         return run
+
+    def _remove(self, run: int, sequence: int) -> bool:
+        """Remove a row; whether it was one that the run listed."""
+        row = self.checkpoint(run, sequence)
+        if row is None:
+            return False
+        if row.key is not None:
+            self._writing.delete(KEYS, key_place(run, row.key))
+        self._writing.delete(CHECKPOINTS, _KEY.pack(run, sequence))
+        return not row.hidden
 
     def put_tag(self, tag: TagRow) -> None:
         """Write a tag, replacing one of the same name."""
@@ -291,6 +357,17 @@ def checkpoint_place(key: bytes) -> tuple[int, int]:
     return run, sequence
 
 
+def key_place(run: int, key: str) -> bytes:
+    """Return the key of a row of ``keys``, by run number and checkpoint's key."""
+    return _RUN.pack(run) + key.encode()
+
+
+def key_row(row: bytes) -> int:
+    """Read a row of ``keys``: a sequence."""
+    (sequence,) = _RUN.unpack(row)
+    return int(sequence)
+
+
 def run_row(row: bytes) -> RunRow:
     """Read a row of ``runs``."""
     return RunRow(*cbor2.loads(row))
@@ -300,6 +377,7 @@ def checkpoint_row(row: bytes, sequence: int) -> CheckpointRow:
     """Read a row of ``checkpoints``."""
     record, digest, back, new_objects, new_bytes, *rest = cbor2.loads(row)
     flags = rest[0] if rest else 0
+    key = unpacked(rest[1]) if len(rest) > 1 else None
     return CheckpointRow(
         record,
         Digest(digest),
@@ -308,6 +386,8 @@ def checkpoint_row(row: bytes, sequence: int) -> CheckpointRow:
         new_bytes,
         bool(flags & _NEEDS_PARENT),
         bool(flags & _TIP),
+        bool(flags & _HIDDEN),
+        key,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain, repeat
 from typing import Any, Final
 
@@ -63,6 +63,11 @@ _MAX_CBOR_DEPTH: Final = 400
 # unguessable item: whatever stands behind the payload's own item cannot be that one.
 _END: Final = os.urandom(16)
 _ENCODED_END: Final = b"\x50" + _END
+
+# A tag around each payload whose value is to be told at once. Unguessable too: a payload that held
+# it could pass off a part of itself as the next object's value.
+_DONE: Final = int.from_bytes(b"\xff" + os.urandom(7), "big")
+_DONE_HEAD: Final = b"\xdb" + _DONE.to_bytes(8, "big")
 
 # Tags for which cbor2 has decoders of its own. Each is refused: some build cycles or expand
 # without bound (28, 29, 25, 256), some run expensive code on input (4, 5, 30, 35, 36), and none
@@ -170,10 +175,20 @@ def tag_decoders(own: Mapping[int, TagDecoder]) -> dict[int, TagDecoder]:
     return {**dict.fromkeys(_REFUSED, _refuse), **own}
 
 
+def _are_plain(payloads: Sequence[bytes]) -> bool:
+    """Whether well-formed CBOR items have no simple values but false, true and null."""
+    short = [payload for payload in payloads if len(payload) <= _SKIMMED_AT]
+    if b"".join(short).translate(None, _NEVER_ODD):
+        short = [payload for payload in short if payload.translate(None, _NEVER_ODD)]
+    else:
+        short = []
+    # What begins as a string is one.
+    long = [p for p in payloads if len(p) > _SKIMMED_AT and not 0x40 <= p[0] < 0x80]
+    return all(map(_is_plain, short)) and all(map(_is_plain, long))
+
+
 def _is_plain(payload: bytes) -> bool:
-    """Whether well-formed CBOR has no simple values but false, true and null."""
-    if len(payload) <= _SKIMMED_AT and not payload.translate(None, _NEVER_ODD):
-        return True
+    """Skim an item as ``_are_plain`` does."""
     at = 0
     while (at := _NOT_LONG.match(payload, at).end()) < len(payload):  # type: ignore[union-attr]
         width = _LENGTH_BYTES.get(payload[at])
@@ -196,16 +211,29 @@ def loads(payload: bytes, decoders: Mapping[int, TagDecoder], *, depth: int) -> 
 
 
 def loads_all(
-    payloads: Sequence[bytes], decoders: Mapping[int, TagDecoder], *, depth: int
+    payloads: Sequence[bytes],
+    decoders: Mapping[int, TagDecoder],
+    *,
+    depth: int,
+    done: Callable[[Any], None] | None = None,
 ) -> list[Any]:
-    """Decode several payloads in one call of the library, each as ``loads`` does."""
+    """Decode several payloads in one call of the library, each as ``loads`` does.
+
+    ``done`` is called with each value as soon as it is decoded, before anything of the next one is;
+    what it was called with is not returned.
+    """
     head = array_head(2 * len(payloads))
+    parts: Iterable[tuple[bytes, ...]] = zip(payloads, repeat(_ENCODED_END))
+    if done is not None:
+        report = done
+        decoders = {**decoders, _DONE: lambda value, _immutable: report(value)}
+        parts = zip(repeat(_DONE_HEAD), payloads, repeat(_ENCODED_END))
     try:
         items = cbor2.loads(
-            b"".join([head, *chain.from_iterable(zip(payloads, repeat(_ENCODED_END)))]),
+            b"".join([head, *chain.from_iterable(parts)]),
             semantic_decoders=decoders,
             tag_hook=_refuse_unknown,
-            max_depth=min(depth + 1, _MAX_CBOR_DEPTH),
+            max_depth=min(depth + 1 + (done is not None), _MAX_CBOR_DEPTH),
             allow_indefinite=False,
             allow_duplicate_keys=False,
             strict_hashable_types=True,
@@ -225,7 +253,7 @@ def loads_all(
     # Looked at by type first: a value in the place of an end may not like to be compared.
     if {*map(type, ends)} != {bytes} or ends.count(_END) != len(payloads):
         raise CorruptObjectError("the object's payload has bytes behind its value")
-    if not all(map(_is_plain, payloads)):
+    if not _are_plain(payloads):
         raise CorruptObjectError("the object uses a simple value that no stored value has")
     values: list[Any] = items[::2]
     return values

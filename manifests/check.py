@@ -22,8 +22,10 @@ from cas.roots import ROOT_LOG
 from cas.store import ObjectStore
 from cas.upkeep import OnProgress
 from cas.writer import STORE
+from manifests.bodies import ObjectBody, StoredBody
 from manifests.catalogue import (
     CHECKPOINTS,
+    KEYS,
     NUMBERS,
     PINS,
     RUNS,
@@ -33,18 +35,23 @@ from manifests.catalogue import (
     checkpoint_key,
     checkpoint_place,
     checkpoint_row,
+    key_place,
+    key_row,
     pin_row,
     run_row,
     tag_row,
 )
+from manifests.effects import EFFECTS, effect_key, effect_row
 from manifests.manifest import ManifestReader
 from manifests.names import name_key
+from manifests.pending import PENDING, Anchor, PendingRow, pending_place, pending_row
 from manifests.reading import StoreReader, stable
 
 __all__ = ["CheckReport", "Findings", "check", "examine", "raw_rows"]
 
 T = TypeVar("T")
 
+_RUN_BYTES: Final = 4
 OPAQUE: Final = (NUMBERS, STORE, REPAIRS, ROOT_LOG, LEASES)
 """Checked tables of which only the checksums are verified."""
 MALFORMED: Final = (
@@ -81,7 +88,11 @@ class CheckReport:
 
     @property
     def hits(self) -> tuple[str, ...]:
-        """All that cannot be restored: ``run@sequence``, ``tag:name``, ``pin:run@sequence``."""
+        """All that cannot be restored.
+
+        ``run@sequence``, ``tag:name``, ``pin:run@sequence``, ``pending:run@anchor`` (writes of one
+        task there), ``effect:run``.
+        """
         return tuple(dict.fromkeys(name for item in self.damage for name in item.hits))
 
 
@@ -154,8 +165,12 @@ class _Catalogue:
             self._reader.run(partial(self._run, name=run.name))
         known = {run.number for run in runs}
         self._reader.run(partial(self._orphans, known=known, newest=max(known, default=0)))
+        names = {run.number: run.name for run in runs}
+        self._reader.run(partial(self._keys, names=names))
         self._reader.run(self._tags)
         self._reader.run(self._pins)
+        self._reader.run(partial(self._pending, names=names))
+        self._reader.run(partial(self._effects, names=names))
         for table in OPAQUE:
             self._reader.run(partial(self._opaque, table=table))
 
@@ -177,7 +192,7 @@ class _Catalogue:
         if row is None:
             return  # deleted meanwhile
         run = run_row(row)
-        sequences = []
+        sequences, hidden = [], 0
         start, stop = checkpoint_key(run.number, 0), checkpoint_key(run.number + 1, 0)
         twin = Table(CHECKPOINTS.name, checked=False)
         for key, sealed in reader.transaction.items(twin, start, stop):
@@ -190,20 +205,33 @@ class _Catalogue:
             )
             if parsed is None:
                 continue
+            hidden += parsed.hidden
+            if parsed.key is not None and self._sequence_of(reader, run, parsed.key) != sequence:
+                text = f"{place} is not found by its key"
+                self._row(KEYS, key_place(run.number, parsed.key), text)
             if parsed.parent < 0 or parsed.parent >= sequence:
                 self._row(CHECKPOINTS, key, f"{place} has an impossible parent", place)
             if not self._leads(reader, CHECKPOINTS, key, parsed.record, parsed.id, place):
                 self._findings.lost.append((run, sequence, parsed))
         problems = []
-        if run.head not in sequences:
+        if run.head not in sequences and (run.last or sequences):
             problems.append(f"its head {run.head} is not listed")
         if sequences and run.last < max(sequences):
             problems.append(f"it lists {max(sequences)}, above its last {run.last}")
-        if run.kept != len(sequences):
-            problems.append(f"it counts {run.kept} checkpoints and lists {len(sequences)}")
+        if run.kept != len(sequences) - hidden:
+            count = len(sequences) - hidden
+            problems.append(f"it counts {run.kept} checkpoints and lists {count}")
         for problem in problems:
             key = name_key(name, "run name")
             self._add("run", f"run {name!r}: {problem}", RUNS, key)
+
+    def _sequence_of(self, reader: RecordReader, run: RunRow, key: str) -> int | None:
+        place = key_place(run.number, key)
+        row = reader.transaction.get(Table(KEYS.name, checked=False), place)
+        try:
+            return None if row is None else key_row(KEYS.unseal(place, row))
+        except MALFORMED:
+            return None
 
     def _leads(
         self,
@@ -226,7 +254,7 @@ class _Catalogue:
         except UNREADABLE as error:
             self._row(table, key, f"{name} leads nowhere: {error}", name)
             return False
-        if not self._findings.objects.read_data:
+        if not self._findings.objects.read_data or table in (PENDING, EFFECTS):
             return True
         try:
             self._manifests.read(reader.read_as(record, digest))
@@ -259,6 +287,60 @@ class _Catalogue:
                 name = f"pin:{pin.run}@{pin.sequence}"
                 self._leads(reader, PINS, key, pin.record, pin.id, name)
 
+    def _keys(self, reader: RecordReader, names: dict[int, str]) -> None:
+        """Check that every key leads to a checkpoint that has it."""
+        for key, sealed in raw_rows(reader.transaction, KEYS):
+            sequence = self._parsed(KEYS, key, sealed, key_row)
+            number = int.from_bytes(key[:_RUN_BYTES], "big")
+            if sequence is None or number not in names:
+                continue
+            place = checkpoint_key(number, sequence)
+            row = reader.transaction.get(Table(CHECKPOINTS.name, checked=False), place)
+            try:
+                found = None if row is None else checkpoint_row(CHECKPOINTS.unseal(place, row), 0)
+            except MALFORMED:
+                continue  # reported with its run
+            if found is None or found.key is None or key_place(number, found.key) != key:
+                self._row(KEYS, key, f"a key of run {names[number]!r} leads to no checkpoint of it")
+
+    def _pending(self, reader: RecordReader, names: dict[int, str]) -> None:
+        for key, sealed in raw_rows(reader.transaction, PENDING):
+            found = self._parsed(PENDING, key, sealed, partial(_pending_at, key=key))
+            if found is None:
+                continue
+            number, anchor, row = found
+            if number in names:
+                name = f"pending:{names[number]}@{anchor}"
+                self._bodies(reader, PENDING, key, row.bodies, name)
+            elif number <= max(names, default=0):
+                self._row(PENDING, key, f"there are pending writes of no run (number {number})")
+
+    def _effects(self, reader: RecordReader, names: dict[int, str]) -> None:
+        for key, sealed in raw_rows(reader.transaction, EFFECTS):
+            row = self._parsed(EFFECTS, key, sealed, effect_row)
+            number = int.from_bytes(key[:_RUN_BYTES], "big")
+            if row is None:
+                continue
+            if number in names:
+                self._bodies(reader, EFFECTS, key, [row.body], f"effect:{names[number]}")
+                if effect_key(number, row.name) != key:
+                    text = f"an effect of {names[number]!r} has the place of another"
+                    self._row(EFFECTS, key, text)
+            elif number <= max(names, default=0):
+                self._row(EFFECTS, key, f"there is an effect of no run (number {number})")
+
+    def _bodies(
+        self,
+        reader: RecordReader,
+        table: Table,
+        key: bytes,
+        bodies: list[StoredBody],
+        name: str,
+    ) -> None:
+        for body in bodies:
+            if isinstance(body, ObjectBody):
+                self._leads(reader, table, key, body.record, body.id, name)
+
     def _opaque(self, reader: RecordReader, table: Table) -> None:
         for key, sealed in raw_rows(reader.transaction, table):
             self._parsed(table, key, sealed, bytes)
@@ -282,3 +364,7 @@ class _Catalogue:
 
     def _add(self, kind: str, text: str, table: Table, key: bytes, *hits: str) -> None:
         self._findings.damage.append(Damage(kind, text, None, None, table.name, key, hits))
+
+
+def _pending_at(row: bytes, key: bytes) -> tuple[int, Anchor, PendingRow]:
+    return *pending_place(key), pending_row(row)

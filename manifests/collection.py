@@ -20,7 +20,9 @@ from cas.upkeep import OnProgress
 from cas.writer import RecordWriter
 from manifests.catalogue import CHECKPOINTS, Catalogue, checkpoint_key
 from manifests.forgetting import ForgetPlan
+from manifests.pending import PENDING, Anchor, pending_place
 from manifests.roots import LAYOUT
+from manifests.strays import drop_strays
 
 __all__ = ["CompactReport", "GcReport", "collect", "compact"]
 
@@ -114,6 +116,8 @@ def collect(
     begun = time.monotonic()
     if not dry_run:
         _drop_dead_leases(store)
+    if whole and not dry_run:
+        drop_strays(store)
     layout = LAYOUT if after is None else _layout_after(store, after)
     sweep = Collector(store.environment, layout).collect(
         dry_run=dry_run,
@@ -139,26 +143,27 @@ def collect(
 def _layout_after(store: ObjectStore, plan: ForgetPlan) -> Layout:
     """Return the layout as if the rows of what a plan drops named nothing."""
 
-    def keys(transaction: ReadTransaction) -> set[bytes]:
+    def places(transaction: ReadTransaction) -> tuple[set[bytes], set[tuple[int, Anchor]]]:
         numbers = {run.name: run.number for run in Catalogue(transaction).runs()}
-        return {
-            checkpoint_key(numbers[checkpoint.run], checkpoint.sequence)
-            for checkpoint in plan.dropped
-            if checkpoint.run in numbers
-        }
+        gone = [(numbers[found.run], found) for found in plan.dropped if found.run in numbers]
+        keys = {checkpoint_key(number, found.sequence) for number, found in gone}
+        return keys, {(number, found.key or found.sequence) for number, found in gone}
 
-    dropped = store.environment.read(keys)
+    keys, anchors = store.environment.read(places)
+    gone = {
+        CHECKPOINTS: lambda key: key in keys,
+        PENDING: lambda key: pending_place(key) in anchors,
+    }
 
     def without(root: RootTable) -> RootTable:
+        is_gone = gone.get(root.table)
+
         def numbers(key: bytes, row: bytes) -> Iterable[int]:
-            return () if key in dropped else root.numbers(key, row)
+            return () if is_gone is not None and is_gone(key) else root.numbers(key, row)
 
-        return replace(root, numbers=numbers)
+        return root if is_gone is None else replace(root, numbers=numbers)
 
-    return replace(
-        LAYOUT,
-        roots=tuple(without(root) if root.table is CHECKPOINTS else root for root in LAYOUT.roots),
-    )
+    return replace(LAYOUT, roots=tuple(map(without, LAYOUT.roots)))
 
 
 def _count_roots(transaction: ReadTransaction, after: ForgetPlan | None) -> dict[str, int]:

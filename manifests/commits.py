@@ -6,7 +6,7 @@ import datetime as dt
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from cas.digest import Digest
@@ -28,7 +28,15 @@ from manifests.pieces import Piece, PieceSink, logical_size
 from manifests.refs import RefLike, Resolver
 from manifests.registry import Registry
 
-__all__ = ["CommitEncoder", "Place", "PreparedCommit", "abandon", "place_after", "write_commit"]
+__all__ = [
+    "CommitEncoder",
+    "Place",
+    "PreparedCommit",
+    "abandon",
+    "keyed_place",
+    "place_after",
+    "write_commit",
+]
 
 _NULL: Final = b"\xf6"
 _MOST_MEMORIES: Final = 64
@@ -39,7 +47,8 @@ class Place:
     """Where a commit goes: run and sequence, its parent, and the head it expects to find there.
 
     ``parent_sequence`` is 0 if there is no parent or it is in another run. ``head`` is (sequence,
-    id), or None if the run must be new.
+    id), or None if the run must be new. ``key`` is the framework's id of the checkpoint: a place
+    with one need not be behind the head, unless it ``extends_head``.
     """
 
     run: str
@@ -47,6 +56,9 @@ class Place:
     parent: Digest | None
     parent_sequence: int
     head: tuple[int, Digest] | None
+    key: str | None = None
+    extends_head: bool = True
+    needs_parent: bool = False
 
     @property
     def branches(self) -> bool:
@@ -78,6 +90,10 @@ class PreparedCommit:
     def object_bytes(self) -> int:
         """The payload bytes of its objects, stored already or not."""
         return sum([len(item.payload) for item in self.objects.values()])
+
+    def apply(self, writer: RecordWriter) -> Checkpoint:
+        """Store and list it in the writer's transaction; see ``write_commit``."""
+        return write_commit(writer, self)
 
     @property
     def run(self) -> str:
@@ -234,7 +250,7 @@ def place_after(
     listed = resolver.resolve(parent)
     catalogue = Catalogue(reader.transaction)
     row = catalogue.run(run)
-    if row is None:
+    if row is None or not row.last:
         return Place(run, 1, listed.row.id, 0, None)
     if listed.run != run:
         # A fork lists its first checkpoint in both runs.
@@ -246,6 +262,38 @@ def place_after(
     return Place(run, row.last + 1, listed.row.id, listed.sequence, head)
 
 
+def keyed_place(
+    reader: RecordReader,
+    run: str,
+    key: str,
+    parent: RefLike | None,
+    *,
+    extends_head: bool = False,
+) -> Place:
+    """Return the place of a checkpoint whose id the framework gave, in a run of such.
+
+    ``parent`` is a checkpoint of the same run, or None if it has none. A key that the run lists
+    keeps its sequence: the checkpoint is replaced.
+    """
+    catalogue = Catalogue(reader.transaction)
+    row = catalogue.run(run)
+    listed = None if parent is None else Resolver(reader).resolve(parent)
+    if listed is not None and listed.run != run:
+        raise InvalidInputError(f"{listed.run}@{listed.sequence} is not one of run {run!r}")
+    place = Place(run, _keyed_sequence(catalogue, row, key), None, 0, None, key, extends_head)
+    if listed is not None:
+        place = replace(place, parent=listed.row.id, parent_sequence=listed.sequence)
+    head = None if row is None else catalogue.head(row)
+    return place if row is None or head is None else replace(place, head=(row.head, head.id))
+
+
+def _keyed_sequence(catalogue: Catalogue, run: RunRow | None, key: str) -> int:
+    """Return the sequence of a key: the one it has, or the next."""
+    if run is None:
+        return 1
+    return catalogue.sequence_of(run.number, key) or run.last + 1
+
+
 def write_commit(writer: RecordWriter, prepared: PreparedCommit) -> Checkpoint:
     """Store a prepared commit and list it, in the writer's transaction.
 
@@ -254,6 +302,7 @@ def write_commit(writer: RecordWriter, prepared: PreparedCommit) -> Checkpoint:
     catalogue = CatalogueWriter(writer.writing)
     place = prepared.place
     run = catalogue.run(place.run)
+    _refuse_other_kind(catalogue, run, place)
     _refuse_moved(catalogue, run, place)
     objects, stored = writer.counters.objects, writer.counters.stored_bytes
     lease = prepared.lease
@@ -270,13 +319,27 @@ def write_commit(writer: RecordWriter, prepared: PreparedCommit) -> Checkpoint:
         parent=place.parent_sequence,
         new_objects=writer.counters.objects - objects,
         new_bytes=writer.counters.stored_bytes - stored,
+        needs_parent=place.needs_parent,
+        key=place.key,
     )
+    created_us = microseconds(prepared.manifest.created_at)
     if run is None:
-        run = catalogue.new_run(place.run, microseconds(prepared.manifest.created_at))
-    if place.branches:
-        catalogue.mark_tip(run.number, run.head, tip=True)
-        catalogue.mark_tip(run.number, place.parent_sequence, tip=False)
-    catalogue.append(run, row)
+        run = catalogue.new_run(place.run, created_us)
+    elif not run.last:
+        run = replace(run, created_us=created_us)  # until now it had but pending writes or effects
+    known = catalogue.checkpoint(run.number, place.sequence)
+    if known is not None:
+        row = replace(row, tip=known.tip)
+        catalogue.put_checkpoint(run.number, place.sequence, row)
+        writer.unroot(known.record)
+    else:
+        is_newest = catalogue.is_newest(run, place.key)
+        leaves_head = run.head not in (0, place.parent_sequence)
+        if leaves_head and is_newest:
+            catalogue.mark_tip(run.number, run.head, tip=True)
+        if leaves_head or not is_newest:
+            catalogue.mark_tip(run.number, place.parent_sequence, tip=False)
+        catalogue.append(run, replace(row, tip=not is_newest))
     writer.root(number)
     return checkpoint_of(prepared.manifest, prepared.id, place.run, place.sequence, row)
 
@@ -288,11 +351,26 @@ def abandon(lease: Lease | None) -> None:
             lease.abandon()
 
 
+def _refuse_other_kind(catalogue: Catalogue, run: RunRow | None, place: Place) -> None:
+    head = None if run is None else catalogue.head(run)
+    if head is not None and (head.key is None) != (place.key is None):
+        has = "no keys" if head.key is None else "keys that its framework gave them"
+        raise InvalidInputError(f"the checkpoints of run {place.run!r} have {has}; so must this")
+
+
 def _refuse_moved(catalogue: CatalogueWriter, run: RunRow | None, place: Place) -> None:
+    if place.key is not None and not place.extends_head:
+        _refuse_gone(catalogue, run, place, place.key)
+        return
     last = 0 if run is None else run.last
     row = None if run is None else catalogue.checkpoint(run.number, run.head)
     head = None if run is None or row is None else (run.head, row.id)
-    if last == place.sequence - 1 and head == place.head:
+    if place.key is not None:
+        # The sequence behind the head may be one that a smaller key has.
+        last = 0 if run is None else run.head
+        if head == place.head and place.sequence == _keyed_sequence(catalogue, run, place.key):
+            return
+    elif last == place.sequence - 1 and head == place.head:
         return
     expected = "to be new" if place.head is None else f"to be at {place.sequence - 1}"
     cause = "an earlier commit was prepared and not written"
@@ -303,3 +381,15 @@ def _refuse_moved(catalogue: CatalogueWriter, run: RunRow | None, place: Place) 
         "restore its head and go on from there, or fork",
         run=place.run,
     )
+
+
+def _refuse_gone(catalogue: Catalogue, run: RunRow | None, place: Place, key: str) -> None:
+    """Refuse a place that is another one by now; whoever asks for it anew finds the right one."""
+    parent = None
+    if run is not None and place.parent_sequence:
+        parent = catalogue.checkpoint(run.number, place.parent_sequence)
+    found = None if parent is None or parent.hidden else parent.id
+    if found != place.parent or _keyed_sequence(catalogue, run, key) != place.sequence:
+        raise ConflictError(
+            f"run {place.run!r} changed while {key} was prepared; commit it again", run=place.run
+        )

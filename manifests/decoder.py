@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from cas.errors import CorruptObjectError, InvalidInputError, LimitError
 from manifests.arrays import decode_array
@@ -28,24 +28,18 @@ from manifests.cbor import (
     loads,
     loads_all,
     tag_decoders,
-    tag_head,
 )
 from manifests.encoder import MAX_DEPTH, Encoder
 from manifests.parameters import TreeParameters
 from manifests.pieces import MAX_HEIGHT, MAX_VALUE_BYTES, PieceSink
 from manifests.registry import Registry
 from manifests.scalars import decode_scalar
+from manifests.together import ATOMS, NODE_HEAD, SHALLOW, Below, StoredObject, decode_together
 from manifests.trees import BYTES_NODE, DICT_NODE, LIST_NODE
 
 __all__ = ["DEEPEST_CBOR", "Decoder", "Loader", "StoredObject", "constructors", "pairs_to_dict"]
 
-# Nearly every object nests fewer CBOR levels than this, and inner nodes of trees hold no value of
-# their own. Adding these bounds up along the links shows that a value is not too deep without
-# walking through it.
-_SHALLOW: Final = 12
 _NODE_LEVELS: Final = 4
-_NODE_HEAD: Final = tag_head(NODE)
-_ATOMS: Final = frozenset((str, bytes, int, float, bool, type(None)))
 # A registered value takes three CBOR levels (tag, array, map), so MAX_DEPTH of them fit.
 DEEPEST_CBOR: Final = 3 * MAX_DEPTH + 8
 
@@ -54,22 +48,10 @@ DEEPEST_CBOR: Final = 3 * MAX_DEPTH + 8
 _REPEAT_COST: Final = 1_024
 
 
-class StoredObject(Protocol):
-    """A verified object: its payload, and what its links are called where it came from."""
-
-    @property
-    def payload(self) -> bytes:
-        """The bytes to decode."""
-        ...
-
-    @property
-    def links(self) -> Sequence[Any]:
-        """Names of the linked objects, for the loader."""
-        ...
-
-
 Loader = Callable[[Sequence[Any]], Sequence[StoredObject]]
 """Returns the objects that some links name, verified, in order."""
+Gatherer = Callable[[Sequence[Any]], Below | None]
+"""Returns everything that some links lead to, or None: that is too much at once, or damaged."""
 
 
 def constructors(registry: Registry) -> dict[int, Callable[[Any], Any]]:
@@ -95,15 +77,22 @@ def _ignoring_mutability(construct: Callable[[Any], Any]) -> TagDecoder:
 class Decoder:
     """Decodes whole values. One instance serves one restore; it is not shared by threads."""
 
-    def __init__(self, registry: Registry, load: Loader) -> None:
+    def __init__(self, registry: Registry, load: Loader, gather: Gatherer | None = None) -> None:
+        """Decode with these classes.
+
+        ``gather`` makes it quick: without it, every object is asked for after its parent.
+        """
         self._registry = registry
         self._load = load
+        self._gather = gather
         self._children: list[_Child] = []
         self._seen: set[Any] = set()
         self._deep: set[Any] = set()
         self._repeated = 0
-        own = {tag: _ignoring_mutability(make) for tag, make in constructors(registry).items()}
-        self._decoders = tag_decoders({LINK: self._link, **own})
+        self._own = {
+            tag: _ignoring_mutability(make) for tag, make in constructors(registry).items()
+        }
+        self._decoders = tag_decoders({LINK: self._link, **self._own})
 
     def value(self, item: StoredObject) -> Any:
         """Return the value whose root is ``item``.
@@ -141,6 +130,9 @@ class Decoder:
         Without recursion: 1,000 links on end fit neither on a thread's stack nor under Python's
         recursion limit.
         """
+        whole = self._together(root)
+        if whole is not None:
+            return whole
         path = [self._visit(root)]
         while True:
             visit = path[-1]
@@ -148,7 +140,12 @@ class Decoder:
             if child is not None:
                 if len(path) > MAX_HEIGHT:
                     raise LimitError("the stored value is nested too deeply")
-                path.append(self._visit(child))
+                part = self._together(child)
+                if part is None:
+                    path.append(self._visit(child))
+                else:
+                    child.values.append(part[0])
+                    visit.depth = max(visit.depth, part[1])
                 continue
             try:
                 value, depth = self._read(visit)
@@ -166,6 +163,50 @@ class Decoder:
             visit.child.values.append(value)
             path[-1].depth = max(path[-1].depth, depth)
 
+    def _together(self, child: _Child) -> tuple[Any, int] | None:
+        """Decode an object and all below it at once; None if that has to be done step by step."""
+        links = child.item.links
+        below = self._gather(links) if self._gather is not None and links else None
+        if below is None:
+            return None
+        self._note_seen(below)
+
+        def again(name: Any) -> Any:
+            payload = below.leaves.get(name)
+            if payload is None:
+                return self._again(name)
+            self._count(payload)
+            return loads(payload, self._decoders, depth=SHALLOW)
+
+        try:
+            return decode_together(child.item, below, self._own, again)
+        except (RecursionError, CorruptObjectError):
+            # One by one: the limit may be higher for some, and the error is to be about the
+            # right one.
+            self._gather = None
+            return None
+
+    def _note_seen(self, below: Below) -> None:
+        """Count what was decoded before."""
+        seen = self._seen
+        if seen:
+            for name in seen.intersection(below.leaves):
+                self._count(below.leaves[name])
+            for name in seen.intersection(below.parents):
+                self._count(below.parents[name][1])
+        seen.update(below.leaves)
+        seen.update(below.parents)
+
+    def _again(self, name: Any) -> Any:
+        """Decode an object that a value holds twice, and count what that takes."""
+        item = self._load([name])[0]
+        self._count(item.payload)
+        gather, self._gather = self._gather, None
+        try:
+            return self._walk(_Child(name, item))[0]
+        finally:
+            self._gather = gather
+
     def _visit(self, child: _Child) -> _Visit:
         """Load what an object links to, and decode at once what of that links no further.
 
@@ -180,22 +221,22 @@ class Decoder:
         children = [_Child(name, item) for name, item in zip(links, self._load(links), strict=True)]
         for repeated in children if again else ():
             if repeated.name in again:
-                self._count(repeated)
+                self._count(repeated.item.payload)
         visit = _Visit(child, children)
         last = [child for child in children if not child.item.links]
         if len(last) > 1:
             payloads = [child.item.payload for child in last]
             outer, self._children = self._children, []
             try:
-                values = loads_all(payloads, self._decoders, depth=_SHALLOW)
+                values = loads_all(payloads, self._decoders, depth=SHALLOW)
             except (RecursionError, CorruptObjectError):
                 return visit  # one by one, so that the error is about the right one
             finally:
                 self._children = outer
             for decoded, value in zip(last, values, strict=True):
                 decoded.values.append(value)
-            if not _ATOMS.issuperset(map(type, values)):
-                visit.depth = _SHALLOW
+            if not ATOMS.issuperset(map(type, values)):
+                visit.depth = SHALLOW
         return visit
 
     def _read(self, visit: _Visit) -> tuple[Any, int]:
@@ -203,16 +244,16 @@ class Decoder:
         payload = visit.child.item.payload
         if visit.child.name in self._deep:
             levels, depth = DEEPEST_CBOR, MAX_DEPTH + 1
-        elif payload.startswith(_NODE_HEAD):
+        elif payload.startswith(NODE_HEAD):
             levels, depth = _NODE_LEVELS, 0
         else:
-            levels, depth = _SHALLOW, _SHALLOW
+            levels, depth = SHALLOW, SHALLOW
         outer, self._children = self._children, visit.children
         try:
             value = loads(payload, self._decoders, depth=levels)
         finally:
             self._children = outer
-        return value, 0 if type(value) in _ATOMS else depth + visit.depth
+        return value, 0 if type(value) in ATOMS else depth + visit.depth
 
     def _link(self, index: Any, _immutable: bool) -> Any:
         children = self._children
@@ -222,11 +263,11 @@ class Decoder:
         if child.values:
             return child.values.pop()
         # A link that occurs twice gives two values: what is changed in one must not show in both.
-        self._count(child)
+        self._count(child.item.payload)
         return self._walk(child)[0]
 
-    def _count(self, child: _Child) -> None:
-        self._repeated += len(child.item.payload) + _REPEAT_COST
+    def _count(self, payload: bytes) -> None:
+        self._repeated += len(payload) + _REPEAT_COST
         if self._repeated > MAX_VALUE_BYTES:
             raise LimitError(
                 f"the stored value repeats itself over more than {MAX_VALUE_BYTES} bytes"

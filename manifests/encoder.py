@@ -99,6 +99,10 @@ class Encoder:
         """
         return self._guarded(self._value, value)
 
+    def field(self, name: str, value: Any) -> Piece:
+        """Encode a value as if it stood under a key of the root, where a redaction may find it."""
+        return self._guarded(lambda value: self.child(name, value), value)
+
     def key(self, value: Any) -> bytes:
         """Encode a key of a dict: the bytes by which large dicts are sorted."""
         piece = self._guarded(self._key, value)

@@ -12,8 +12,18 @@ from cas.digest import Digest
 from cas.errors import InvalidInputError, NotFoundError
 from cas.objects import Object
 from cas.records import RecordReader
-from manifests.bundle import BundleEntry, BundleHeader, write_bundle
+from manifests.bodies import ObjectBody, StoredBody, records_of
+from manifests.bundle import (
+    BundleEntry,
+    BundleHeader,
+    EffectNote,
+    Note,
+    WritesNote,
+    write_bundle,
+)
 from manifests.catalogue import Catalogue
+from manifests.effects import effect_rows
+from manifests.pending import anchor_of, pending_rows
 from manifests.reading import StoreReader
 from manifests.refs import Listed, RefLike, Resolver
 
@@ -51,11 +61,12 @@ def export(
     listed = _select(reader, refs, history=history)
     held = _held(reader, have)
     known = _closure(reader, [item.row.record for item in held.values()])
+    notes, beside = reader.run(partial(_notes, listed=listed))
+    roots = [*(item.row.record for item in listed), *beside]
     # A record's number is above those of all it links to, so ascending is children first.
-    records = sorted(_closure(reader, [item.row.record for item in listed]) - known)
-    header = BundleHeader(
-        len(listed), len(records), _frame_bytes(reader, records), tuple(sorted(held))
-    )
+    records = sorted(_closure(reader, roots) - known)
+    size = _frame_bytes(reader, records)
+    header = BundleHeader(len(listed), len(records), size, tuple(sorted(held)), len(notes))
     entries = [
         BundleEntry(
             item.run,
@@ -64,10 +75,12 @@ def export(
             item.row.parent,
             item.row.needs_parent,
             item.row.tip,
+            item.row.hidden,
+            item.row.key,
         )
         for item in listed
     ]
-    size = write_bundle(path, header, entries, _frames(reader, records))
+    size = write_bundle(path, header, entries, notes, _frames(reader, records))
     return ExportReport(len(entries), len(records), size)
 
 
@@ -99,6 +112,38 @@ def _with_history(reader: RecordReader, ref: RefLike, history: bool) -> list[Lis
             raise NotFoundError(f"what {listed.run}@{listed.sequence} needs was forgotten")
         chain.append(Listed(run.name, sequence, row))
     return chain
+
+
+def _notes(reader: RecordReader, listed: list[Listed]) -> tuple[list[Note], list[int]]:
+    """Return the pending writes of checkpoints and what their runs had done, and the records.
+
+    Of a run's effects, those that its last checkpoint here could know of, as for a fork.
+    """
+    catalogue = Catalogue(reader.transaction)
+    notes: list[Note] = []
+    bodies: list[StoredBody] = []
+    for name in dict.fromkeys(item.run for item in listed):
+        run = catalogue.run(name)
+        if run is None:
+            continue  # only a tag is left of it
+        places = [item for item in listed if item.run == name]
+        for item in places:
+            anchor = anchor_of(item.sequence, item.row)
+            for _key, row in pending_rows(reader.transaction, run.number, anchor):
+                writes = {index: (what, _value(body)) for index, (what, body) in row.writes.items()}
+                notes.append(WritesNote(name, item.sequence, row.path, row.task, writes))
+                bodies += row.bodies
+        last = places[-1]
+        end = last.sequence + catalogue.is_open(run, last.sequence, last.row)
+        for effect in effect_rows(reader.transaction, run.number):
+            if effect.at < end:
+                notes.append(EffectNote(name, effect.name, effect.at, _value(effect.body)))
+                bodies.append(effect.body)
+    return notes, records_of(bodies)
+
+
+def _value(body: StoredBody) -> bytes:
+    return body.id if isinstance(body, ObjectBody) else body
 
 
 def _held(reader: StoreReader, have: Iterable[RefLike]) -> dict[Digest, Listed]:

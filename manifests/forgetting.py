@@ -21,8 +21,10 @@ from cas.upkeep import OnProgress, Progress
 from cas.writer import RecordWriter
 from manifests.catalogue import Catalogue, CatalogueWriter, CheckpointRow, PinRow, RunRow
 from manifests.manifest import Checkpoint, ManifestReader, checkpoint_of
+from manifests.pending import Anchor, anchor_of, drop_pending, is_unresolved
 from manifests.reading import StoreReader
 from manifests.retention import Candidate, Plan, Reason, RetentionPolicy, Verdict, plan
+from manifests.strays import drop_strays
 from manifests.weights import Weigher
 
 __all__ = ["ForgetPlan", "execute", "plan_by_name", "plan_by_policy"]
@@ -97,6 +99,8 @@ def execute(store: ObjectStore, made: ForgetPlan, progress: OnProgress) -> Forge
         work = partial(_drop, made=made, batch=batch, spared=dict(spared))
         spared.update(store.write(work))
         progress(Progress("forget", at + len(batch), len(drops)))
+    if not made.named:
+        drop_strays(store, {verdict.checkpoint.run for verdict in made.verdicts})
     verdicts = [spared.get(_place(verdict.checkpoint), verdict) for verdict in made.verdicts]
     return replace(made, verdicts=tuple(verdicts), dry_run=False)
 
@@ -106,7 +110,7 @@ def _drop(
 ) -> dict[Place, Verdict]:
     catalogue = CatalogueWriter(writer.writing)
     guard = _Guard(catalogue, made, spared)
-    gone: dict[RunRow, list[int]] = {}
+    gone: dict[RunRow, dict[int, Anchor]] = {}
     records = []
     for verdict in batch:
         checkpoint = verdict.checkpoint
@@ -116,14 +120,16 @@ def _drop(
         run, row = found
         reason = guard.why_kept(run, checkpoint.sequence, row)
         if reason is None:
-            gone.setdefault(run, []).append(checkpoint.sequence)
+            anchor = anchor_of(checkpoint.sequence, row)
+            gone.setdefault(run, {})[checkpoint.sequence] = anchor
             records.append(row.record)
         elif made.named:
             raise _conflict(checkpoint, reason)
         else:
             spared[_place(checkpoint)] = Verdict(checkpoint, True, (reason,))
-    for run, sequences in gone.items():
-        catalogue.drop(run, sequences)
+    for run, anchors in gone.items():
+        records += drop_pending(writer.writing, run.number, anchors.values())
+        catalogue.drop(run, anchors)
     if records:
         writer.unroot(*records)
     return spared
@@ -179,6 +185,8 @@ class _Guard:
         reason = None
         if run.head == sequence:
             reason = Reason("head", "head of its run")
+        elif is_unresolved(self._catalogue.transaction, run, sequence, row):
+            reason = Reason("pending", "has pending writes")
         elif row.id in self._tags:
             reason = Reason("tag", f"has the tag {self._tags[row.id]!r}")
         elif row.id in self._pins:
@@ -227,11 +235,11 @@ def _refuse_last_resumable(reader: StoreReader, name: str, going: list[Checkpoin
     if not resumable:
         return
     manifests = ManifestReader(reader.load)
-    for _run, sequence, _row, record in _listed(reader, name):
-        if sequence in resumable:
+    for found in _listed(reader, name):
+        if found.sequence in resumable:
             reason = Reason("resumable", "newest that can be resumed")
-            raise _conflict(resumable[sequence], reason)
-        if manifests.read(record).graph is not None:
+            raise _conflict(resumable[found.sequence], reason)
+        if not found.row.hidden and manifests.read(found.record).graph is not None:
             return
 
 
@@ -244,7 +252,8 @@ def _survey(reader: StoreReader, only: str | None, progress: OnProgress) -> Iter
     for name in names:
         rank = 0
         try:
-            for run, sequence, row, record in _listed(reader, name):
+            for found in _listed(reader, name):
+                run, sequence, row, record = found.run, found.sequence, found.row, found.record
                 rank = rank or row.record
                 manifest = manifests.read(record)
                 pin = pins.get(row.id)
@@ -255,6 +264,8 @@ def _survey(reader: StoreReader, only: str | None, progress: OnProgress) -> Iter
                     is_tip=row.tip,
                     tags=tuple(tags.get(row.id, ())),
                     pin=None if pin is None else pin.reason,
+                    is_pending=found.is_pending,
+                    is_hidden=row.hidden,
                     needs=row.parent if row.needs_parent else 0,
                     rank=rank,
                 )
@@ -278,28 +289,39 @@ def _protections(
     return sizes, tags, {pin.id: pin for pin in catalogue.pins()}
 
 
-def _listed(reader: StoreReader, name: str) -> Iterator[tuple[RunRow, int, CheckpointRow, Record]]:
-    """Yield a run's rows with their manifests' records, newest first, in short transactions."""
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A row of a run with its manifest's record."""
+
+    run: RunRow
+    sequence: int
+    row: CheckpointRow
+    record: Record
+    is_pending: bool
+
+
+def _listed(reader: StoreReader, name: str) -> Iterator[_Found]:
+    """Yield what a run lists, newest first, read in short transactions."""
     below: int | None = None
     head: RunRow | None = None
     while True:
-        run, rows = reader.run(partial(_some, name=name, below=below))
-        head = head or run
-        for sequence, row, record in rows:
-            yield head, sequence, row, record
+        rows = reader.run(partial(_some, name=name, below=below))
+        for found in rows:
+            head = head or found.run
+            yield replace(found, run=head)
         if len(rows) < _READ_BATCH:
             return
-        below = rows[-1][0]
+        below = rows[-1].sequence
 
 
-def _some(
-    reader: RecordReader, name: str, below: int | None
-) -> tuple[RunRow, list[tuple[int, CheckpointRow, Record]]]:
+def _some(reader: RecordReader, name: str, below: int | None) -> list[_Found]:
     catalogue = Catalogue(reader.transaction)
     run = catalogue.need_run(name)
-    rows: list[tuple[int, CheckpointRow, Record]] = []
+    rows: list[_Found] = []
     for sequence, row in catalogue.newest(run.number, below=below):
-        rows.append((sequence, row, reader.read_as(row.record, row.id)))
+        record = reader.read_as(row.record, row.id)
+        is_pending = is_unresolved(reader.transaction, run, sequence, row)
+        rows.append(_Found(run, sequence, row, record, is_pending))
         if len(rows) == _READ_BATCH:
             break
-    return run, rows
+    return rows

@@ -31,11 +31,12 @@ from manifests.cbor import (
     loads,
     tag_decoders,
 )
-from manifests.decoder import DEEPEST_CBOR, Decoder, Loader, StoredObject, constructors
+from manifests.decoder import DEEPEST_CBOR, Decoder, Gatherer, Loader, constructors
 from manifests.encoder import MAX_DEPTH, Encoder
 from manifests.parameters import TreeParameters
 from manifests.pieces import PieceSink
 from manifests.registry import Registry
+from manifests.together import StoredObject
 from manifests.trees import DICT_NODE
 
 __all__ = ["Form", "Forms", "LinkForm", "NodeParts", "Tagged", "as_corruption", "pairs"]
@@ -92,9 +93,9 @@ _DECODERS = tag_decoders({tag: _tagging(tag) for tag in _TAGS})
 class Forms:
     """Reads forms and turns them into values. One instance serves one operation."""
 
-    def __init__(self, registry: Registry, load: Loader) -> None:
+    def __init__(self, registry: Registry, load: Loader, gather: Gatherer | None = None) -> None:
         self._load = load
-        self._decoder = Decoder(registry, load)
+        self._decoder = Decoder(registry, load, gather)
         self._constructors = constructors(registry)
         self._keys = Encoder(registry, TreeParameters(), PieceSink())
         self._deepest = 0

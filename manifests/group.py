@@ -12,7 +12,7 @@ import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
-from typing import Final
+from typing import Any, Final, Protocol, TypeVar
 
 from cas.errors import (
     ConflictError,
@@ -24,10 +24,11 @@ from cas.errors import (
 )
 from cas.store import ObjectStore
 from cas.writer import RecordWriter
-from manifests.commits import PreparedCommit, write_commit
-from manifests.manifest import Checkpoint
 
-__all__ = ["GroupCommitter"]
+__all__ = ["GroupCommitter", "Job"]
+
+T_co = TypeVar("T_co", covariant=True)
+T = TypeVar("T")
 
 _MOST_COMMITS: Final = 256
 _MOST_BYTES: Final = 32 * 1024 * 1024
@@ -43,6 +44,22 @@ _OWN_FAILURES: Final = (
 """Errors that concern one commit and leave the transaction usable for the others."""
 
 
+class Job(Protocol[T_co]):
+    """What shares transactions: a prepared commit, pending writes, an effect."""
+
+    @property
+    def object_bytes(self) -> int:
+        """The payload bytes of what it stores."""
+        ...
+
+    def apply(self, writer: RecordWriter) -> T_co:
+        """Do it in the writer's transaction; returns anything but None.
+
+        An error that concerns this job alone is raised before anything is put.
+        """
+        ...
+
+
 class _Waiting:
     """A commit in the queue, and its outcome.
 
@@ -50,18 +67,18 @@ class _Waiting:
     more than all other bookkeeping of a commit. ``future`` is there if nobody waits.
     """
 
-    __slots__ = ("future", "leads", "outcome", "prepared", "turn")
+    __slots__ = ("future", "job", "leads", "outcome", "turn")
 
-    def __init__(self, prepared: PreparedCommit, future: Future[Checkpoint] | None) -> None:
-        self.prepared = prepared
+    def __init__(self, job: Job[Any], future: Future[Any] | None) -> None:
+        self.job = job
         self.future = future
-        self.outcome: Checkpoint | HiveError | None = None
+        self.outcome: Any = None
         self.leads = False
         self.turn = threading.Lock()
         self.turn.acquire()
 
-    def settle(self, outcome: Checkpoint | HiveError) -> None:
-        """Set the outcome, once."""
+    def settle(self, outcome: Any) -> None:
+        """Set the outcome, a result or an error, once."""
         self.outcome = outcome
         if self.future is None:
             return
@@ -72,7 +89,7 @@ class _Waiting:
 
 
 class GroupCommitter:
-    """Writes prepared commits of one store. Safe to share by threads; survives a fork."""
+    """Writes the prepared commits and other jobs of a store. Safe to share; survives a fork."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
@@ -84,9 +101,9 @@ class GroupCommitter:
         self._queue: list[_Waiting] = []
         self._led = False
 
-    def write(self, prepared: PreparedCommit) -> Checkpoint:
-        """Write a commit; returns when it is durable, and raises what ``write_commit`` raises."""
-        waiting = _Waiting(prepared, None)
+    def write(self, job: Job[T]) -> T:
+        """Do a job; returns when it is durable, and raises what ``job.apply`` raises."""
+        waiting = _Waiting(job, None)
         if self._join(waiting):
             self._lead()
         else:
@@ -97,18 +114,19 @@ class GroupCommitter:
             except BaseException:
                 self._leave(waiting)
                 raise
-        if isinstance(waiting.outcome, Checkpoint):
-            return waiting.outcome
-        assert waiting.outcome is not None
-        raise waiting.outcome
+        outcome: T | HiveError = waiting.outcome
+        assert outcome is not None
+        if isinstance(outcome, HiveError):
+            raise outcome
+        return outcome
 
-    def submit(self, prepared: PreparedCommit) -> Future[Checkpoint]:
-        """Queue a commit and return at once. The future completes when it is durable.
+    def submit(self, job: Job[T]) -> Future[T]:
+        """Queue a job and return at once. The future completes when it is durable.
 
-        Commits of one thread are written in the order in which they were submitted.
+        Jobs of one thread are done in the order in which they were submitted.
         """
-        future: Future[Checkpoint] = Future()
-        waiting = _Waiting(prepared, future)
+        future: Future[T] = Future()
+        waiting = _Waiting(job, future)
         if self._join(waiting):
             self._pass_lead_to(waiting)
         return future
@@ -156,7 +174,7 @@ class GroupCommitter:
     def _take(self) -> list[_Waiting]:
         size, count = 0, 0
         for waiting in self._queue[:_MOST_COMMITS]:
-            size += waiting.prepared.object_bytes
+            size += waiting.job.object_bytes
             if count and size > _MOST_BYTES:
                 break
             count += 1
@@ -180,13 +198,13 @@ class GroupCommitter:
             following.turn.release()
 
     def _apply(self, group: Sequence[_Waiting]) -> None:
-        outcomes: list[Checkpoint | HiveError] = []
+        outcomes: list[Any] = []
 
         def work(writer: RecordWriter) -> None:
             outcomes.clear()
             for waiting in group:
                 try:
-                    outcomes.append(write_commit(writer, waiting.prepared))
+                    outcomes.append(waiting.job.apply(writer))
                 except _OWN_FAILURES as error:
                     outcomes.append(error)
 

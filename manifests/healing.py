@@ -83,14 +83,16 @@ class Healer:
             self._whole[number] = links is not None and all(map(self.is_whole, links))
         return self._whole[number]
 
-    def place(self, record: int, digest: Digest) -> int | None:
-        """Return the record of a whole checkpoint: the one known, or a new one."""
+    def place(self, record: int, digest: Digest, *, manifest: bool = True) -> int | None:
+        """Return the record of a whole checkpoint, or other value: the one known, or a new one."""
         reader = self.reader
         for number in (record, reader.find(digest)):
             if number is None or not self.is_whole(number):
                 continue
             try:
-                ManifestReader(reader.read_all).read(reader.read_as(number, digest))
+                found = reader.read_as(number, digest)
+                if manifest:
+                    ManifestReader(reader.read_all).read(found)
             except HiveError:
                 continue
             return number

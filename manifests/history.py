@@ -9,9 +9,9 @@ from itertools import islice
 from typing import Any, Final
 
 from cas.digest import Digest
-from cas.errors import NotFoundError
+from cas.errors import InvalidInputError, NotFoundError
 from cas.records import Record, RecordReader
-from manifests.catalogue import Catalogue, CheckpointRow
+from manifests.catalogue import Catalogue, CheckpointRow, RunRow
 from manifests.diff import Change, Touched, changes, touched
 from manifests.forms import Forms
 from manifests.manifest import (
@@ -23,6 +23,7 @@ from manifests.manifest import (
     from_microseconds,
 )
 from manifests.outline import Outline, outline
+from manifests.pending import Anchor, anchor_of
 from manifests.places import PathLike, Places
 from manifests.reading import StoreReader
 from manifests.refs import Listed, RefLike, Resolver
@@ -94,7 +95,7 @@ def restore(
 ) -> tuple[Found, Any]:
     """Return the state of a checkpoint, whole or of some keys only."""
     found = find(reader, ref)
-    forms = Forms(registry, reader.load)
+    forms = Forms(registry, reader.load, reader.gather)
     if keys is None:
         return found, forms.value(found.manifest.state)
     return found, {key: _field(forms, found, key) for key in keys}
@@ -128,7 +129,7 @@ def outline_at(
 
 def execution(reader: StoreReader, registry: Registry, ref: RefLike) -> dict[str, Any]:
     """Return the execution record of a checkpoint, empty if it has none."""
-    value = Forms(registry, reader.load).value(find(reader, ref).manifest.execution)
+    value = Forms(registry, reader.load, reader.gather).value(find(reader, ref).manifest.execution)
     return {} if value is None else value
 
 
@@ -180,14 +181,14 @@ def runs(reader: StoreReader) -> list[RunInfo]:
 
 
 def log(
-    reader: StoreReader, run: str, limit: int | None, below: int | None = None
+    reader: StoreReader, run: str, limit: int | None, below: Anchor | None = None
 ) -> list[Checkpoint]:
-    """Return the checkpoints that a run lists below a sequence, newest first."""
+    """Return the checkpoints that a run lists, newest first, from below a sequence or key."""
     return [checkpoint for checkpoint, _manifest in listed(reader, run, limit, below)]
 
 
 def listed(
-    reader: StoreReader, run: str, limit: int | None, below: int | None = None
+    reader: StoreReader, run: str, limit: int | None, below: Anchor | None = None
 ) -> Iterator[tuple[Checkpoint, Manifest]]:
     """Yield what ``log`` returns, with the manifests."""
     manifests = ManifestReader(reader.load)
@@ -201,21 +202,39 @@ def listed(
         if len(rows) < most:
             break
         found += most
-        below = rows[-1][0]
+        below = anchor_of(*rows[-1][:2])
 
 
 def _rows(
-    reader: RecordReader, name: str, below: int | None, most: int
+    reader: RecordReader, name: str, below: Anchor | None, most: int
 ) -> list[tuple[int, CheckpointRow, Record]]:
     """Return up to ``most`` rows with their manifests' records, of one moment."""
     catalogue = Catalogue(reader.transaction)
     run = catalogue.need_run(name)
     rows: list[tuple[int, CheckpointRow, Record]] = []
-    for sequence, row in catalogue.newest(run.number, below=below):
+    for sequence, row in _newest(catalogue, run, below):
+        if row.hidden:
+            continue
         if len(rows) == most:
             break
         rows.append((sequence, row, reader.read_as(row.record, row.id)))
     return rows
+
+
+def _newest(
+    catalogue: Catalogue, run: RunRow, below: Anchor | None
+) -> Iterator[tuple[int, CheckpointRow]]:
+    head = catalogue.head(run)
+    if head is None or head.key is None:
+        if isinstance(below, str):
+            raise InvalidInputError(f"checkpoints of run {run.name!r} have no keys")
+        return catalogue.newest(run.number, below=below)
+    if isinstance(below, int):
+        row = catalogue.checkpoint(run.number, below)
+        if row is None or row.key is None:
+            raise NotFoundError(f"run {run.name!r} has no checkpoint {below}; name it by its key")
+        below = row.key
+    return catalogue.newest_by_key(run.number, below=below)
 
 
 def tags(reader: StoreReader) -> dict[str, Checkpoint]:

@@ -26,7 +26,8 @@ from cas.objects import Object
 from cas.records import RecordReader
 from cas.store import ObjectStore
 from cas.writer import RecordWriter
-from manifests.bundle import BundleEntry, BundleReader
+from manifests.bundle import BundleEntry, BundleReader, Note, WritesNote
+from manifests.carried import Carried
 from manifests.catalogue import Catalogue, CatalogueWriter, CheckpointRow, RunRow
 from manifests.manifest import Manifest, ManifestReader
 from manifests.names import check_name
@@ -61,7 +62,10 @@ def import_bundle(
     """Import the bundle at ``path``; ``name`` renames its only run."""
     with BundleReader.open(path, max_bytes=max_bytes) as bundle:
         entries = _renamed(bundle.entries(), name)
-        job = _Import(store, bundle, entries, created_us)
+        notes = bundle.notes()
+        if name is not None:
+            notes = [replace(note, run=name) for note in notes]
+        job = _Import(store, bundle, entries, notes, created_us)
         store.read(job.refuse_early)
         return job.run()
 
@@ -84,11 +88,17 @@ def _renamed(entries: list[BundleEntry], name: str | None) -> list[BundleEntry]:
 
 class _Import:
     def __init__(
-        self, store: ObjectStore, bundle: BundleReader, entries: list[BundleEntry], created_us: int
+        self,
+        store: ObjectStore,
+        bundle: BundleReader,
+        entries: list[BundleEntry],
+        notes: list[Note],
+        created_us: int,
     ) -> None:
         self._store = store
         self._bundle = bundle
         self._entries = entries
+        self._notes = notes
         self._created_us = created_us
         self._lease = Lease(store)
         self._staged = False
@@ -107,6 +117,17 @@ class _Import:
         catalogue = Catalogue(reader.transaction)
         for run, entries in self._by_run().items():
             _compare(catalogue, catalogue.run(run), entries)
+            if len({entry.key is None for entry in entries}) > 1:
+                raise CorruptionError(f"some checkpoints of run {run!r} in the bundle have no key")
+            if catalogue.run(run) is None and all(entry.hidden for entry in entries):
+                raise CorruptionError(f"the bundle lists no checkpoint of run {run!r}")
+        places = {(entry.run, entry.sequence) for entry in self._entries}
+        runs = {entry.run for entry in self._entries}
+        for note in self._notes:
+            if note.run not in runs or (
+                isinstance(note, WritesNote) and (note.run, note.sequence) not in places
+            ):
+                raise CorruptionError("the bundle has something beside states that are not in it")
 
     def run(self) -> ImportReport:
         try:
@@ -147,7 +168,8 @@ class _Import:
             unclaimed.add(digest)
             batch[digest] = item
             size += frame_bytes
-        strays = unclaimed - {entry.id for entry in self._entries}
+        values = {value for note in self._notes for value in note.values}
+        strays = unclaimed - {entry.id for entry in self._entries} - values
         if strays:
             raise CorruptionError(
                 f"the bundle holds {len(strays)} objects that no checkpoint of it needs"
@@ -192,6 +214,8 @@ class _Import:
             _list(catalogue, found or catalogue.new_run(run, self._created_us), chosen)
             listed += [(run, sequence) for sequence in sorted(chosen)]
             numbers += [row.record for row in chosen.values()]
+            carried = Carried(writer, catalogue.need_run(run), chosen)
+            numbers += carried.take(note for note in self._notes if note.run == run)
         if self._staged:
             self._lease.release(writer.writing)
             writer.unroot()
@@ -210,6 +234,8 @@ class _Import:
             new_bytes=0,
             needs_parent=entry.needs_parent,
             tip=entry.tip,
+            hidden=entry.hidden,
+            key=entry.key,
         )
         return row, manifest
 
@@ -243,8 +269,11 @@ def _compare(
 
     A run that exists may get back what it forgot, and go on where its head is.
     """
-    if run is None:
+    if run is None or not run.last:
         return {entry.sequence for entry in entries}
+    head = catalogue.head(run)
+    if head is not None and (head.key is None) != (entries[0].key is None):
+        raise _conflict(run, "only one of the two has keys of a framework")
     new = []
     for place, entry in enumerate(entries):
         row = catalogue.checkpoint(run.number, entry.sequence)
@@ -253,12 +282,12 @@ def _compare(
         elif row.id != entry.id:
             raise _conflict(run, f"{run.name}@{entry.sequence} is another checkpoint here")
     beyond = [place for place in new if entries[place].sequence > run.last]
-    head = catalogue.checkpoint(run.number, run.head)
     if not beyond and len(new) == len(entries):
         raise _conflict(run, "no checkpoint in the bundle is one of it")
     if beyond and manifests is not None:
         parent = manifests[beyond[0]].parent
-        if head is None or parent != head.id:
+        is_known = any(catalogue.checkpoint(run.number, entries[place].parent) for place in beyond)
+        if head is None or (parent != head.id and not (head.key is not None and is_known)):
             raise _conflict(run, f"the bundle does not go on from its head, {run.head}")
     return {entries[place].sequence for place in new}
 
@@ -278,7 +307,11 @@ def _list(catalogue: CatalogueWriter, run: RunRow, rows: dict[int, CheckpointRow
         ):
             raise NotFoundError(f"the bundle lacks what {run.name}@{sequence} needs")
     last = max(rows, default=0)
-    kept = run.kept + len(rows)
-    if last > run.last:
-        run = replace(run, head=last, last=last)
-    catalogue.put_run(replace(run, kept=kept))
+    kept = run.kept + sum(not row.hidden for row in rows.values())
+    for sequence, row in rows.items():
+        # Of a run with keys the greatest one is the head, wherever it is listed.
+        if (row.key is None and sequence > run.last) or (
+            row.key is not None and not row.hidden and catalogue.is_newest(run, row.key)
+        ):
+            run = replace(run, head=sequence)
+    catalogue.put_run(replace(run, last=max(last, run.last), kept=kept))

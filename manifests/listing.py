@@ -8,7 +8,9 @@ from typing import Final
 from cas.errors import ConflictError, NotFoundError
 from cas.writer import RecordWriter
 from manifests.catalogue import Catalogue, CatalogueWriter, CheckpointRow, PinRow, TagRow
+from manifests.effects import copy_effects, drop_effects
 from manifests.names import check_name
+from manifests.pending import anchor_of, copy_pending, drop_pending
 from manifests.refs import Listed, RefLike, Resolver
 
 __all__ = ["delete_run", "fork", "pin", "tag", "unpin", "untag"]
@@ -19,31 +21,44 @@ _MOST_SHOWN: Final = 5
 def fork(writer: RecordWriter, ref: RefLike, new_run: str, created_us: int) -> int:
     """List a checkpoint in a new run, behind those that it cannot be used without.
 
-    Returns its sequence there.
+    What else belongs to it comes along: the pending writes of all these (its own only if no
+    checkpoint was built on it: then its step may be under way, else it begins again), and what its
+    run had done. Returns its sequence there.
     """
     listed = Resolver(writer).resolve(ref)
     catalogue = CatalogueWriter(writer.writing)
     if catalogue.run(new_run) is not None:
         raise ConflictError(f"there is a run {new_run!r} already", run=new_run)
     chain = _chain(catalogue, listed)
+    origin = catalogue.run(listed.run)
+    is_open = origin is not None and catalogue.is_open(origin, listed.sequence, listed.row)
     run = catalogue.new_run(new_run, created_us)
-    for row in chain:
+    records = []
+    for sequence, row in chain:
         run = catalogue.append(
             run, replace(row, parent=run.last, new_objects=0, new_bytes=0, tip=False)
         )
-    writer.root(*(row.record for row in chain))
+        records.append(row.record)
+        if origin is not None and (is_open or sequence != listed.sequence):
+            source, target = anchor_of(sequence, row), anchor_of(run.last, row)
+            records += copy_pending(writer, (origin.number, source), (run.number, target))
+    if origin is not None:
+        place = origin.number, listed.sequence
+        records += copy_effects(writer, place, (run.number, run.last), is_open=is_open)
+    writer.root(*records)
     return run.head
 
 
-def _chain(catalogue: Catalogue, listed: Listed) -> list[CheckpointRow]:
+def _chain(catalogue: Catalogue, listed: Listed) -> list[tuple[int, CheckpointRow]]:
     """Return a row behind those of the ancestors it needs: a run must be usable by itself."""
-    chain = [listed.row]
+    chain = [(listed.sequence, listed.row)]
     run = catalogue.run(listed.run)
-    while run is not None and chain[-1].needs_parent and chain[-1].parent:
-        row = catalogue.checkpoint(run.number, chain[-1].parent)
+    while run is not None and chain[-1][1].needs_parent and chain[-1][1].parent:
+        sequence = chain[-1][1].parent
+        row = catalogue.checkpoint(run.number, sequence)
         if row is None:
             raise NotFoundError(f"what {listed.run}@{listed.sequence} needs was forgotten")
-        chain.append(row)
+        chain.append((sequence, row))
     return chain[::-1]
 
 
@@ -110,10 +125,14 @@ def delete_run(writer: RecordWriter, name: str, *, force: bool) -> int:
             run=name,
         )
     rows = [row.record for _sequence, row in catalogue.newest(run.number)]
+    beside = [
+        *drop_pending(writer.writing, run.number, None),
+        *drop_effects(writer.writing, run.number),
+    ]
     catalogue.drop_run(run)
     for tag in tags:
         catalogue.drop_tag(tag.name)
     for pin in pins:
         catalogue.drop_pin(pin.id)
-    writer.unroot(*rows, *(tag.record for tag in tags), *(pin.record for pin in pins))
-    return len(rows)
+    writer.unroot(*rows, *beside, *(tag.record for tag in tags), *(pin.record for pin in pins))
+    return run.kept

@@ -89,7 +89,8 @@ class Checkpoint(_Frozen):
     ``sequence`` counts a run's checkpoints from 1. ``logical_bytes`` is the size of the state and
     its execution record written out whole; ``new_bytes`` and ``new_objects`` are what saving it
     added to this store. ``origin_run`` and ``origin_sequence`` say where it was first saved; they
-    differ from ``run`` and ``sequence`` once it is listed in a fork.
+    differ from ``run`` and ``sequence`` once it is listed in a fork. ``key`` is the sortable id
+    that the framework which owns the run gave it.
     """
 
     id: DigestField
@@ -107,6 +108,7 @@ class Checkpoint(_Frozen):
     new_objects: int
     origin_run: str
     origin_sequence: int
+    key: str | None = None
 
 
 class RunInfo(_Frozen):
@@ -316,4 +318,5 @@ def checkpoint_of(
         new_objects=row.new_objects,
         origin_run=manifest.origin_run,
         origin_sequence=manifest.origin_sequence,
+        key=row.key,
     )

@@ -12,15 +12,20 @@ from blake3 import blake3
 from cas.errors import InvalidInputError, LimitError
 
 __all__ = [
+    "MAX_KEY_BYTES",
     "MAX_LABELS_BYTES",
     "MAX_NAME_BYTES",
+    "check_key",
     "check_labels",
     "check_name",
+    "check_place",
     "name_key",
 ]
 
 MAX_NAME_BYTES: Final = 1_024
 """Longest run, tag or node name, in bytes of UTF-8 (inclusive)."""
+MAX_KEY_BYTES: Final = 255
+"""Longest id that a framework gives a checkpoint, in bytes of UTF-8 (inclusive)."""
 MAX_LABELS_BYTES: Final = 512
 """Most bytes of UTF-8 in all labels of a checkpoint, names and values together (inclusive)."""
 
@@ -37,6 +42,14 @@ def check_name(name: str, what: str) -> bytes:
     if not isinstance(name, str):
         raise InvalidInputError(f"a {what} is a text, not {type(name).__name__}")
     return _checked(name, what)
+
+
+def check_key(key: str) -> bytes:
+    """Return a checkpoint's key as UTF-8, or raise ``InvalidInputError``: a name of 255 bytes."""
+    data = check_name(key, "key of a checkpoint")
+    if len(data) > MAX_KEY_BYTES:
+        raise InvalidInputError(f"a key of a checkpoint has at most {MAX_KEY_BYTES} bytes")
+    return data
 
 
 @lru_cache(maxsize=4_096)
@@ -58,6 +71,17 @@ def name_key(name: str, what: str) -> bytes:
     if len(data) <= _WHOLE_KEY_BYTES:
         return data
     return data[:_WHOLE_KEY_BYTES] + b"\xff" + blake3(data).digest()[:31]
+
+
+def check_place(path: str, task: str, writes: Mapping[int, tuple[str, Any]]) -> None:
+    """Refuse what cannot be the names of a task and of its pending writes, by index."""
+    check_name(task, "task id")
+    if path:
+        check_name(path, "task path")
+    for index, (name, _value) in writes.items():
+        if type(index) is not int or not -(1 << 31) <= index < 1 << 31:
+            raise InvalidInputError("the index of a write is a whole number of 32 bits")
+        check_name(name, "name of a write")
 
 
 def check_labels(labels: Mapping[Any, Any]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
+from cas.closure import Closure, read_closure
 from cas.errors import ConflictError, MissingObjectError
 from cas.records import GenerationChangedError, PackCache, Record, RecordReader
 from cas.store import ObjectStore
@@ -18,6 +19,8 @@ __all__ = ["StoreReader", "stable"]
 T = TypeVar("T")
 
 _MOST_TRIES: Final = 8
+_GATHERED_BYTES: Final = 8 * 1024 * 1024
+"""Payload bytes read and decoded at once: bounds the memory of a restore beside the value."""
 
 
 class StoreReader:
@@ -34,6 +37,10 @@ class StoreReader:
     def load(self, numbers: Sequence[int]) -> Sequence[Record]:
         """Return verified records, in order. This is the loader of decoders and forms."""
         return self.run(lambda reader: reader.read_all(numbers))
+
+    def gather(self, numbers: Sequence[int]) -> Closure | None:
+        """Return everything below some records, verified: the gatherer of decoders and forms."""
+        return self.run(lambda reader: read_closure(reader, numbers, _GATHERED_BYTES))
 
     @property
     def reads(self) -> int:

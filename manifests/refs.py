@@ -1,8 +1,8 @@
 """References: what people type for a checkpoint, and the listing it leads to.
 
 ``run`` (its head), ``run@12`` (by sequence), ``run~3`` (third ancestor; also ``run@12~3``),
-``tag:name``, or the first six or more hex digits of an id. A string that is exactly a run's name
-is that run, whatever else it looks like.
+``run@KEY`` (the id that its framework gave it), ``tag:name``, or the first six or more hex digits
+of an id. A string that is exactly a run's name is that run, whatever else it looks like.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from cas.records import INDEX, UNREADABLE, Record, RecordReader, index_numbers
 from manifests.catalogue import Catalogue, CheckpointRow
 from manifests.cbor import MANIFEST, tag_head
 from manifests.manifest import Checkpoint, Manifest, ManifestReader
+from manifests.names import check_key
 
 __all__ = ["Listed", "RefLike", "Resolver"]
 
-RefLike = str | Digest | Checkpoint | tuple[str, int]
-"""A reference as text, an id, a checkpoint, or (run name, sequence)."""
+RefLike = str | Digest | Checkpoint | tuple[str, int] | tuple[str, str]
+"""A reference as text, an id, a checkpoint, (run name, sequence), or (run name, key)."""
 
 _SEQUENCE: Final = re.compile(r"(?P<run>.+)@(?P<sequence>[1-9][0-9]{0,9})", re.DOTALL)
 _ANCESTOR: Final = re.compile(r"(?P<base>.+)~(?P<count>[0-9]{1,9})", re.DOTALL)
@@ -61,12 +62,15 @@ class Resolver:
             return self._by_id(ref)
         if isinstance(ref, Checkpoint):
             return self._by_checkpoint(ref)
-        if isinstance(ref, tuple) and [*map(type, ref)] == [str, int]:
-            return self._by_sequence(*ref)
+        match ref:
+            case (str(run), int(sequence)) if type(sequence) is int:
+                return self._by_sequence(run, sequence)
+            case (str(run), str(key)):
+                return self._by_key(run, key)
         if isinstance(ref, str):
             return self._by_text(ref)
         raise InvalidInputError(
-            f"a reference is a text, an id, a checkpoint or (run, sequence), "
+            f"a reference is a text, an id, a checkpoint, (run, sequence) or (run, key), "
             f"not {type(ref).__name__}"
         )
 
@@ -77,7 +81,7 @@ class Resolver:
             raise NotFoundError(f"there is no tag {name!r}")
         run = self._catalogue.run(tag.run)
         row = None if run is None else self._catalogue.checkpoint(run.number, tag.sequence)
-        if row is None or row.id != tag.id:
+        if row is None or row.id != tag.id or row.hidden:
             # Its run forgot it; the tag alone keeps it.
             row = CheckpointRow(tag.record, tag.id, parent=0, new_objects=0, new_bytes=0)
         return Listed(tag.run, tag.sequence, row)
@@ -86,7 +90,7 @@ class Resolver:
         """Return the listing of a checkpoint in one run; ``InvalidInputError`` if it has none."""
         number = self._catalogue.need_run(run).number
         for sequence, row in self._catalogue.newest(number):
-            if row.id == digest:
+            if row.id == digest and not row.hidden:
                 return Listed(run, sequence, row)
         raise InvalidInputError(f"checkpoint {digest.short} is not one of run {run!r}")
 
@@ -121,6 +125,9 @@ class Resolver:
             return self.tag(ref[len(_TAG) :])
         if match := _SEQUENCE.fullmatch(ref):
             return self._by_sequence(match["run"], int(match["sequence"]))
+        name, _, key = ref.rpartition("@")
+        if name and key and self._has_key(name, key):
+            return self._by_key(name, key)
         return self._by_prefix(ref) if _ID_PREFIX.fullmatch(ref) else None
 
     def _head(self, name: str) -> Listed | None:
@@ -138,17 +145,33 @@ class Resolver:
     def _by_sequence(self, name: str, sequence: int) -> Listed:
         run = self._catalogue.need_run(name)
         row = self._catalogue.checkpoint(run.number, sequence)
-        if row is not None:
+        if row is not None and not row.hidden:
             return Listed(name, sequence, row)
         if 0 < sequence <= run.last:
             raise NotFoundError(f"checkpoint {sequence} of run {name!r} was forgotten")
         raise NotFoundError(f"run {name!r} has no checkpoint {sequence}; its last is {run.last}")
 
+    def _by_key(self, name: str, key: str) -> Listed:
+        check_key(key)
+        run = self._catalogue.need_run(name)
+        sequence = self._catalogue.sequence_of(run.number, key)
+        row = None if sequence is None else self._catalogue.checkpoint(run.number, sequence)
+        if sequence is None or row is None or row.hidden:
+            raise NotFoundError(f"run {name!r} has no checkpoint {key!r}")
+        return Listed(name, sequence, row)
+
+    def _has_key(self, name: str, key: str) -> bool:
+        try:
+            self._by_key(name, key)
+        except (InvalidInputError, NotFoundError):
+            return False
+        return True
+
     def _by_checkpoint(self, checkpoint: Checkpoint) -> Listed:
         run = self._catalogue.run(checkpoint.run)
         if run is not None:
             row = self._catalogue.checkpoint(run.number, checkpoint.sequence)
-            if row is not None and row.id == checkpoint.id:
+            if row is not None and row.id == checkpoint.id and not row.hidden:
                 return Listed(checkpoint.run, checkpoint.sequence, row)
         return self._by_id(checkpoint.id)
 
@@ -209,7 +232,7 @@ class Resolver:
         if run is None:
             return None
         row = self._catalogue.checkpoint(run.number, manifest.origin_sequence)
-        if row is None or row.id != digest:
+        if row is None or row.id != digest or row.hidden:
             return None
         return Listed(run.name, manifest.origin_sequence, row)
 
@@ -217,7 +240,7 @@ class Resolver:
         """Yield all listings of checkpoints whose id begins with these hex digits."""
         for run in self._catalogue.runs():
             for sequence, row in self._catalogue.newest(run.number):
-                if row.id.hex().startswith(prefix):
+                if row.id.hex().startswith(prefix) and not row.hidden:
                     yield Listed(run.name, sequence, row)
         for tag in self._catalogue.tags():
             if tag.id.hex().startswith(prefix):
@@ -229,7 +252,7 @@ class Resolver:
             sequence = listed.row.parent
             if sequence and run is not None and run.name == listed.run:
                 row = self._catalogue.checkpoint(run.number, sequence)
-                if row is None:
+                if row is None or row.hidden:
                     raise NotFoundError(
                         f"{ref!r}: the ancestor {listed.run}@{sequence} was forgotten"
                     )

@@ -41,6 +41,7 @@ from manifests.catalogue import (
 from manifests.check import MALFORMED, OPAQUE, CheckReport, Findings, examine, raw_rows
 from manifests.healing import Healer, Source
 from manifests.manifest import ManifestReader, microseconds
+from manifests.mending import Mending, known_keys, wanted_bodies
 from manifests.names import name_key
 from manifests.reading import StoreReader, stable
 
@@ -154,6 +155,10 @@ class _Repair:
         runs = self._runs(catalogue)
         for run in runs:
             self._checkpoints(catalogue, run)
+        mending = Mending(transaction, self.healer, self.restored, self.dropped, self.fixed)
+        listed = list(catalogue.runs())
+        mending.keys(listed)
+        mending.beside(listed)
         self._named(TAGS, tag_row, lambda tag: f"tag:{tag.name}")
         self._named(PINS, pin_row, lambda pin: f"pin:{pin.run}@{pin.sequence}")
         self._opaque(runs)
@@ -245,6 +250,7 @@ class _Repair:
         table = Table(CHECKPOINTS.name, checked=False)
         kept: dict[int, CheckpointRow] = {}
         parents: dict[int, int] = {}
+        keys = known_keys(transaction, run.number)
         for key, sealed in list(transaction.items(table, start, stop)):
             sequence = checkpoint_place(key)[1]
             place = f"{run.name}@{sequence}"
@@ -253,6 +259,10 @@ class _Repair:
             row = self._believable(key, sealed, sequence) or self._from_source(run, sequence)
             if sound is not None:
                 parents[sequence] = sound.parent
+            if row is not None and sound is None and sequence in keys:
+                row = replace(row, key=keys[sequence])
+            if row is not None and keys and row.key is None:
+                row = None  # nothing in the run leads to it
             if row is not None and row.needs_parent and row.parent not in kept:
                 row = None
             if row is None:
@@ -288,14 +298,26 @@ class _Repair:
         kept: dict[int, CheckpointRow],
         parents: dict[int, int],
     ) -> None:
-        if not kept:
+        if not kept and not run.last:
+            return  # its first checkpoint is yet to come
+        if all(row.hidden for row in kept.values()):
+            for sequence in kept:
+                self.writer.writing.delete(CHECKPOINTS, checkpoint_key(run.number, sequence))
             self.writer.writing.delete(RUNS, name_key(run.name, "run name"))
             self.fixed.append(f"run {run.name!r}, of which nothing is left, was removed")
             return
         head = run.head
         while head and head not in kept:
             head = parents.get(head, 0)
-        right = replace(run, last=max(run.last, *kept), kept=len(kept))
+        listed = {sequence: row for sequence, row in kept.items() if not row.hidden}
+        right = replace(run, last=max(run.last, *kept), kept=len(listed))
+        if any(row.key is not None for row in listed.values()):
+            newest = max(listed, key=lambda sequence: listed[sequence].key or "")
+            if newest != run.head:
+                self.moved.append((run.name, run.head, newest))
+            if replace(right, head=newest) != run:
+                catalogue.put_run(replace(right, head=newest))
+            return
         if head != run.head or run.head != right.last:
             # A head is what was listed last, which commits rely on: list the ancestor once more.
             head = head or max(kept)
@@ -348,7 +370,7 @@ def _wanted(writer: RecordWriter, findings: Findings) -> set[Digest]:
             row: Any = _parsed(partial(_sound, table, parse, key, sealed))
             if row is not None:
                 wanted.add(row.id)
-    return wanted
+    return wanted | wanted_bodies(writer.writing)
 
 
 def _name_of(number: int, damaged: dict[bytes, bytes], *, alone: bool) -> str | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -11,17 +13,27 @@ from typing import Any, Final, Self
 from cas.errors import ConflictError, InvalidInputError, MissingObjectError
 from cas.store import ObjectStore
 from manifests import history, listing
+from manifests.beside import Beside
+from manifests.bodies import BodyEncoder
 from manifests.browsing import Browsing
 from manifests.clock import Clock, system_clock
-from manifests.commits import CommitEncoder, Place, PreparedCommit, abandon, place_after
+from manifests.commits import (
+    CommitEncoder,
+    Place,
+    PreparedCommit,
+    abandon,
+    keyed_place,
+    place_after,
+)
 from manifests.diff import Change, Touched
 from manifests.events import Events, Forked, OnEvent, Restored, Saved
 from manifests.group import GroupCommitter
 from manifests.manifest import Checkpoint, RunInfo, StoreStats, microseconds
-from manifests.names import check_name
+from manifests.names import check_key, check_name
 from manifests.outline import Outline
 from manifests.parameters import TreeParameters
 from manifests.paths import Redaction
+from manifests.pending import Anchor, check_anchor
 from manifests.places import PathLike
 from manifests.reading import stable
 from manifests.refs import RefLike
@@ -29,7 +41,7 @@ from manifests.registry import Registry
 from manifests.roots import STORE_TABLES
 from manifests.seen import SeenHeads
 from manifests.statistics import measure
-from manifests.upkeep import OBJECTS_FOLDER, Upkeep
+from manifests.upkeep import OBJECTS_FOLDER
 
 __all__ = ["LAST_SEEN", "OBJECTS_FOLDER", "LastSeen", "Repository"]
 
@@ -42,9 +54,11 @@ class LastSeen:
 
 
 LAST_SEEN: Final = LastSeen()
+_MOST_TRIES: Final = 100
+"""How often a commit with a key makes room for others that come in between."""
 
 
-class Repository(Browsing, Upkeep):
+class Repository(Browsing, Beside):
     """Saves and restores the states of runs. Safe to share by threads; close it when done."""
 
     def __init__(
@@ -63,6 +77,7 @@ class Repository(Browsing, Upkeep):
         self._clock = clock
         parameters = TreeParameters.from_header(store.parameters)
         self._encoder = CommitEncoder(store, registry, parameters, redact)
+        self._bodies = BodyEncoder(store, registry, parameters, redact)
         self._committer = GroupCommitter(store)
         self._seen = SeenHeads()
         self.events = Events()
@@ -144,6 +159,9 @@ class Repository(Browsing, Upkeep):
         parent: RefLike | LastSeen | None = LAST_SEEN,
         changed: Collection[Any] | None = None,
         trust_identity: bool = False,
+        key: str | None = None,
+        needs_parent: bool = False,
+        extends_head: bool = False,
     ) -> Checkpoint:
         """Save a state as the next checkpoint of a run; durable when this returns.
 
@@ -158,6 +176,13 @@ class Repository(Browsing, Upkeep):
         item of a list (of 4 or more) or dict (of 16 or more) which is the same object as in the
         last commit has not changed inside. If a promise is broken, the checkpoint silently misses
         the change.
+
+        ``key`` is for runs that a framework owns: its own sortable id of the checkpoint, at most
+        255 bytes. The newest checkpoint of such a run is the one with the greatest key, ``(run,
+        key)`` is a reference, and a key that is listed already has its checkpoint replaced. An
+        explicit ``parent`` (None: it has none) may then be any checkpoint of the run, and other
+        writers do no harm, unless it ``extends_head``: then the parent must be the head.
+        ``needs_parent``: it cannot be used without its parent, which is kept as long as it is.
 
         Raises ``ConflictError`` if another writer moved the head, ``InvalidInputError`` or
         ``LimitError`` naming the place of a value that cannot be stored, ``StoreFullError``.
@@ -176,18 +201,34 @@ class Repository(Browsing, Upkeep):
                 parent=parent,
                 changed=changed,
                 trust_identity=trust_identity,
+                key=key,
+                needs_parent=needs_parent,
+                extends_head=extends_head,
             )
 
         with self.events.during("save") as tell:
-            try:
-                saved = self._write(prepared())
-            except MissingObjectError:
-                # Something that the last commit stored turned out to be damaged since. The failed
-                # commit was forgotten with what it remembered: this time everything is encoded,
-                # and storing it again heals it.
-                saved = self._write(prepared())
+            if key is not None and not extends_head and not isinstance(parent, LastSeen):
+                saved = self._write_keyed(prepared)
+            else:
+                saved = self._write_healing(prepared)
             tell(lambda seconds: Saved(checkpoint=saved, seconds=seconds))
             return saved
+
+    def _write_keyed(self, prepared: Callable[[], PreparedCommit]) -> Checkpoint:
+        for _ in range(_MOST_TRIES):
+            # Whoever came in between took the sequence; there is always a next one.
+            with suppress(ConflictError):
+                return self._write_healing(prepared)
+        return self._write_healing(prepared)
+
+    def _write_healing(self, prepared: Callable[[], PreparedCommit]) -> Checkpoint:
+        try:
+            return self._write(prepared())
+        except MissingObjectError:
+            # Something that the last commit stored turned out to be damaged since. The failed
+            # commit was forgotten with what it remembered: this time everything is encoded, and
+            # storing it again heals it.
+            return self._write(prepared())
 
     def prepare(
         self,
@@ -203,6 +244,9 @@ class Repository(Browsing, Upkeep):
         parent: RefLike | LastSeen | None = LAST_SEEN,
         changed: Collection[Any] | None = None,
         trust_identity: bool = False,
+        key: str | None = None,
+        needs_parent: bool = False,
+        extends_head: bool = False,
     ) -> PreparedCommit:
         """Encode a commit without storing it, for ``write``. The state may change afterwards.
 
@@ -210,7 +254,11 @@ class Repository(Browsing, Upkeep):
         written; they must be written in that order.
         """
         self._refuse_read_only()
-        place = self._place(run, parent)
+        place = self._place(run, parent, key, extends_head=extends_head)
+        if needs_parent:
+            if not place.parent_sequence:
+                raise InvalidInputError("a checkpoint needs a parent in its own run, or none")
+            place = replace(place, needs_parent=True)
         prepared = self._encoder.prepare(
             place,
             state,
@@ -224,7 +272,8 @@ class Repository(Browsing, Upkeep):
             changed=changed,
             trust_identity=trust_identity,
         )
-        self._seen.note_prepared(prepared)
+        if key is None or not place.branches:
+            self._seen.note_prepared(prepared)
         return prepared
 
     def write(self, prepared: PreparedCommit) -> Checkpoint:
@@ -270,8 +319,13 @@ class Repository(Browsing, Upkeep):
         future.add_done_callback(note)
         return future
 
-    def _place(self, run: str, parent: RefLike | LastSeen | None) -> Place:
+    def _place(
+        self, run: str, parent: RefLike | LastSeen | None, key: str | None, *, extends_head: bool
+    ) -> Place:
         check_name(run, "run name")
+        if key is not None:
+            check_key(key)
+            return self._keyed_place(run, parent, key, extends_head=extends_head)
         if parent is None:
             return Place.next(run, None)
         seen = self._seen.head(run)
@@ -280,6 +334,29 @@ class Repository(Browsing, Upkeep):
         if not self._seen.knows(run):
             seen = self._store.read(lambda reader: history.head_of(reader, run))
         return Place.next(run, seen)
+
+    def _keyed_place(
+        self, run: str, parent: RefLike | LastSeen | None, key: str, *, extends_head: bool
+    ) -> Place:
+        if not isinstance(parent, LastSeen):
+            place = self._store.read(
+                lambda reader: keyed_place(reader, run, key, parent, extends_head=extends_head)
+            )
+            if extends_head and place.branches:
+                raise ConflictError(
+                    f"the parent of {key} is not the head of run {run!r}: another writer moved "
+                    "it; restore the head and go on from there",
+                    run=run,
+                )
+            return place
+        seen = self._seen.head(run)
+        if not self._seen.knows(run):
+            seen = self._store.read(lambda reader: history.head_of(reader, run))
+        head = None if seen is None else (run, seen[0])
+        place = self._store.read(
+            lambda reader: keyed_place(reader, run, key, head, extends_head=True)
+        )
+        return replace(place, head=seen)
 
     def _see_head(self, found: history.Found, moment: int) -> None:
         if found.is_head:
@@ -354,12 +431,15 @@ class Repository(Browsing, Upkeep):
         return stable(self._store, history.runs)
 
     def log(
-        self, run: str, *, limit: int | None = None, below: int | None = None
+        self, run: str, *, limit: int | None = None, below: Anchor | None = None
     ) -> list[Checkpoint]:
         """Return the checkpoints that a run lists, newest first, at most ``limit`` of them.
 
-        ``below`` is the sequence to start under (exclusive).
+        ``below`` is the sequence to start under (exclusive), or the key where the run has keys; it
+        need not be listed. A run with keys is in the order of its keys.
         """
+        if below is not None:
+            check_anchor(below)
         return stable(self._store, lambda reader: history.log(reader, run, limit, below))
 
     def diff(self, before: RefLike, after: RefLike, *, limit: int | None = None) -> list[Change]:

@@ -124,6 +124,7 @@ class Candidate:
         tags: Names of its tags.
         pin: Why it is pinned, perhaps empty; None if it is not.
         is_pending: It has pending writes that no later checkpoint resolves.
+        is_hidden: It is not listed any more and stays only as long as another one needs it.
         needs: Sequence of the checkpoint of its run it cannot be used without; 0: none.
         rank: Of its run: the higher, the later it was extended.
     """
@@ -135,6 +136,7 @@ class Candidate:
     tags: tuple[str, ...] = ()
     pin: str | None = None
     is_pending: bool = False
+    is_hidden: bool = False
     needs: int = 0
     rank: int = 0
 
@@ -223,10 +225,7 @@ class _Planner:
         runs: dict[str, list[Candidate]] = {}
         for candidate in candidates:
             runs.setdefault(candidate.checkpoint.run, []).append(candidate)
-        self._runs = [
-            sorted(run, key=lambda item: item.checkpoint.sequence, reverse=True)
-            for run in runs.values()
-        ]
+        self._runs = [sorted(run, key=_age, reverse=True) for run in runs.values()]
         self._by_place = {item.place: item for run in self._runs for item in run}
         self._protections: dict[Candidate, list[Reason]] = {}
         self._keeps: dict[Candidate, list[Reason]] = {}
@@ -264,6 +263,7 @@ class _Planner:
         return Reason("no_rule", "no rule keeps it")
 
     def _protect(self, run: list[Candidate]) -> None:
+        run = [item for item in run if not item.is_hidden]
         resumable = next((item for item in run if item.checkpoint.graph is not None), None)
         for item in run:
             reasons = [Reason("tag", f"has the tag {name!r}") for name in item.tags]
@@ -282,6 +282,8 @@ class _Planner:
 
     def _apply_rules(self, run: list[Candidate]) -> None:
         policy = self._policy
+        self._keeps.update((item, []) for item in run if item.is_hidden)
+        run = [item for item in run if not item.is_hidden]
         for age, item in enumerate(run):
             reasons = self._keeps.setdefault(item, [])
             if policy.mode == "all":
@@ -348,6 +350,11 @@ class _Planner:
                     run, sequence = item.place
                     needed.setdefault(ancestor, [Reason("needed", f"needed by {run}@{sequence}")])
         return needed
+
+
+def _age(item: Candidate) -> tuple[str, int]:
+    """Return what orders the checkpoints of a run: its framework's keys if it has them."""
+    return item.checkpoint.key or "", item.checkpoint.sequence
 
 
 def _span(moment: dt.datetime, unit: str) -> dt.datetime:

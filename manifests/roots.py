@@ -16,6 +16,8 @@ from cas.environment import Table
 from cas.leases import LEASES, is_part
 from cas.roots import Layout, RootTable
 from manifests.catalogue import CHECKPOINTS, PINS, TABLES, TAGS
+from manifests.effects import EFFECT_ROOTS, EFFECTS
+from manifests.pending import PENDING, PENDING_ROOTS
 
 __all__ = ["LAYOUT", "STORE_TABLES"]
 
@@ -54,6 +56,8 @@ _ROOTS: Final = (
     replace(_fields("checkpoints", CHECKPOINTS, 0), group=_run),
     _fields("tags", TAGS, 1),
     _fields("pins", PINS, 0),
+    PENDING_ROOTS,
+    EFFECT_ROOTS,
     _LEASES,
 )
 _NAMING: Final = {root.table for root in _ROOTS}
@@ -62,5 +66,5 @@ LAYOUT: Final = Layout(
     plain=tuple(table for table in TABLES if table not in _NAMING),
     transient=(_LEASES,),
 )
-STORE_TABLES: Final = (*TABLES, LEASES)
+STORE_TABLES: Final = (*TABLES, PENDING, EFFECTS, LEASES)
 """What a repository's store is opened with, besides the tables of objects."""

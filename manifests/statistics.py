@@ -8,7 +8,9 @@ from typing import Final
 from cas.records import RecordReader
 from cas.store import ObjectStore
 from manifests.catalogue import Catalogue
+from manifests.effects import effect_records
 from manifests.manifest import ManifestReader, RunStats, StoreStats
+from manifests.pending import pending_records
 from manifests.reading import StoreReader, stable
 
 __all__ = ["measure"]
@@ -33,8 +35,11 @@ class _Measurement:
         self._below: dict[int, tuple[int, list[int]]] = {}
 
     def result(self) -> StoreStats:
-        roots, names = self._reader.run(_roots)
-        reached = {number: self._reach(number, records) for number, records in roots.items()}
+        roots, names, beside = self._reader.run(_roots)
+        reached = {
+            number: self._reach(number, [*records, *beside.get(number, ())])
+            for number, records in roots.items()
+        }
         unique = dict.fromkeys(roots, 0)
         for record, owner in self._owner.items():
             if owner != _SHARED:
@@ -69,7 +74,7 @@ class _Measurement:
 
     def _reach(self, owner: int, roots: list[int]) -> int:
         """Return the bytes reachable from ``roots``, and note for each record who reaches it."""
-        seen, level, size = set(roots), roots, 0
+        seen, level, size = set(roots), list(dict.fromkeys(roots)), 0
         while level:
             self._look_up(level)
             below: list[int] = []
@@ -96,17 +101,25 @@ def _headers(reader: RecordReader, records: list[int]) -> dict[int, tuple[int, l
     return {record: (reader.size_of(record), reader.links_of(record)) for record in records}
 
 
-def _roots(reader: RecordReader) -> tuple[dict[int, list[int]], dict[int, str]]:
-    """Return the records of each run's checkpoints, and the runs' names, by run number."""
+def _roots(
+    reader: RecordReader,
+) -> tuple[dict[int, list[int]], dict[int, str], dict[int, set[int]]]:
+    """Return records of each run's checkpoints, names of runs, and records beside the states.
+
+    All by run number; the last are those of pending writes and effects.
+    """
     catalogue = Catalogue(reader.transaction)
     roots: dict[int, list[int]] = {}
     names: dict[int, str] = {}
+    beside: dict[int, set[int]] = {}
     listed = set()
     for run in catalogue.runs():
         names[run.number] = run.name
         roots[run.number] = list({row.record for _, row in catalogue.newest(run.number)})
         listed.update(roots[run.number])
+        pending = pending_records(reader.transaction, run.number)
+        beside[run.number] = {*pending, *effect_records(reader.transaction, run.number)}
     tagged_only = [tag.record for tag in catalogue.tags() if tag.record not in listed]
     if tagged_only:
         roots[_TAGGED_ONLY] = tagged_only
-    return roots, names
+    return roots, names, beside

@@ -1,20 +1,22 @@
-"""Numbers that are not of one store on one workload: CPU, overhead, concurrency, large values."""
+"""Numbers that are not of one store on one workload: CPU, overhead, concurrency, size, gc."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.figures.collection import measure_collection
 from benchmarks.figures.cpu import measure_cpu
 from benchmarks.figures.group_commit import measure_group_commit
 from benchmarks.figures.large import measure_large
+from benchmarks.figures.million import measure_million
 from benchmarks.figures.overhead import measure_overhead
 from benchmarks.figures.processes import measure_processes
 from benchmarks.results import Figure
 
 __all__ = ["NAMES", "measure_figures"]
 
-NAMES = ("cpu", "overhead", "group-commit", "processes", "large")
+NAMES = ("cpu", "overhead", "group-commit", "processes", "large", "gc", "million")
 
 
 def measure_figures(name: str, folder: Path, *, tiny: bool = False) -> list[Figure]:
@@ -25,6 +27,8 @@ def measure_figures(name: str, folder: Path, *, tiny: bool = False) -> list[Figu
         "group-commit": measure_group_commit,
         "processes": measure_processes,
         "large": measure_large,
+        "gc": measure_collection,
+        "million": measure_million,
     }
     small: dict[str, Callable[[Path], list[Figure]]] = {
         "cpu": lambda folder: measure_cpu(folder, messages=200, repeats=3),
@@ -34,6 +38,10 @@ def measure_figures(name: str, folder: Path, *, tiny: bool = False) -> list[Figu
         ),
         "processes": lambda folder: measure_processes(folder, processes=2, seconds=0.2),
         "large": lambda folder: measure_large(folder, texts=3, size=2**18),
+        "gc": lambda folder: measure_collection(
+            folder, writers=1, readers=1, seconds=0.3, pairs=1, start_seconds=0.1
+        ),
+        "million": lambda folder: measure_million(folder, runs=2, steps=10),
     }
     measures = small if tiny else full
     if name not in measures:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
+from benchmarks.figures.children import report_of
 from benchmarks.results import Figure
 
 __all__ = ["measure_large"]
 
-_PROJECT = Path(__file__).resolve().parent.parent.parent
 _PROGRAM = "benchmarks.figures.large_program"
 
 
 def measure_large(folder: Path, *, texts: int = 16, size: int = 2**26) -> list[Figure]:
     """Save and restore so many texts of ``size`` bytes, in a process of its own each."""
-    saved = _child("save", folder, texts, size)
-    restored = _child("restore", folder, texts, size)
+    arguments = [str(folder), str(texts), str(size)]
+    saved = report_of(_PROGRAM, ["save", *arguments])
+    restored = report_of(_PROGRAM, ["restore", *arguments])
     if saved["digests"] != restored["digests"]:
         raise AssertionError("the texts came back changed")
     state = texts * size
@@ -46,10 +43,3 @@ def measure_large(folder: Path, *, texts: int = 16, size: int = 2**26) -> list[F
             "x first save",
         ),
     ]
-
-
-def _child(task: str, folder: Path, texts: int, size: int) -> dict[str, Any]:
-    command = [sys.executable, "-m", _PROGRAM, task, str(folder), str(texts), str(size)]
-    output = subprocess.run(command, cwd=_PROJECT, stdout=subprocess.PIPE, check=True).stdout
-    report: dict[str, Any] = json.loads(output)
-    return report

@@ -4,9 +4,13 @@ A graph is data (``GraphSpec`` of ``NodeSpec`` and ``EdgeSpec``), a node is a fu
 and ``GraphExecutor`` runs one node after the other. With a ``CheckpointManager`` (see
 :mod:`hive.graph.checkpoint_manager`) every step is saved and a run that was interrupted continues
 as if it had not been; without one this package imports no store.
+
+The executor of plans and what belongs to it (see :mod:`hive.plan`) can be imported from here too.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from hive.graph.context import NodeContext
 from hive.graph.edge import EdgeCondition, EdgeSpec
@@ -18,12 +22,16 @@ from hive.graph.result import ExecutionResult
 from hive.graph.runtime import Decision, Outcome, Problem, RunRecord, Runtime
 from hive.graph.spec import GraphSpec
 
+if TYPE_CHECKING:
+    from hive.plan import FlexibleGraphExecutor, Plan, PlanExecutionResult, PlanStep
+
 __all__ = [
     "Constraint",
     "Decision",
     "EdgeCondition",
     "EdgeSpec",
     "ExecutionResult",
+    "FlexibleGraphExecutor",
     "Goal",
     "GraphExecutor",
     "GraphSpec",
@@ -32,9 +40,25 @@ __all__ = [
     "NodeResult",
     "NodeSpec",
     "Outcome",
+    "Plan",
+    "PlanExecutionResult",
+    "PlanStep",
     "Problem",
     "RunRecord",
     "Runtime",
     "SharedMemory",
     "SuccessCriterion",
 ]
+
+_OF_PLANS = frozenset({"FlexibleGraphExecutor", "Plan", "PlanExecutionResult", "PlanStep"})
+
+
+def __getattr__(name: str) -> object:
+    """Import what is there for plans when it is first asked for: plans build on this package."""
+    if name not in _OF_PLANS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from hive import plan
+
+    value: object = getattr(plan, name)
+    globals()[name] = value
+    return value

@@ -20,6 +20,8 @@ PREFIXES = {
     "group-commit": ("raw-", "single-", "thread-", "task-"),
     "processes": ("process-",),
     "large": ("large-",),
+    "gc": ("gc-",),
+    "million": ("million-",),
 }
 
 

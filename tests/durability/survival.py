@@ -39,26 +39,29 @@ class Journal:
         os.write(self._descriptor, f"{what} {run} {sequence}\n".encode())
 
 
-def disturb(repo: Repository, journal: Journal, seed: int, run: str) -> None:
-    """Commit, forget, collect and compact for ever."""
+def disturb(repo: Repository, journal: Journal, seed: int, run: str, what: str) -> None:
+    """Commit, and then ``forget``, ``gc`` or ``compact``, for ever; says before and after which."""
     rng = random.Random(seed)
     sequence = repo.resolve(run).sequence if run in {info.name for info in repo.runs()} else 0
     while True:
-        choice = rng.random()
-        if choice < 0.6 or sequence < 2:
+        for _ in range(rng.randint(1, 6)):
             sequence = repo.commit(run, state_of(run, sequence + 1)).sequence
             journal.tell("kept", run, sequence)
-        elif choice < 0.75:
-            listed = [found.sequence for found in repo.log(run)][1:]
-            gone = rng.sample(listed, min(len(listed), 3))
-            for sequence_gone in gone:
-                journal.tell("going", run, sequence_gone)
-            with contextlib.suppress(ConflictError):
-                repo.forget([(run, place) for place in gone])
-        elif choice < 0.9:
+        listed = [found.sequence for found in repo.log(run)][1:]
+        gone = rng.sample(listed, len(listed) // 2)
+        for place in gone:
+            journal.tell("going", run, place)
+        if what == "forget":
+            journal.tell("begins", what, 0)
+        with contextlib.suppress(ConflictError):
+            repo.forget([(run, place) for place in gone])
+        if what == "gc":
+            journal.tell("begins", what, 0)
             repo.gc(time_budget=rng.choice([None, 0.0]), whole=rng.random() < 0.3)
-        else:
+        elif what == "compact":
+            journal.tell("begins", what, 0)
             repo.compact()
+        journal.tell("ends", what, 0)
 
 
 def _lines(text: str) -> Iterator[tuple[str, str, int]]:
@@ -72,7 +75,10 @@ def assert_survived(home: Path, told: str) -> None:
     """Assert that everything a journal told of is there, sound, and that the next gc finishes."""
     kept: set[tuple[str, int]] = set()
     for what, run, sequence in _lines(told):
-        (kept.add if what == "kept" else kept.discard)((run, sequence))
+        if what == "kept":
+            kept.add((run, sequence))
+        elif what == "going":
+            kept.discard((run, sequence))
     with Repository.open(home) as repo:
         listed = {(i.name, c.sequence) for i in repo.runs() for c in repo.log(i.name)}
         assert kept <= listed

@@ -108,7 +108,7 @@ def expected_of(home: Path) -> dict[str, Any]:
         for info in repository.runs():
             runs[info.name] = [
                 {
-                    "checkpoint": checkpoint.model_dump(mode="json"),
+                    "checkpoint": checkpoint.model_dump(mode="json", exclude={"key"}),
                     "state": written(portrait(repository.restore(checkpoint))),
                     "execution": repository.execution(checkpoint),
                     "address": str(root_of(repository.restore(checkpoint), registry(), state=True)),

@@ -8,9 +8,11 @@ import itertools
 import os
 import signal
 import sys
+import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -20,7 +22,7 @@ from hive.schemas.checkpoint import CheckpointConfig
 from manifests import Repository, commits
 from tests.hive.crash_graphs import FAMILY, GOAL, RUN, Case, Effects
 
-__all__ = ["Moment", "comparable", "in_child", "launch", "run_case"]
+__all__ = ["Moment", "comparable", "in_child", "launch", "memory_folder", "run_case"]
 
 Phase = Literal["before", "inside", "after", "attempt"]
 Moment = tuple[Phase, int] | None
@@ -120,6 +122,20 @@ def in_child(job: Callable[[], object]) -> int:
         finally:
             os._exit(status)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@contextmanager
+def memory_folder(otherwise: Path) -> Iterator[Path]:
+    """An empty folder, in memory where there is such a place.
+
+    A killed process loses nothing that it handed to the system, so these tests need no disk, and
+    hundreds of them would wait for one most of the time.
+    """
+    if not os.access("/dev/shm", os.W_OK):
+        yield otherwise
+        return
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
+        yield Path(name)
 
 
 def comparable(result: ExecutionResult) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ import pytest
 from hive.graph.checkpoint_manager import CheckpointManager
 from hive.schemas.checkpoint import CheckpointConfig
 from tests.hive.crash_graphs import FAMILY, RUN, Case, Effects
-from tests.hive.crashing import Moment, comparable, in_child, launch, run_case
+from tests.hive.crashing import Moment, comparable, in_child, launch, memory_folder, run_case
 
 PROJECT = Path(__file__).resolve().parents[2]
 CASES = pytest.mark.parametrize("case", FAMILY.values(), ids=lambda case: case.name)
@@ -59,16 +58,8 @@ def die_at(
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """An empty folder, in memory where there is such a place.
-
-    A killed process loses nothing that it handed to the system, so these tests need no disk, and
-    hundreds of them would wait for one most of the time.
-    """
-    if not os.access("/dev/shm", os.W_OK):
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
-        yield Path(name)
+    with memory_folder(tmp_path) as place:
+        yield place
 
 
 @pytest.fixture(scope="module")

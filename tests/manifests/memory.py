@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
 from cas.digest import Digest
+from cas.errors import HiveError
 from cas.objects import Object
 from manifests.decoder import Decoder
 from manifests.encoder import Encoder
@@ -14,8 +18,17 @@ from manifests.parameters import TreeParameters
 from manifests.paths import Redaction
 from manifests.pieces import PieceSink
 from manifests.registry import Registry
+from tests.manifests.sameness import same
 
 __all__ = ["Memory", "root_of"]
+
+
+@dataclass
+class Gathered:
+    """What is below some objects, children before parents."""
+
+    leaves: dict[Digest, bytes] = field(default_factory=dict)
+    parents: dict[Digest, tuple[Sequence[Digest], bytes]] = field(default_factory=dict)
 
 
 class Memory:
@@ -60,9 +73,42 @@ class Memory:
         self.objects[item.address()] = item
         return item.address()
 
+    def gather(self, links: Sequence[Digest]) -> Gathered | None:
+        """Return everything below some links; the gatherer of decoders and forms."""
+        below = Gathered()
+        path = [(link, False) for link in links]
+        while path:
+            link, is_done = path.pop()
+            item = self.objects.get(link)
+            if item is None:
+                return None
+            if not item.links:
+                below.leaves[link] = item.payload
+            elif is_done:
+                below.parents.setdefault(link, (item.links, item.payload))
+            elif link not in below.parents:
+                path.append((link, True))
+                path.extend((child, False) for child in item.links)
+        return below
+
     def read(self, digest: Digest) -> Any:
-        """Decode a value at once."""
+        """Decode a value, step by step and all together, with the same outcome."""
+        try:
+            value = self.read_in_steps(digest)
+        except HiveError as error:
+            with pytest.raises(type(error)):
+                self.read_together(digest)
+            raise
+        assert same(self.read_together(digest), value)
+        return value
+
+    def read_in_steps(self, digest: Digest) -> Any:
+        """Decode a value one object after the other."""
         return Decoder(self.registry, self.load).value(self.objects[digest])
+
+    def read_together(self, digest: Digest) -> Any:
+        """Decode a value and everything below it at once."""
+        return Decoder(self.registry, self.load, self.gather).value(self.objects[digest])
 
     def read_by_link(self, digest: Digest) -> Any:
         """Decode a value as a restore does, from the link to it."""

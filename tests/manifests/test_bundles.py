@@ -390,7 +390,7 @@ def test_what_is_sealed_right_and_lies_inside(
     def head(*fields: Any) -> bytes:
         return cbor2.dumps(list(fields))
 
-    refused(there, file, packed(header, first, second, *frames, version=2), UnsupportedFormatError)
+    refused(there, file, packed(header, first, second, *frames, version=3), UnsupportedFormatError)
     # Objects that are missing, changed, in the wrong order, twice, or of no use.
     refused(there, file, packed(header, first, second, *frames[:-1]), CorruptionError)
     changed = frames[0][:-1] + bytes([frames[0][-1] ^ 1])
@@ -472,7 +472,7 @@ def test_a_bundle_reads_as_it_was_written(file: Path) -> None:
     frames = [leaf.frame(), top.frame()]
     header = BundleHeader(1, 2, sum(map(len, frames)), (leaf.address(),))
     entry = BundleEntry("run", 7, top.address(), 3, True, True)
-    write_bundle(file, header, [entry], frames)
+    write_bundle(file, header, [entry], [], frames)
     with BundleReader.open(file) as bundle:
         assert bundle.header == header
         assert bundle.entries() == [entry]

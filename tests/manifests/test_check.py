@@ -16,7 +16,7 @@ import lmdb
 import pytest
 
 from cas.errors import CorruptStoreError, NotFoundError
-from manifests import CheckReport, RepairReport, Repository
+from manifests import CheckReport, PendingWrite, RepairReport, Repository
 from tests.cas.children import in_child
 from tests.damage import PAGE_BYTES, Vandal, data_file, flip
 
@@ -38,6 +38,12 @@ def master(tmp_path_factory: pytest.TempPathFactory) -> Path:
         repo.pin("a@7", "why")
         repo.fork("a@9", "c")
         repo.forget(["a@3", "a@4"])
+        for number in range(3):
+            key = f"1f0a0000-0000-6000-8000-00000000000{number}"
+            repo.commit("k", {"n": number}, key=key, parent=("k", number) if number else None)
+            writes = [PendingWrite("t", 0, "n", number), PendingWrite("t", 1, "x", "long " * 90)]
+            repo.put_pending("k", key, writes)
+        repo.record_effect("a", "paid", {"receipt": "r" * 400})
         # A copy has no free pages: every one of its pages matters.
         return repo.backup(home.with_name("good"))
 
@@ -111,7 +117,7 @@ def test_a_sound_store_is_found_sound_by_readers_too(good: Path) -> None:
         report = repo.check(progress=lambda progress: seen.append(progress.phase))
         assert report.ok
         assert report.damage == ()
-        assert report.checkpoints == 28
+        assert report.checkpoints == 31
         assert seen[-1] == "check"
         assert repo.check(read_data=False).ok
     assert [name for name in os.listdir(good) if "checking" in name] == []
@@ -180,7 +186,7 @@ def test_repair_after_a_flip_in_any_page_drops_only_what_it_hit(
     bundle = good.with_name("bundle")
     with Repository.open(good) as repo:
         repo.backup(spare)
-        repo.export(["a", "b", "c"], bundle, history=True)
+        repo.export(["a", "b", "c", "k"], bundle, history=True)
 
     def work(source: Path | None) -> str:
         report = checked(copy)
@@ -195,7 +201,8 @@ def test_repair_after_a_flip_in_any_page_drops_only_what_it_hit(
                 del rest[place]
         assert all(want[place] == state for place, state in rest.items())
         lost = {f"{run}@{sequence}" for run, sequence in want.keys() - rest.keys()}
-        assert lost == {name for name in done.dropped if not name.startswith(("tag:", "pin:"))}
+        beside = ("tag:", "pin:", "pending:", "effect:", "a row of ")
+        assert lost == {name for name in done.dropped if not name.startswith(beside)}
         assert lost <= set(report.hits)
         assert not (lost and source)
         return "lost some" if lost else "lost none"
@@ -234,7 +241,7 @@ def test_a_damaged_object_is_named_with_all_it_hits(good: Path) -> None:
     done = repaired(good)
     assert set(done.dropped) == {"a@9", "c@1"}
     with Repository.open(good) as repo:
-        assert [info.name for info in repo.runs()] == ["a", "b"]
+        assert [info.name for info in repo.runs()] == ["a", "b", "k"]
         assert repo.gc().complete
         assert repo.check().ok
 
@@ -264,7 +271,7 @@ def test_everything_comes_back_from_a_copy(good: Path) -> None:
         if row and key[-1] == 0 and key[-2] == 0:
             vandal.put("objects", key, flip(row, len(row) // 2, 3))
     report = checked(good)
-    assert len(report.hits) >= 28
+    assert len(report.hits) >= 31
     done = repaired(good, spare)
     assert done.dropped == ()
     assert done.objects > 20
@@ -276,7 +283,16 @@ def test_everything_comes_back_from_a_copy(good: Path) -> None:
 
 @pytest.mark.parametrize(
     ("table", "dropped"),
-    [("runs", ()), ("checkpoints", ()), ("tags", ()), ("pins", ()), ("numbers", ())],
+    [
+        ("runs", ()),
+        ("checkpoints", ()),
+        ("tags", ()),
+        ("pins", ()),
+        ("numbers", ()),
+        ("keys", ()),
+        ("pending", ("a row of pending",) * 3),
+        ("effects", ("a row of effects",)),
+    ],
 )
 def test_a_row_that_proves_itself_is_written_again(
     good: Path, table: str, dropped: tuple[str, ...]

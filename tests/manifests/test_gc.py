@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import copy
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from cas.errors import ConflictError, InvalidInputError, NotFoundError, ReadOnlyStoreError
+from cas.errors import InvalidInputError, NotFoundError, ReadOnlyStoreError
 from cas.leases import Lease
 from cas.objects import Object
 from cas.upkeep import Progress
 from manifests import Repository, RetentionPolicy
-from tests.conftest import TORTURE
 
 
 @pytest.fixture
@@ -54,7 +48,14 @@ def test_a_report_says_what_was_freed_and_why_the_rest_stays(repo: Repository) -
     assert repo.stats() == before
     done = repo.gc()
     after = repo.stats()
-    assert done.roots == {"checkpoints": 20, "tags": 1, "pins": 1, "leases": 0}
+    assert done.roots == {
+        "checkpoints": 20,
+        "tags": 1,
+        "pins": 1,
+        "pending writes": 0,
+        "effects": 0,
+        "leases": 0,
+    }
     assert done.objects_removed == plan.objects_removed == before.objects - after.objects > 20
     assert done.objects_kept == after.objects
     assert done.payload_bytes_removed == before.unique_bytes - after.unique_bytes
@@ -172,130 +173,3 @@ def test_airline_runs_take_little_room(data_dir: Path, home: Path) -> None:
         for run in runs:
             assert repo.restore(run["run"]) == {"messages": run["messages"]}
             assert repo.restore((run["run"], 2)) == {"messages": run["messages"][:2]}
-
-
-class Machine(RuleBasedStateMachine):
-    """Random work on a repository, and a dict of what it must hold."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.folder = tempfile.TemporaryDirectory()
-        self.home = Path(self.folder.name) / "home"
-        self.repo = Repository.open(self.home)
-        self.model: dict[str, dict[int, Any]] = {}
-        self.tags: dict[str, Any] = {}
-        self.live: dict[str, Any] = {}
-
-    def teardown(self) -> None:
-        self.repo.close()
-        self.folder.cleanup()
-
-    @rule(run=st.sampled_from("abc"), size=st.integers(1, 4), word=st.sampled_from(["x", "y"]))
-    def commit(self, run: str, size: int, word: str) -> None:
-        state = self.live.setdefault(run, {"items": [], "word": ""})
-        state["items"].extend([f"{word} {len(state['items'])} " * 20 for _ in range(size)])
-        state["word"] = word * 100
-        found = self.repo.commit(run, state)
-        self.model.setdefault(run, {})[found.sequence] = copy.deepcopy(state)
-
-    @precondition(lambda self: self.live)
-    @rule(data=st.data())
-    def mutate(self, data: st.DataObject) -> None:
-        run = data.draw(st.sampled_from(sorted(self.live)))
-        items = self.live[run]["items"]
-        if items:
-            items[data.draw(st.integers(0, len(items) - 1))] = "changed " * 20
-
-    @precondition(lambda self: self.model)
-    @rule(data=st.data(), name=st.sampled_from(["f", "g"]))
-    def fork(self, data: st.DataObject, name: str) -> None:
-        run = data.draw(st.sampled_from(sorted(self.model)))
-        sequence = data.draw(st.sampled_from(sorted(self.model[run])))
-        if name in self.model:
-            self.repo.delete_run(name, force=True)
-            self.tags = {tag: s for tag, s in self.tags.items() if tag in self.repo.tags()}
-            del self.model[name]
-            self.live.pop(name, None)
-            if run == name:
-                return
-        self.repo.fork((run, sequence), name)
-        self.model[name] = {1: self.model[run][sequence]}
-
-    @precondition(lambda self: self.model)
-    @rule(data=st.data(), tag=st.sampled_from(["t", "u"]), pin=st.booleans())
-    def keep(self, data: st.DataObject, tag: str, pin: bool) -> None:
-        run = data.draw(st.sampled_from(sorted(self.model)))
-        sequence = data.draw(st.sampled_from(sorted(self.model[run])))
-        if pin:
-            self.repo.pin((run, sequence))
-        else:
-            self.repo.tag(tag, (run, sequence), force=True)
-            self.tags[tag] = self.model[run][sequence]
-
-    @precondition(lambda self: self.model)
-    @rule(data=st.data())
-    def forget(self, data: st.DataObject) -> None:
-        run = data.draw(st.sampled_from(sorted(self.model)))
-        sequence = data.draw(st.sampled_from(sorted(self.model[run])))
-        try:
-            self.repo.forget([(run, sequence)])
-        except ConflictError:
-            return
-        del self.model[run][sequence]
-
-    @rule(
-        policy=st.sampled_from(
-            [
-                RetentionPolicy(mode="latest_only"),
-                RetentionPolicy(keep_last=1),
-                RetentionPolicy(keep_last=3),
-                RetentionPolicy(mode="all", max_checkpoints=5),
-                RetentionPolicy(mode="all", max_bytes=20_000),
-            ]
-        )
-    )
-    def forget_by_policy(self, policy: RetentionPolicy) -> None:
-        plan = self.repo.forget(policy)
-        for verdict in plan.verdicts:
-            if not verdict.keep:
-                del self.model[verdict.checkpoint.run][verdict.checkpoint.sequence]
-
-    @rule(budget=st.sampled_from([None, 0.0]), whole=st.booleans(), dry_run=st.booleans())
-    def gc(self, budget: float | None, whole: bool, dry_run: bool) -> None:
-        done = self.repo.gc(time_budget=budget, whole=whole, dry_run=dry_run)
-        if done.complete and not dry_run:
-            assert self.repo.gc(whole=True).objects_removed == 0
-
-    @rule()
-    def compact(self) -> None:
-        self.repo.compact()
-        assert self.repo.gc(whole=True).objects_removed == 0
-
-    @rule()
-    def reopen(self) -> None:
-        self.repo.close()
-        self.repo = Repository.open(self.home)
-
-    @rule()
-    def check(self) -> None:
-        report = self.repo.check()
-        assert report.ok, report.damage
-
-    @invariant()
-    def every_survivor_restores(self) -> None:
-        listed = {
-            info.name: {found.sequence for found in self.repo.log(info.name)}
-            for info in self.repo.runs()
-        }
-        assert listed == {run: set(kept) for run, kept in self.model.items()}
-        for run, kept in self.model.items():
-            for sequence, state in kept.items():
-                assert self.repo.restore((run, sequence)) == state
-        for tag, state in self.tags.items():
-            assert self.repo.restore(f"tag:{tag}") == state
-
-
-TestMachine = Machine.TestCase
-TestMachine.settings = settings(
-    max_examples=200 if TORTURE else 15, stateful_step_count=50 if TORTURE else 20, deadline=None
-)

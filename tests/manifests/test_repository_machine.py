@@ -24,9 +24,15 @@ from hypothesis.stateful import (
 
 from cas.digest import Digest
 from cas.errors import ConflictError, NotFoundError
-from manifests import Checkpoint, Repository
+from manifests import Checkpoint, PendingWrite, Repository
 
+KEYED = st.sampled_from(["k", "thread@a", "ö" * 300])
+"""Runs whose checkpoints have keys."""
+KEYS = st.sampled_from(
+    ["1f0a0000-0000-6000-8000-000000000000", "1f0b0000-0000-6000-8000-000000000000", "a", "b", "é"]
+)
 RUNS = st.sampled_from(["a", "b", "c@1", "tag:x", "deadbeef", "ä" * 300])
+EFFECTS = st.sampled_from(["paid", "sent", "e" * 500])
 TAGS = st.sampled_from(["x", "y", "a"])
 INDEX = st.integers(0, 1_000)
 
@@ -46,6 +52,22 @@ STATES = st.fixed_dictionaries(
 )
 
 
+WRITES = st.lists(
+    st.builds(
+        PendingWrite,
+        task=st.sampled_from(["t", "u", "1f0a0000-0000-6000-8000-00000000000f"]),
+        index=st.integers(-2, 2),
+        name=st.sampled_from(["messages", "__error__"]),
+        value=VALUES | st.just("long text " * 300),
+        path=st.sampled_from(["", "p"]),
+    ),
+    max_size=4,
+    unique_by=lambda write: (write.path, write.task, write.index),
+)
+
+Place = tuple[str, int]
+
+
 @dataclass
 class Listed:
     """A checkpoint as the model lists it."""
@@ -54,6 +76,14 @@ class Listed:
     state: Any
     parent: int
     """Sequence of the parent in the same run; 0 if it is elsewhere."""
+    pending: dict[tuple[str, str, int], PendingWrite] = field(default_factory=dict)
+    is_open: bool = True
+    """No checkpoint of the run was built on it."""
+
+    @property
+    def anchor(self) -> int | str:
+        key = self.checkpoint.key
+        return self.checkpoint.sequence if key is None else key
 
 
 @dataclass
@@ -62,6 +92,19 @@ class Run:
 
     kept: dict[int, Listed] = field(default_factory=dict)
     last: int = 0
+    effects: dict[str, tuple[int, Any]] = field(default_factory=dict)
+    """By name: the last sequence when it was recorded, and the value."""
+
+    def newest_first(self) -> list[Listed]:
+        return sorted(
+            self.kept.values(),
+            key=lambda one: (one.checkpoint.key or "", one.checkpoint.sequence),
+            reverse=True,
+        )
+
+
+def sorted_items(value: dict[str, Any]) -> list[tuple[str, Any]]:
+    return sorted(value.items(), key=lambda item: item[0])
 
 
 def exactly(value: Any) -> str:
@@ -97,11 +140,24 @@ class Histories(RuleBasedStateMachine):
         everything = self.listed()
         return everything[index % len(everything)]
 
-    def note(self, checkpoint: Checkpoint, state: Any, parent: int) -> None:
+    def pick_without_key(self, index: int) -> Listed | None:
+        found = [one for one in self.listed() if one.checkpoint.key is None]
+        return found[index % len(found)] if found else None
+
+    def note(self, checkpoint: Checkpoint, state: Any, parent: int) -> Listed:
         run = self.runs.setdefault(checkpoint.run, Run())
-        run.last += 1
-        assert checkpoint.sequence == run.last
-        run.kept[run.last] = Listed(checkpoint, copy.deepcopy(state), parent)
+        listed = Listed(checkpoint, copy.deepcopy(state), parent)
+        if checkpoint.sequence <= run.last:  # a key that was there already
+            old = run.kept[checkpoint.sequence]
+            assert old.checkpoint.key == checkpoint.key is not None
+            listed.pending, listed.is_open = old.pending, old.is_open
+        else:
+            run.last += 1
+            assert checkpoint.sequence == run.last
+            if parent in run.kept:
+                run.kept[parent].is_open = False
+        run.kept[checkpoint.sequence] = listed
+        return listed
 
     # Writing
 
@@ -137,10 +193,52 @@ class Histories(RuleBasedStateMachine):
         assert checkpoint.parent == expected
         self.note(checkpoint, state, head)
 
+    @rule(run=KEYED, key=KEYS, state=STATES, index=st.none() | INDEX)
+    def commit_with_a_key(self, run: str, key: str, state: Any, index: int | None) -> None:
+        known = self.runs.get(run, Run())
+        parent = None
+        if index is not None and known.kept:
+            parent = list(known.kept.values())[index % len(known.kept)].checkpoint
+        if parent is not None and parent.key == key:
+            parent = None
+        before = known.kept.get(parent.sequence) if parent is not None else None
+        checkpoint = self.repo.commit(
+            run,
+            state,
+            key=key,
+            parent=None if parent is None or parent.key is None else (run, parent.key),
+        )
+        assert checkpoint.key == key
+        assert checkpoint.parent == (None if before is None else before.checkpoint.id)
+        sequence = 0 if parent is None else parent.sequence
+        self.note(checkpoint, state, sequence if sequence < checkpoint.sequence else 0)
+
+    @precondition(lambda self: self.runs)
+    @rule(index=INDEX, writes=WRITES, replace=st.booleans())
+    def put_pending(self, index: int, writes: list[PendingWrite], replace: bool) -> None:
+        target = self.pick(index)
+        anchor = target.anchor if index % 2 else target.checkpoint.sequence
+        self.repo.put_pending(target.checkpoint.run, anchor, writes, replace=replace)
+        for write in copy.deepcopy(writes):
+            place = (write.path, write.task, write.index)
+            if replace or place not in target.pending:
+                target.pending[place] = write
+
+    @precondition(lambda self: self.runs)
+    @rule(index=INDEX, name=EFFECTS, value=VALUES)
+    def record_an_effect(self, index: int, name: str, value: Any) -> None:
+        run = self.pick(index).checkpoint.run
+        effects = self.runs[run].effects
+        effects.setdefault(name, (self.runs[run].last, copy.deepcopy(value)))
+        assert exactly(self.repo.record_effect(run, name, value)) == exactly(effects[name][1])
+
     @precondition(lambda self: self.runs)
     @rule(index=INDEX, state=STATES)
     def commit_behind_an_older_one(self, index: int, state: Any) -> None:
-        parent = self.pick(index).checkpoint
+        found = self.pick_without_key(index)
+        if found is None:
+            return
+        parent = found.checkpoint
         checkpoint = self.repo.commit(parent.run, state, parent=(parent.run, parent.sequence))
         assert checkpoint.parent == parent.id
         self.note(checkpoint, state, parent.sequence)
@@ -148,7 +246,10 @@ class Histories(RuleBasedStateMachine):
     @precondition(lambda self: self.runs)
     @rule(index=INDEX, state=STATES)
     def another_handle_commits_first(self, index: int, state: Any) -> None:
-        run = self.pick(index).checkpoint.run
+        found = self.pick_without_key(index)
+        if found is None:
+            return
+        run = found.checkpoint.run
         self.repo.resolve((run, self.runs[run].last))
         with Repository.open(self.home) as other:
             checkpoint = other.commit(run, state)
@@ -168,9 +269,10 @@ class Histories(RuleBasedStateMachine):
             self.note(checkpoint, state, checkpoint.sequence - 1)
 
     @precondition(lambda self: self.runs)
-    @rule(index=INDEX, run=RUNS)
-    def fork(self, index: int, run: str) -> None:
+    @rule(index=INDEX, run=RUNS, keyed=KEYED)
+    def fork(self, index: int, run: str, keyed: str) -> None:
         origin = self.pick(index)
+        run = run if origin.checkpoint.key is None else keyed
         place = (origin.checkpoint.run, origin.checkpoint.sequence)
         if run in self.runs:
             with pytest.raises(ConflictError):
@@ -178,7 +280,14 @@ class Histories(RuleBasedStateMachine):
             return
         checkpoint = self.repo.fork(place, run)
         assert checkpoint.id == origin.checkpoint.id
-        self.note(checkpoint, origin.state, 0)
+        listed = self.note(checkpoint, origin.state, 0)
+        if origin.is_open:
+            listed.pending = dict(origin.pending)
+        at = origin.checkpoint.sequence
+        for name, (recorded, value) in self.runs[place[0]].effects.items():
+            if recorded < at or (recorded == at and origin.is_open):
+                now = 1 if recorded == at else 0
+                self.runs[run].effects[name] = (now, value)
 
     @precondition(lambda self: self.runs)
     @rule(index=INDEX, tag=TAGS, force=st.booleans())
@@ -215,8 +324,18 @@ class Histories(RuleBasedStateMachine):
             self.runs[target.run].kept.pop(target.sequence, None)
 
     def _must_stay(self, target: Checkpoint) -> bool:
-        is_head = target.sequence == self.runs[target.run].last
-        return is_head or target.id in [tag.checkpoint.id for tag in self.tagged.values()]
+        run = self.runs[target.run]
+        listed = run.kept[target.sequence]
+        if listed is run.newest_first()[0] or (listed.pending and listed.is_open):
+            return True
+        return target.id in [tag.checkpoint.id for tag in self.tagged.values()]
+
+    @rule(whole=st.booleans(), dense=st.booleans())
+    def free_space(self, whole: bool, dense: bool) -> None:
+        self.repo.gc(whole=whole)
+        if dense:
+            self.repo.compact()
+        assert self.repo.check().ok
 
     @rule()
     def reopen(self) -> None:
@@ -298,10 +417,15 @@ class Histories(RuleBasedStateMachine):
         infos = {info.name: info for info in self.repo.runs()}
         assert set(infos) == set(self.runs)
         for name, run in self.runs.items():
-            kept = [run.kept[sequence].checkpoint for sequence in sorted(run.kept, reverse=True)]
+            kept = [listed.checkpoint for listed in run.newest_first()]
             assert self.repo.log(name) == kept
             assert infos[name].head == kept[0]
             assert infos[name].checkpoints == len(kept)
+            for listed in run.kept.values():
+                expected = [listed.pending[place] for place in sorted(listed.pending)]
+                assert exactly(self.repo.pending(name, listed.anchor)) == exactly(expected)
+            effects = {name: value for name, (_at, value) in run.effects.items()}
+            assert exactly(sorted_items(self.repo.effects(name))) == exactly(sorted_items(effects))
         tags = {name: listed.checkpoint.id for name, listed in self.tagged.items()}
         assert {name: found.id for name, found in self.repo.tags().items()} == tags
         stats = self.repo.stats()

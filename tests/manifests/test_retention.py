@@ -14,6 +14,7 @@ from cas.digest import Digest
 from cas.errors import InvalidInputError
 from manifests import Checkpoint, KeepEvery, RetentionPolicy
 from manifests.retention import Candidate, Plan, plan
+from tests.manifests.policies import UNLIMITED, policies
 
 NOON = dt.datetime(2026, 3, 4, 12, tzinfo=dt.UTC)
 HOUR = dt.timedelta(hours=1)
@@ -195,37 +196,6 @@ def histories(draw: st.DrawFn) -> list[Candidate]:
     return draw(st.permutations(found))
 
 
-KEEP_RULES: dict[str, st.SearchStrategy[Any]] = {
-    "keep_last": st.integers(1, 9),
-    "keep_within": st.integers(0, 400).map(lambda hours: hours * HOUR),
-    "keep_every": st.lists(
-        st.builds(
-            KeepEvery,
-            unit=st.sampled_from(["hour", "day", "week"]),
-            count=st.none() | st.integers(1, 5),
-        ),
-        min_size=1,
-        max_size=2,
-    ).map(tuple),
-    "keep_kinds": st.sets(st.sampled_from(["paused", "final"]), min_size=1).map(frozenset),
-    "keep_tagged": st.just(True),
-}
-LIMITS: dict[str, st.SearchStrategy[Any]] = {
-    "max_checkpoints": st.integers(1, 12),
-    "max_checkpoints_per_run": st.integers(1, 5),
-    "max_bytes": st.integers(0, 120),
-    "max_bytes_per_run": st.integers(0, 60),
-}
-UNLIMITED = st.one_of(
-    st.just({"mode": "all"}),
-    st.just({"mode": "latest_only"}),
-    st.fixed_dictionaries({}, optional=KEEP_RULES).filter(bool),
-).flatmap(lambda fields: st.booleans().map(lambda tips: {**fields, "keep_tips": tips}))
-POLICIES = st.tuples(UNLIMITED, st.fixed_dictionaries({}, optional=LIMITS)).map(
-    lambda pair: RetentionPolicy(**pair[0], **pair[1])
-)
-
-
 def weigh(order: Any) -> list[int]:
     """Each adds something of its own, and something it shares with its neighbour of even number."""
     seen: set[tuple[str, int]] = set()
@@ -238,7 +208,7 @@ def weigh(order: Any) -> list[int]:
     return weights
 
 
-@given(histories(), POLICIES)
+@given(histories(), policies(120))
 def test_each_checkpoint_gets_one_verdict_and_the_protected_stay(
     found: list[Candidate], policy: RetentionPolicy
 ) -> None:
@@ -258,7 +228,7 @@ def test_each_checkpoint_gets_one_verdict_and_the_protected_stay(
         assert not resumable or max(resumable) in left
 
 
-@given(histories(), POLICIES)
+@given(histories(), policies(120))
 def test_applying_a_policy_again_drops_nothing_more(
     found: list[Candidate], policy: RetentionPolicy
 ) -> None:
@@ -266,6 +236,22 @@ def test_applying_a_policy_again_drops_nothing_more(
     left = {(checkpoint.run, checkpoint.sequence) for checkpoint in once.kept}
     again = plan([item for item in found if item.place in left], policy, NOON, weigh=weigh)
     assert not again.dropped
+
+
+@given(histories(), policies(120))
+def test_limits_leave_no_more_than_they_say_but_what_must_stay(
+    found: list[Candidate], policy: RetentionPolicy
+) -> None:
+    made = plan(found, policy, NOON, weigh=weigh)
+    rules = {"head", "resumable", "tag", "pin", "pending", "tip"}
+    whole = policy.max_checkpoints
+    for run in [None, *{item.checkpoint.run for item in found}]:
+        most = whole if run is None else policy.max_checkpoints_per_run
+        kept = [v for v in made.verdicts if v.keep and run in (None, v.checkpoint.run)]
+        if most is not None and len(kept) > most:
+            firm = [v for v in kept if rules & {reason.rule for reason in v.reasons}]
+            needed = [v for v in kept if v not in firm]
+            assert all("needed" in {reason.rule for reason in v.reasons} for v in needed)
 
 
 @given(histories(), UNLIMITED, UNLIMITED)

@@ -1,0 +1,95 @@
+"""What is wrong with a plan: every problem, each with its place."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from hive.graph.names import name_problem
+from hive.plan.order import Order, cycle_in
+from hive.plan.references import STEPS, references_in
+
+if TYPE_CHECKING:
+    from hive.plan.plan import Plan, PlanStep
+
+__all__ = ["problems_of"]
+
+
+def problems_of(plan: Plan, given: Collection[str] | None = ()) -> list[str]:
+    """Return every problem of a plan, each with its place, in the order of the plan's fields.
+
+    Args:
+        plan: The plan.
+        given: Keys of the context that a run gets besides those of the plan; None if unknown.
+    """
+    known = {step.id for step in plan.steps}
+    problems = [
+        *_bad_id("plan.id", plan.id),
+        *(["plan.steps: there are none"] if not plan.steps else ()),
+        *_duplicates("steps", (step.id for step in plan.steps)),
+        *(problem for step in plan.steps for problem in _step(step, known)),
+    ]
+    dependencies = {step.id: step.dependencies for step in plan.steps}
+    if cycle := cycle_in(dependencies):
+        problems.append(f"steps: {' -> '.join(map(repr, cycle))} wait for each other")
+    if not problems:  # what follows needs an order
+        order = Order(dependencies)
+        problems += _unordered_outputs(plan, order)
+        for step in plan.steps:
+            problems += _references(step, plan, order, given)
+    return problems
+
+
+def _step(step: PlanStep, known: set[str]) -> Iterator[str]:
+    place = f"steps[{step.id!r}]"
+    yield from _bad_id(f"{place}.id", step.id)
+    yield from _bad_id(f"{place}.action.name", step.action.name)
+    if step.action.action_type == "sub_graph" and "/" in step.id:
+        yield f"{place}.id: the run of its graph is named after it, so it must not hold a '/'"
+    for index, other in enumerate(step.dependencies):
+        if other not in known:
+            yield f"{place}.dependencies[{index}]: there is no step {other!r}"
+    yield from _duplicates(f"{place}.dependencies", step.dependencies)
+    yield from _duplicates(f"{place}.expected_outputs", step.expected_outputs)
+
+
+def _unordered_outputs(plan: Plan, order: Order) -> Iterator[str]:
+    for one, other in combinations(plan.steps, 2):
+        both = [key for key in one.expected_outputs if key in other.expected_outputs]
+        if both and not order.are_ordered(one.id, other.id):
+            yield (
+                f"steps[{other.id!r}].expected_outputs: {both} are also those of step {one.id!r}, "
+                "and neither depends on the other, so it is not known whose value would stay"
+            )
+
+
+def _references(
+    step: PlanStep, plan: Plan, order: Order, given: Collection[str] | None
+) -> Iterator[str]:
+    for key, value in step.inputs.items():
+        place = f"steps[{step.id!r}].inputs[{key!r}]"
+        for words in references_in(value):
+            if words[0] == STEPS:
+                source = words[1] if len(words) > 1 else ""
+                if source not in order.before[step.id]:
+                    yield f"{place}: {source!r} is no step that this one depends on"
+                continue
+            if given is None or words[0] in given or words[0] in plan.context:
+                continue
+            makers = [other.id for other in plan.steps if words[0] in other.expected_outputs]
+            if makers and not order.before[step.id] & {*makers}:
+                yield f"{place}: {words[0]!r} comes from {makers}, on which it does not depend"
+
+
+def _bad_id(place: str, text: str) -> Iterator[str]:
+    problem = name_problem(text)
+    if problem:
+        yield f"{place}: {problem}"
+
+
+def _duplicates(place: str, names: Iterable[str]) -> Iterator[str]:
+    for name, count in Counter(names).items():
+        if count > 1:
+            yield f"{place}: {name!r} is there {count} times"

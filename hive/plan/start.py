@@ -1,0 +1,212 @@
+"""Where a call of ``execute_plan`` starts: a new run, or a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+from hive import errors
+from hive.graph.background import in_thread
+from hive.graph.copies import copy_value
+from hive.graph.equality import is_same_data
+from hive.graph.fingerprint import canonical_text, differences, text_of
+from hive.graph.names import name_problem
+from hive.graph.runtime import Decision
+from hive.plan.decisions import answer_all
+from hive.plan.progress import PlanProgress
+from hive.plan.replan import adopt, restart
+from hive.plan.status import ExecutionStatus, StepStatus
+
+if TYPE_CHECKING:
+    from hive.graph.checkpoint_manager import CheckpointManager, ResumePoint
+    from hive.graph.goal import Goal
+    from hive.plan.plan import Plan
+    from manifests import Checkpoint
+
+__all__ = ["PlanStart", "PlanStartRequest"]
+
+MAX_SHOWN_CHANGES: Final = 8
+
+
+@dataclass(slots=True)
+class PlanStart:
+    """The beginning of one execution.
+
+    Attributes:
+        run: Name of the run.
+        progress: Where it stands.
+        decisions: What it decided before.
+        tip: The run's head, which the next checkpoint goes on top of; None if the run is new.
+        unsaved: The kind of checkpoint for what no checkpoint of the run has yet; None if there is
+            nothing.
+    """
+
+    run: str
+    progress: PlanProgress
+    decisions: list[Decision] = field(default_factory=list)
+    tip: Checkpoint | None = None
+    unsaved: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlanStartRequest:
+    """What a caller of ``execute_plan`` asked for."""
+
+    plan: Plan
+    goal: Goal
+    context: dict[str, Any]
+    approvals: Mapping[str, Any]
+    run: str | None
+    accept_changed_plan: bool
+    max_replans: int
+
+    async def new_run(self, manager: CheckpointManager | None) -> PlanStart:
+        """Begin a run with what the plan says of its steps.
+
+        Raises:
+            ConflictError: The store has a run of that name.
+        """
+        run = _checked_name(self.run, self.plan.id)
+        if manager is not None and self.run is not None:
+            head = await in_thread(partial(manager.latest, run))
+            if head is not None:
+                raise errors.ConflictError(
+                    f"there is a run {run!r} already (at checkpoint {head.sequence}): pass "
+                    "resume=True to continue it, or choose another name",
+                    run=run,
+                )
+        given = copy_value(self.context, "context")
+        progress = PlanProgress.of(self.plan, given)
+        answer_all(self.plan, progress, self.approvals)
+        return PlanStart(run, progress, unsaved="input")
+
+    async def from_checkpoint(self, manager: CheckpointManager, ref: str | None) -> PlanStart:
+        """Continue a run at its head, or from an earlier checkpoint as a fork.
+
+        Args:
+            manager: Holds the run.
+            ref: The checkpoint; the head of the requested run if None.
+
+        Raises:
+            InvalidInputError: No run was named, or it cannot take what the caller brings.
+            NotFoundError: There is no such checkpoint.
+            ConflictError: Plan or goal changed, or the run's head is not the executor's.
+        """
+        if ref is None:
+            if self.run is None:
+                raise errors.InvalidInputError("resume=True needs the name of the run: pass run=")
+            point = await in_thread(partial(manager.resume_point, self.run))
+            return await self.new_run(manager) if point is None else self._at_head(point)
+        point = await in_thread(partial(manager.point_at, ref))
+        checkpoint = point.checkpoint
+        if point.is_head and self.run in (None, checkpoint.run):
+            return self._at_head(point)
+        # Everything is checked before the fork exists, so that a refusal leaves nothing behind.
+        start = self._from_point(point)
+        start.tip = await in_thread(partial(manager.fork, checkpoint, self.run))
+        start.run = start.tip.run
+        return start
+
+    def _at_head(self, point: ResumePoint) -> PlanStart:
+        if not point.is_head:
+            run, sequence = point.checkpoint.run, point.checkpoint.sequence
+            raise errors.ConflictError(
+                f"the head of run {run!r} was not written by an executor; continue from "
+                f"'{run}@{sequence}' as a fork",
+                run=run,
+            )
+        return self._from_point(point)
+
+    def _from_point(self, point: ResumePoint) -> PlanStart:
+        run, record = point.checkpoint.run, point.execution
+        progress = PlanProgress.from_record(copy_value(dict(record), "execution"))
+        start = PlanStart(
+            run,
+            progress,
+            [Decision.from_record(item) for item in record.get("decisions", ())],
+            point.checkpoint,
+        )
+        for name, state in progress.step_states.items():
+            if state.status is StepStatus.IN_PROGRESS:
+                progress.step_states[name] = state.but(status=StepStatus.PENDING)
+        changed = self._changes(record)
+        if changed:
+            self._change(start, changed, record["plan"])
+        waited = progress.status
+        self._add_context(start)
+        if answer_all(self.plan, progress, self.approvals):
+            start.unsaved = "answered"
+        if waited in {ExecutionStatus.NEEDS_REPLAN, ExecutionStatus.FAILED}:
+            restart(progress)
+        return start
+
+    def _changes(self, record: Mapping[str, Any]) -> list[str]:
+        texts = {"plan": text_of(self.plan.definition()), "goal": canonical_text(self.goal)}
+        return [
+            line for what, text in texts.items() for line in differences(record[what], text, what)
+        ]
+
+    def _change(self, start: PlanStart, changed: list[str], before: str) -> None:
+        """Put a changed plan in the place of the old one, if that is what was asked for."""
+        progress = start.progress
+        only_plan = not any(line.startswith("goal") for line in changed)
+        asked_for = progress.status in {
+            ExecutionStatus.NEEDS_REPLAN,
+            ExecutionStatus.NEEDS_ESCALATION,
+            ExecutionStatus.FAILED,
+            ExecutionStatus.REJECTED,
+        }
+        is_replan = only_plan and asked_for and self.plan.revision > progress.revision
+        if not is_replan and not self.accept_changed_plan:
+            if len(changed) > MAX_SHOWN_CHANGES:
+                changed[MAX_SHOWN_CHANGES:] = [f"and {len(changed) - MAX_SHOWN_CHANGES} more"]
+            raise errors.ConflictError(
+                f"run {start.run!r} was made with another plan or goal ({'; '.join(changed)}); "
+                "resume it with the old one, give a plan that a replan asked for a higher "
+                "revision, or pass accept_changed_plan=True",
+                run=start.run,
+            )
+        if is_replan and progress.replans >= self.max_replans:
+            raise errors.LimitError(
+                f"run {start.run!r} has had {progress.replans} new plans, as many as max_replans "
+                "allows; raise that limit, or start another run"
+            )
+        if not all(line.startswith("goal") for line in changed):
+            adopt(self.plan, progress, before)
+        start.unsaved = "input"
+
+    def _add_context(self, start: PlanStart) -> None:
+        """Add context that a run which stopped did not have before."""
+        progress = start.progress
+        given = self.context
+        if not given or any(is_same_data(given, old) for old in progress.inputs):
+            return
+        over = {ExecutionStatus.COMPLETED, ExecutionStatus.REJECTED, ExecutionStatus.ABORTED}
+        if progress.status in over or (
+            progress.status is ExecutionStatus.RUNNING and start.unsaved is None
+        ):
+            # The usual caller passes the same context at every start of its process. Other
+            # context would have to be mixed into work that is under way, or be ignored.
+            state = "over" if progress.status in over else "under way"
+            raise errors.InvalidInputError(
+                f"run {start.run!r} is {state} and takes no new context: resume it with the "
+                "context it was started with or with none, or start another run"
+            )
+        added = copy_value(given, "context")
+        progress.given = {**progress.given, **added}
+        progress.inputs.append(added)
+        start.unsaved = start.unsaved or "input"
+
+
+def _checked_name(run: object, plan_id: str) -> str:
+    if run is None:
+        return f"{plan_id}-{uuid4().hex[:12]}"
+    if not isinstance(run, str):
+        raise errors.InvalidInputError(f"a run name is text, not {type(run).__name__}")
+    problem = name_problem(run)
+    if problem:
+        raise errors.InvalidInputError(f"run name {run!r}: {problem}")
+    return run

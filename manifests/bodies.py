@@ -1,0 +1,177 @@
+"""Values that rows hold: a small one stands in its row, a larger one is an object it leads to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cas.digest import Digest
+from cas.errors import CorruptStoreError
+from cas.leases import STAGE_BYTES, Lease
+from cas.objects import Object
+from cas.records import RecordReader
+from cas.store import ObjectStore
+from cas.writer import RecordWriter
+from manifests.commits import abandon
+from manifests.decoder import Decoder, StoredObject
+from manifests.encoder import Encoder
+from manifests.parameters import TreeParameters
+from manifests.paths import Redaction
+from manifests.pieces import PieceSink
+from manifests.reading import StoreReader
+from manifests.registry import Registry
+
+__all__ = [
+    "INLINE_BYTES",
+    "BodyEncoder",
+    "EncodedValues",
+    "ObjectBody",
+    "StoredBody",
+    "body_fields",
+    "body_of",
+    "read_body",
+    "records_of",
+    "renumbered",
+    "value_of",
+]
+
+INLINE_BYTES: Final = 128
+"""Largest encoded value that stands in a row (inclusive): an object of its own costs a digest and
+an index row, which a value that occurs elsewhere too is worth."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectBody:
+    """A value that is an object: its record and its address."""
+
+    record: int
+    id: Digest
+
+
+StoredBody = bytes | ObjectBody
+"""The payload of a value without links, or where its object is."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedValues:
+    """Values that are encoded and not stored yet, with the objects they need.
+
+    Each body is a digest, or the payload of a small value. Of very large ones most objects are
+    stored already, without a name, under ``lease``.
+    """
+
+    bodies: Sequence[bytes]
+    objects: Mapping[Digest, Object]
+    lease: Lease | None
+
+    @property
+    def object_bytes(self) -> int:
+        """The payload bytes of the objects."""
+        return sum([len(item.payload) for item in self.objects.values()])
+
+    def store(self, writer: RecordWriter) -> list[StoredBody]:
+        """Store the objects in the writer's transaction; returns what rows say of the values.
+
+        Whoever writes those rows calls ``writer.root`` with their records.
+        """
+        for digest, item in self.objects.items():
+            writer.put(digest, item)
+        writer.flush()
+        stored: list[StoredBody] = [
+            ObjectBody(writer.put_link(body), body) if isinstance(body, Digest) else body
+            for body in self.bodies
+        ]
+        if self.lease is not None:
+            self.lease.release(writer.writing)
+            writer.unroot()
+        return stored
+
+
+class BodyEncoder:
+    """Encodes values for rows, with the classes and sizes of one repository."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        registry: Registry,
+        parameters: TreeParameters,
+        redaction: Redaction | None,
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._parameters = parameters
+        self._redaction = redaction
+
+    def encode(self, named: Sequence[tuple[str, Any]]) -> EncodedValues:
+        """Encode (name, value) pairs. A redaction sees each value under its name in the state.
+
+        Raises:
+            InvalidInputError: A value cannot be stored.
+            LimitError: It is too deep or too large.
+        """
+        lease = Lease(self._store)
+        sink = PieceSink(lease.stage, STAGE_BYTES // 2)
+        encoder = Encoder(self._registry, self._parameters, sink, self._redaction)
+        bodies: list[bytes] = []
+        try:
+            for name, value in named:
+                piece = encoder.field(name, value)
+                if isinstance(piece, bytes) and len(piece) <= INLINE_BYTES:
+                    bodies.append(piece)
+                else:
+                    (digest,) = sink.seal(piece).parts
+                    assert isinstance(digest, Digest)
+                    bodies.append(digest)
+        except BaseException:
+            abandon(lease)
+            raise
+        return EncodedValues(bodies, sink.objects, lease if lease.is_used else None)
+
+
+def body_fields(body: StoredBody) -> bytes | list[Any]:
+    """Return a body as a row keeps it."""
+    return body if isinstance(body, bytes) else [body.record, bytes(body.id)]
+
+
+def body_of(fields: Any) -> StoredBody:
+    """Read a body of a row; ``CorruptStoreError`` if it is none."""
+    match fields:
+        case bytes():
+            return fields
+        case [int(record), bytes(digest)]:
+            return ObjectBody(record, Digest(digest))
+    raise CorruptStoreError("a row holds a value that is none; check the store")
+
+
+def records_of(bodies: Iterable[StoredBody]) -> list[int]:
+    """Return the records that bodies lead to."""
+    return [body.record for body in bodies if isinstance(body, ObjectBody)]
+
+
+def renumbered(body: StoredBody, new: Callable[[int], int]) -> StoredBody:
+    """Return a body with its record's new number."""
+    return body if isinstance(body, bytes) else ObjectBody(new(body.record), body.id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Inline:
+    """The payload in a row, as an object without links."""
+
+    payload: bytes
+    links: tuple[int, ...] = ()
+
+
+def read_body(reader: RecordReader, body: StoredBody) -> StoredObject:
+    """Return the verified object that a body is or leads to.
+
+    Raises:
+        CorruptObjectError: It is damaged.
+        MissingObjectError: It is not there.
+    """
+    return _Inline(body) if isinstance(body, bytes) else reader.read_as(body.record, body.id)
+
+
+def value_of(item: StoredObject, reader: StoreReader, registry: Registry) -> Any:
+    """Build the value of what ``read_body`` returned."""
+    return Decoder(registry, reader.load).value(item)

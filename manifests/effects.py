@@ -1,0 +1,216 @@
+"""Recorded effects: what a run did outside and must not do again, each under a name; first wins.
+
+A row's key is ``run number (u32) || key of the name``; its value CBOR [name, at, value], with
+``at`` the run's last sequence when it was recorded: the effect is of the step behind that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import cbor2
+
+from cas.environment import ReadTransaction, Table, WriteTransaction
+from cas.records import RecordReader
+from cas.roots import RootTable
+from cas.writer import RecordWriter
+from manifests.bodies import (
+    EncodedValues,
+    StoredBody,
+    body_fields,
+    body_of,
+    read_body,
+    records_of,
+    renumbered,
+    value_of,
+)
+from manifests.catalogue import Catalogue, CatalogueWriter
+from manifests.names import check_name, name_key
+from manifests.reading import StoreReader
+from manifests.registry import Registry
+
+__all__ = [
+    "EFFECTS",
+    "EFFECT_ROOTS",
+    "EffectRow",
+    "PreparedEffect",
+    "copy_effects",
+    "drop_effects",
+    "effect_key",
+    "effect_records",
+    "effect_row",
+    "effect_rows",
+    "has_effect",
+    "has_row",
+    "put_effect",
+    "read_effects",
+]
+
+EFFECTS: Final = Table("effects")
+
+_RUN_BYTES: Final = 4
+_AFTER: Final = b"\xff"
+"""Behind a run number: above every name."""
+
+
+@dataclass(frozen=True, slots=True)
+class EffectRow:
+    """An effect: its name, the run's last sequence when it was recorded, its value."""
+
+    name: str
+    at: int
+    body: StoredBody
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedEffect:
+    """An encoded effect that is not stored yet, for the group committer."""
+
+    run: str
+    name: str
+    encoded: EncodedValues
+    created_us: int
+
+    @property
+    def object_bytes(self) -> int:
+        """The payload bytes of its objects."""
+        return self.encoded.object_bytes
+
+    def apply(self, writer: RecordWriter) -> bool:
+        """Store it in the writer's transaction unless there is one; whether it was stored."""
+        catalogue = CatalogueWriter(writer.writing)
+        run = catalogue.run(self.run)
+        if run is not None and _get(writer.transaction, run.number, self.name) is not None:
+            return False
+        (body,) = self.encoded.store(writer)
+        if run is None:
+            # Its first checkpoint may be on its way; until then the run lists nothing.
+            run = catalogue.new_run(self.run, self.created_us)
+            catalogue.put_run(run)
+        put_effect(writer.writing, run.number, EffectRow(self.name, run.last, body))
+        writer.root(*records_of([body]))
+        return True
+
+
+def has_effect(reader: StoreReader, run: str, name: str) -> bool:
+    """Whether a run recorded an effect of that name."""
+
+    def look_up(records: RecordReader) -> bool:
+        found = Catalogue(records.transaction).run(run)
+        return found is not None and _get(records.transaction, found.number, name) is not None
+
+    return reader.run(look_up)
+
+
+def read_effects(
+    reader: StoreReader, registry: Registry, run: str, name: str | None = None
+) -> dict[str, Any]:
+    """Return the effects of a run, or the one of a name if there is one, by name."""
+
+    def look_up(records: RecordReader) -> list[tuple[str, Any]]:
+        found = Catalogue(records.transaction).run(run)
+        if found is None:
+            return []
+        if name is None:
+            rows = list(effect_rows(records.transaction, found.number))
+        else:
+            row = _get(records.transaction, found.number, name)
+            rows = [] if row is None else [row]
+        return [(row.name, read_body(records, row.body)) for row in rows]
+
+    return {known: value_of(item, reader, registry) for known, item in reader.run(look_up)}
+
+
+def has_row(transaction: ReadTransaction, run: int, name: str) -> bool:
+    """Whether a run (by number) has an effect of that name."""
+    return _get(transaction, run, name) is not None
+
+
+def effect_rows(transaction: ReadTransaction, run: int) -> Iterator[EffectRow]:
+    """Yield the effects of a run, by its number."""
+    start = run.to_bytes(_RUN_BYTES, "big")
+    for _key, row in transaction.items(EFFECTS, start, start + _AFTER):
+        yield effect_row(row)
+
+
+def effect_records(transaction: ReadTransaction, run: int) -> list[int]:
+    """Return the records that the effects of a run lead to, by its number."""
+    return records_of(row.body for row in effect_rows(transaction, run))
+
+
+def put_effect(transaction: WriteTransaction, run: int, row: EffectRow) -> None:
+    """Write an effect of a run, by its number."""
+    transaction.put(EFFECTS, effect_key(run, row.name), _row_bytes(row))
+
+
+def copy_effects(
+    writer: RecordWriter, source: tuple[int, int], target: tuple[int, int], *, is_open: bool
+) -> list[int]:
+    """Copy what a run had done when it was at a checkpoint; returns the records.
+
+    Args:
+        writer: Where to write.
+        source: Run number and sequence of the checkpoint.
+        target: Run number and sequence of the same checkpoint in another run.
+        is_open: No checkpoint was built on it: its step may be under way, so what that step did
+            counts. Otherwise the step begins again, and does it again.
+    """
+    records = []
+    for row in list(effect_rows(writer.transaction, source[0])):
+        if row.at < source[1]:
+            moved = replace(row, at=0)
+        elif row.at == source[1] and is_open:
+            moved = replace(row, at=target[1])
+        else:
+            continue
+        put_effect(writer.writing, target[0], moved)
+        records += records_of([moved.body])
+    return records
+
+
+def drop_effects(transaction: WriteTransaction, run: int) -> list[int]:
+    """Remove the effects of a run; returns the records they led to.
+
+    The caller notes that (``writer.unroot``).
+    """
+    rows = list(effect_rows(transaction, run))
+    for row in rows:
+        transaction.delete(EFFECTS, effect_key(run, row.name))
+    return records_of(row.body for row in rows)
+
+
+def effect_key(run: int, name: str) -> bytes:
+    """Return the key of an effect's row, by run number and name."""
+    return run.to_bytes(_RUN_BYTES, "big") + name_key(name, "name of an effect")
+
+
+def effect_row(row: bytes) -> EffectRow:
+    """Read a row of ``effects``."""
+    name, at, body = cbor2.loads(row)
+    return EffectRow(name, at, body_of(body))
+
+
+def _get(transaction: ReadTransaction, run: int, name: str) -> EffectRow | None:
+    check_name(name, "name of an effect")
+    row = transaction.get(EFFECTS, effect_key(run, name))
+    return None if row is None else effect_row(row)
+
+
+def _row_bytes(row: EffectRow) -> bytes:
+    return cbor2.dumps([row.name, row.at, body_fields(row.body)])
+
+
+def _numbers(_key: bytes, row: bytes) -> Iterable[int]:
+    return records_of([effect_row(row).body])
+
+
+def _renumbered(_key: bytes, row: bytes, new: Callable[[int], int]) -> bytes:
+    found = effect_row(row)
+    return _row_bytes(replace(found, body=renumbered(found.body, new)))
+
+
+EFFECT_ROOTS: Final = RootTable(
+    "effects", EFFECTS, _numbers, _renumbered, group=lambda key: key[:_RUN_BYTES]
+)

@@ -1,0 +1,70 @@
+"""Strays: pending writes whose checkpoint is not listed and can no longer come.
+
+Writes may arrive before their checkpoint, and before their run. If its commit fails and the run
+goes on without it, nothing uses them. Those beyond the head still wait for theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from functools import partial
+
+from cas.environment import ReadTransaction
+from cas.records import RecordReader
+from cas.store import ObjectStore
+from cas.writer import RecordWriter
+from manifests.catalogue import Catalogue, CatalogueWriter, RunRow
+from manifests.effects import drop_effects
+from manifests.pending import Anchor, drop_pending, pending_anchors
+
+__all__ = ["drop_strays"]
+
+
+def drop_strays(store: ObjectStore, names: Collection[str] | None = None) -> None:
+    """Remove the strays of some runs, or of all.
+
+    With all go runs that list nothing, if they did not at the last time either: whoever was about
+    to save their first checkpoint has not. (No clock could tell that more surely.)
+    """
+    for run in store.read(lambda reader: list(Catalogue(reader.transaction).runs())):
+        if (names is None or run.name in names) and store.read(partial(_has_strays, run=run)):
+            store.write(partial(_drop, name=run.name, with_empty=names is None))
+
+
+def _has_strays(reader: RecordReader, run: RunRow) -> bool:
+    return not run.last or bool(_strays(reader.transaction, run))
+
+
+def _strays(transaction: ReadTransaction, run: RunRow) -> list[Anchor]:
+    """Return the anchors of a run that are not listed and lie below its head."""
+    catalogue = Catalogue(transaction)
+    head = catalogue.head(run)
+    if head is None:
+        return []
+    strays: list[Anchor] = []
+    for anchor in pending_anchors(transaction, run.number):
+        if isinstance(anchor, int):
+            if anchor <= run.last and catalogue.checkpoint(run.number, anchor) is None:
+                strays.append(anchor)
+        elif catalogue.sequence_of(run.number, anchor) is None and anchor < (head.key or ""):
+            strays.append(anchor)
+    return strays
+
+
+def _drop(writer: RecordWriter, name: str, *, with_empty: bool) -> None:
+    catalogue = CatalogueWriter(writer.writing)
+    run = catalogue.run(name)
+    if run is None:
+        return
+    if run.last:
+        strays = _strays(writer.transaction, run)
+        if strays:
+            writer.unroot(*drop_pending(writer.writing, run.number, strays))
+    elif with_empty and run.created_us:
+        catalogue.put_run(replace(run, created_us=0))
+    elif with_empty:
+        records = drop_pending(writer.writing, run.number, None)
+        records += drop_effects(writer.writing, run.number)
+        catalogue.drop_run(run)
+        writer.unroot(*records)

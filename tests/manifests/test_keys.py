@@ -1,0 +1,171 @@
+"""Runs of a framework: its own sortable ids find, order and replace checkpoints."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cas.errors import ConflictError, InvalidInputError, NotFoundError
+from manifests import Checkpoint, Repository, RetentionPolicy
+
+
+@pytest.fixture
+def repo(home: Path) -> Iterator[Repository]:
+    """An empty repository."""
+    with Repository.open(home) as opened:
+        yield opened
+
+
+def chain(repo: Repository, keys: str, *, needs_parent: bool = False) -> list[Checkpoint]:
+    """Commit one checkpoint for each letter, each behind the one before."""
+    made: list[Checkpoint] = []
+    for key in keys:
+        parent = ("run", keys[len(made) - 1]) if made else None
+        needs = needs_parent and bool(made)
+        made.append(repo.commit("run", {"k": key}, key=key, parent=parent, needs_parent=needs))
+    return made
+
+
+def test_the_newest_is_the_one_with_the_greatest_key(repo: Repository) -> None:
+    chain(repo, "bdf")
+    repo.commit("run", {"k": "c"}, key="c", parent=("run", "b"))
+    assert repo.resolve("run").key == "f"
+    assert [found.key for found in repo.log("run")] == ["f", "d", "c", "b"]
+    assert [found.sequence for found in repo.log("run")] == [3, 2, 4, 1]
+    assert repo.restore(("run", "c")) == repo.restore("run@c") == {"k": "c"}
+    assert repo.restore("run@4") == {"k": "c"}
+    assert repo.runs()[0].checkpoints == 4
+    with pytest.raises(NotFoundError, match="has no checkpoint 'e'"):
+        repo.restore(("run", "e"))
+
+
+@pytest.mark.parametrize(
+    ("below", "limit", "expected"),
+    [("d", None, "cb"), ("e", 1, "d"), ("a", None, ""), ("z", 2, "fd"), (4, None, "b")],
+)
+def test_a_log_begins_where_asked(
+    repo: Repository, below: str | int, limit: int | None, expected: str
+) -> None:
+    chain(repo, "bdf")
+    repo.commit("run", {"k": "c"}, key="c", parent=("run", "b"))
+    found = repo.log("run", below=below, limit=limit)
+    assert "".join(checkpoint.key or "" for checkpoint in found) == expected
+
+
+def test_a_log_without_keys_begins_below_a_sequence(repo: Repository) -> None:
+    for number in range(4):
+        repo.commit("plain", {"n": number})
+    assert [found.sequence for found in repo.log("plain", below=3)] == [2, 1]
+    with pytest.raises(InvalidInputError, match="no keys"):
+        repo.log("plain", below="b")
+
+
+def test_a_key_that_is_there_has_its_checkpoint_replaced(repo: Repository) -> None:
+    first = chain(repo, "abc")
+    again = repo.commit("run", {"k": "another"}, key="b", parent=("run", "a"))
+    assert again.sequence == first[1].sequence
+    assert again.id != first[1].id
+    assert repo.resolve("run").key == "c"
+    assert repo.restore(("run", "b")) == {"k": "another"}
+    assert [found.key for found in repo.log("run")] == ["c", "b", "a"]
+    assert repo.gc().objects_removed == 1
+    assert repo.check().ok
+
+
+def test_what_is_needed_stays(repo: Repository, tmp_path: Path) -> None:
+    chain(repo, "abcd", needs_parent=True)
+    plan = repo.forget(RetentionPolicy(mode="latest_only"))
+    assert {reason.rule for found in plan.verdicts[1:] for reason in found.reasons} == {"needed"}
+    fork = repo.fork(("run", "c"), "copy")
+    assert [found.key for found in repo.log("copy")] == ["c", "b", "a"]
+    assert fork.key == "c"
+    repo.delete_run("run")
+    assert repo.restore(("copy", "a")) == {"k": "a"}
+    with pytest.raises(InvalidInputError, match="needs a parent"):
+        repo.commit("other", {}, key="a", parent=None, needs_parent=True)
+
+
+def test_branches_are_known_by_their_ends(repo: Repository) -> None:
+    chain(repo, "ab")
+    repo.commit("run", {"k": "d"}, key="d", parent=("run", "a"))
+    repo.commit("run", {"k": "c"}, key="c", parent=("run", "b"))
+    tips = [
+        found.checkpoint.key
+        for found in repo.forget(RetentionPolicy(mode="latest_only"), dry_run=True).verdicts
+        if "tip" in [reason.rule for reason in found.reasons]
+    ]
+    assert tips == ["c"]
+
+
+def test_by_default_the_parent_is_the_head_as_last_seen(repo: Repository, home: Path) -> None:
+    assert repo.commit("run", {}, key="a").parent is None
+    second = repo.commit("run", {}, key="b")
+    assert second.parent == repo.resolve("run@1").id
+    with Repository.open(home) as other:
+        other.commit("run", {}, key="c")
+    with pytest.raises(ConflictError):
+        repo.commit("run", {}, key="d")
+    repo.resolve("run")
+    assert repo.commit("run", {}, key="d").sequence == 4
+
+
+def test_fencing_refuses_a_parent_that_is_not_the_head(repo: Repository) -> None:
+    chain(repo, "ab")
+    with pytest.raises(ConflictError, match="not the head"):
+        repo.commit("run", {}, key="c", parent=("run", "a"), extends_head=True)
+    with pytest.raises(ConflictError, match="not the head"):
+        repo.commit("run", {}, key="c", parent=None, extends_head=True)
+    stale = repo.prepare("run", {}, key="c", parent=("run", "b"), extends_head=True)
+    repo.commit("run", {}, key="d", parent=("run", "b"), extends_head=True)
+    with pytest.raises(ConflictError):
+        repo.write(stale)
+    assert [found.key for found in repo.log("run")] == ["d", "b", "a"]
+
+
+def test_several_writers_lose_nothing(repo: Repository, home: Path) -> None:
+    repo.commit("run", {}, key="0", parent=None)
+    others = [Repository.open(home) for _ in range(4)]
+
+    def work(writer: Repository, name: str) -> None:
+        for number in range(10):
+            writer.commit("run", {"by": name}, key=f"{name}{number}", parent=("run", "0"))
+
+    threads = [
+        threading.Thread(target=work, args=(writer, name))
+        for writer, name in zip(others, "abcd", strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    for writer in others:
+        writer.close()
+    assert len(repo.log("run")) == 41
+    assert repo.resolve("run").key == "d9"
+    assert repo.check().ok
+
+
+def test_runs_with_and_without_keys_do_not_mix(repo: Repository) -> None:
+    repo.commit("run", {}, key="a", parent=None)
+    with pytest.raises(InvalidInputError, match="keys that its framework"):
+        repo.commit("run", {})
+    repo.commit("plain", {})
+    with pytest.raises(InvalidInputError, match="have no keys"):
+        repo.commit("plain", {}, key="a", parent=None)
+    repo.commit("elsewhere", {}, key="a", parent=None)
+    with pytest.raises(InvalidInputError, match="not one of run"):
+        repo.commit("run", {}, key="b", parent=("elsewhere", "a"))
+    for key in ("", "k" * 256, "a\nb"):
+        with pytest.raises(InvalidInputError):
+            repo.commit("run", {}, key=key, parent=None)
+
+
+def test_parts_of_composite_keys_do_not_run_together(repo: Repository) -> None:
+    repo.commit("a/b", {"n": 1}, key="c", parent=None)
+    repo.commit("a", {"n": 2}, key="b/c", parent=None)
+    assert repo.restore(("a/b", "c")) == {"n": 1}
+    assert repo.restore(("a", "b/c")) == {"n": 2}
+    assert len(repo.log("a")) == len(repo.log("a/b")) == 1
