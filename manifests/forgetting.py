@@ -8,7 +8,8 @@ transaction that would have dropped it. Only names go here; gc frees what they a
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
@@ -20,8 +21,9 @@ from cas.store import ObjectStore
 from cas.upkeep import OnProgress, Progress
 from cas.writer import RecordWriter
 from manifests.catalogue import Catalogue, CatalogueWriter, CheckpointRow, PinRow, RunRow
+from manifests.guard import Guard, Look
 from manifests.manifest import Checkpoint, ManifestReader, checkpoint_of
-from manifests.pending import Anchor, anchor_of, drop_pending, is_unresolved
+from manifests.pending import anchor_of, drop_pending, is_unresolved
 from manifests.reading import StoreReader
 from manifests.retention import Candidate, Plan, Reason, RetentionPolicy, Verdict, plan
 from manifests.strays import drop_strays
@@ -29,9 +31,13 @@ from manifests.weights import Weigher
 
 __all__ = ["ForgetPlan", "execute", "plan_by_name", "plan_by_policy"]
 
-BATCH: Final = 500
+BATCH: Final = 250
 """Most rows dropped in one transaction: it holds up every other writer."""
+_PAUSE_SECONDS: Final = 0.001
+"""Between two of them: LMDB's lock is not fair, and others wait for it."""
 _READ_BATCH: Final = 256
+_LOOKS: Final = 4
+"""How often a long look is taken outside a transaction, before it is taken inside."""
 
 Place = tuple[str, int]
 
@@ -80,7 +86,7 @@ def plan_by_name(reader: StoreReader, checkpoints: Iterable[Checkpoint]) -> Forg
     reason = Reason("named", "named")
     verdicts = [Verdict(found, False, (reason,)) for found in named.values()]
     made = ForgetPlan(tuple(verdicts), named=True)
-    reader.run(lambda records: _Guard(Catalogue(records.transaction), made).check())
+    reader.run(partial(_refuse_kept, made=made))
     return made
 
 
@@ -88,134 +94,110 @@ def execute(store: ObjectStore, made: ForgetPlan, progress: OnProgress) -> Forge
     """Do what a plan says, and return it with what was done; tells of the phase ``forget``.
 
     Of a policy's plan, what must stay by now is spared, with the reason. Of a plan by name, that
-    is a ``ConflictError``, and nothing of its batch (of up to 500) is forgotten.
+    is a ``ConflictError``, and nothing of its batch (of up to 250) is forgotten.
     """
-    drops = [verdict for verdict in made.verdicts if not verdict.keep]
-    # A checkpoint goes before what it needs, so every moment in between is a consistent one too.
-    drops.sort(key=lambda verdict: (verdict.checkpoint.run, -verdict.checkpoint.sequence))
+    drops = _in_order(made)
     spared: dict[Place, Verdict] = {}
+    seen: Look | None = None
     for at in range(0, len(drops), BATCH):
         batch = drops[at : at + BATCH]
-        work = partial(_drop, made=made, batch=batch, spared=dict(spared))
-        spared.update(store.write(work))
+        kept, seen = _drop_batch(store, batch, seen, named=made.named)
+        spared.update((_place(verdict.checkpoint), verdict) for verdict in kept)
         progress(Progress("forget", at + len(batch), len(drops)))
+        if at + BATCH < len(drops):
+            time.sleep(_PAUSE_SECONDS)
     if not made.named:
         drop_strays(store, {verdict.checkpoint.run for verdict in made.verdicts})
     verdicts = [spared.get(_place(verdict.checkpoint), verdict) for verdict in made.verdicts]
     return replace(made, verdicts=tuple(verdicts), dry_run=False)
 
 
+def _in_order(made: ForgetPlan) -> list[Verdict]:
+    """Return what goes, a checkpoint before what it needs: so every moment is a consistent one."""
+    drops = [verdict for verdict in made.verdicts if not verdict.keep]
+    return sorted(drops, key=lambda one: (one.checkpoint.run, -one.checkpoint.sequence))
+
+
+def _refuse_kept(reader: RecordReader, made: ForgetPlan) -> None:
+    """Raise ``ConflictError`` for the first checkpoint named that something keeps."""
+    drops = _in_order(made)
+    look = Look.at(reader.transaction, {verdict.checkpoint.run for verdict in drops})
+    _judge(Guard(reader.transaction, look), drops, named=True)
+
+
+def _drop_batch(
+    store: ObjectStore, batch: Sequence[Verdict], seen: Look | None, *, named: bool
+) -> tuple[list[Verdict], Look]:
+    """Forget what nothing keeps by now; returns what is spared, and the look for the next batch.
+
+    A look at long runs is rather taken outside the transaction, which others wait for.
+    """
+    names = {verdict.checkpoint.run for verdict in batch}
+    for tries_left in reversed(range(_LOOKS)):
+        if seen is None or not names <= seen.runs.keys():
+            seen = store.read(lambda reader: Look.at(reader.transaction, names))
+        done = store.write(
+            partial(_drop, batch=batch, seen=seen, named=named, patient=not tries_left)
+        )
+        if done is not None:
+            return done
+        seen = None
+    raise AssertionError("the last attempt looks as long as it takes")
+
+
 def _drop(
-    writer: RecordWriter, made: ForgetPlan, batch: Sequence[Verdict], spared: dict[Place, Verdict]
-) -> dict[Place, Verdict]:
+    writer: RecordWriter, batch: Sequence[Verdict], seen: Look, *, named: bool, patient: bool
+) -> tuple[list[Verdict], Look] | None:
+    """Do one batch; None if one had to look for long, and nothing was done."""
+    look = seen.advanced(writer.transaction)
+    if look is None and not patient:
+        return None
+    look = look or Look.at(writer.transaction, seen.runs)
     catalogue = CatalogueWriter(writer.writing)
-    guard = _Guard(catalogue, made, spared)
-    gone: dict[RunRow, dict[int, Anchor]] = {}
-    records = []
-    for verdict in batch:
+    guard = Guard(writer.transaction, look)
+    spared, gone = _judge(guard, batch, named=named)
+    records, runs = [], []
+    for run, rows in gone.items():
+        records += [row.record for row in rows.values()]
+        anchors = [anchor_of(sequence, row) for sequence, row in rows.items()]
+        records += drop_pending(writer.writing, run.number, anchors)
+        runs.append(catalogue.drop(run, rows))
+    if records:
+        writer.unroot(*records)
+    return spared, guard.after(writer.counters.root_epoch, runs)
+
+
+def _judge(
+    guard: Guard, drops: Sequence[Verdict], *, named: bool
+) -> tuple[list[Verdict], dict[RunRow, dict[int, CheckpointRow]]]:
+    """Return what is spared of those that are to go, and the rows that go, by run and sequence.
+
+    What somebody else forgot is neither.
+
+    Raises:
+        NotFoundError: One that was named is not there.
+        ConflictError: One that was named must stay.
+    """
+    spared: list[Verdict] = []
+    gone: dict[RunRow, dict[int, CheckpointRow]] = {}
+    for verdict in drops:
         checkpoint = verdict.checkpoint
-        found = guard.find(checkpoint)
+        found = guard.find(checkpoint.run, checkpoint.sequence, checkpoint.id)
         if found is None:
+            if named:
+                place = f"{checkpoint.run}@{checkpoint.sequence}"
+                raise NotFoundError(f"{place} was forgotten already")
             continue
         run, row = found
         reason = guard.why_kept(run, checkpoint.sequence, row)
         if reason is None:
-            anchor = anchor_of(checkpoint.sequence, row)
-            gone.setdefault(run, {})[checkpoint.sequence] = anchor
-            records.append(row.record)
-        elif made.named:
+            guard.forget(run, checkpoint.sequence, row)
+            gone.setdefault(run, {})[checkpoint.sequence] = row
+        elif named:
             raise _conflict(checkpoint, reason)
         else:
-            spared[_place(checkpoint)] = Verdict(checkpoint, True, (reason,))
-    for run, anchors in gone.items():
-        records += drop_pending(writer.writing, run.number, anchors.values())
-        catalogue.drop(run, anchors)
-    if records:
-        writer.unroot(*records)
-    return spared
-
-
-class _Guard:
-    """What keeps a checkpoint, as of one transaction."""
-
-    def __init__(
-        self, catalogue: Catalogue, made: ForgetPlan, spared: Mapping[Place, Verdict] | None = None
-    ) -> None:
-        self._catalogue = catalogue
-        self._made = made
-        self._tags = {tag.id: tag.name for tag in catalogue.tags()}
-        self._pins = {pin.id for pin in catalogue.pins()}
-        self._runs: dict[str, RunRow | None] = {}
-        self._needed: dict[Place, str] = {}
-        self._dropped: set[Place] = set()
-        self._planned: dict[str, int] = {}
-        for verdict in made.verdicts:
-            run, sequence = place = _place(verdict.checkpoint)
-            if not verdict.keep and place not in (spared or {}):
-                self._dropped.add(place)
-            if not made.named:
-                self._planned[run] = max(sequence, self._planned.get(run, 0))
-        for name, sequence in spared or {}:
-            run_row = self._run(name)
-            if run_row is not None:
-                self._need(run_row, sequence)
-
-    def check(self) -> None:
-        """Raise ``ConflictError`` for the first planned drop that something keeps."""
-        for verdict in self._made.verdicts:
-            found = self.find(verdict.checkpoint)
-            if found is not None:
-                reason = self.why_kept(found[0], verdict.checkpoint.sequence, found[1])
-                if reason is not None:
-                    raise _conflict(verdict.checkpoint, reason)
-
-    def find(self, checkpoint: Checkpoint) -> tuple[RunRow, CheckpointRow] | None:
-        """Return run and row of a checkpoint; None if somebody else forgot it meanwhile."""
-        run = self._run(checkpoint.run)
-        if run is not None:
-            row = self._catalogue.checkpoint(run.number, checkpoint.sequence)
-            if row is not None and row.id == checkpoint.id:
-                return run, row
-        if self._made.named:
-            raise NotFoundError(f"{checkpoint.run}@{checkpoint.sequence} was forgotten already")
-        return None
-
-    def why_kept(self, run: RunRow, sequence: int, row: CheckpointRow) -> Reason | None:
-        """Return what keeps a checkpoint of which the plan says that it goes."""
-        reason = None
-        if run.head == sequence:
-            reason = Reason("head", "head of its run")
-        elif is_unresolved(self._catalogue.transaction, run, sequence, row):
-            reason = Reason("pending", "has pending writes")
-        elif row.id in self._tags:
-            reason = Reason("tag", f"has the tag {self._tags[row.id]!r}")
-        elif row.id in self._pins:
-            reason = Reason("pin", "pinned")
-        elif (run.name, sequence) in self._needed:
-            reason = Reason("needed", f"needed by {self._needed[run.name, sequence]}")
-        if reason is not None:
-            self._need(run, sequence)
-        return reason
-
-    def _run(self, name: str) -> RunRow | None:
-        if name not in self._runs:
-            run = self._runs[name] = self._catalogue.run(name)
-            if run is not None:
-                # What the plan has seen is not looked at again.
-                for sequence, row in self._catalogue.newest(run.number):
-                    if sequence <= self._planned.get(name, 0):
-                        break
-                    if row.needs_parent and (name, sequence) not in self._dropped:
-                        self._need(run, sequence)
-        return self._runs[name]
-
-    def _need(self, run: RunRow, sequence: int) -> None:
-        """Note what a checkpoint that stays cannot be used without."""
-        by = f"{run.name}@{sequence}"
-        row = self._catalogue.checkpoint(run.number, sequence)
-        while row is not None and row.needs_parent and row.parent:
-            self._needed.setdefault((run.name, row.parent), by)
-            row = self._catalogue.checkpoint(run.number, row.parent)
+            spared.append(Verdict(checkpoint, True, (reason,)))
+    return spared, gone
 
 
 def _conflict(checkpoint: Checkpoint, reason: Reason) -> ConflictError:

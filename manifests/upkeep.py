@@ -82,12 +82,12 @@ class Upkeep:
         Never forgotten: the head of a run, its newest checkpoint that an executor can resume, what
         is tagged or pinned, what has unresolved pending writes, and what a kept checkpoint needs.
         To a policy they are reasons to keep; a reference to one is refused with ``ConflictError``.
-        It works in transactions of up to 500 checkpoints; each leaves a consistent history.
+        It works in transactions of up to 250 checkpoints; each leaves a consistent history.
 
         Raises:
             NotFoundError: There is no such run or checkpoint.
             ConflictError: A checkpoint named must stay. Nothing is forgotten, unless it came to
-                that while earlier ones of more than 500 were forgotten.
+                that while earlier ones of more than 250 were forgotten.
             CorruptionError: What the policy has to know cannot be read. Nothing is forgotten.
         """
         self._refuse_read_only()

@@ -15,6 +15,7 @@ import pytest
 
 import manifests.forgetting
 from cas.errors import ConflictError, InvalidInputError, NotFoundError, ReadOnlyStoreError
+from cas.upkeep import Progress
 from manifests import ForgetPlan, Repository, RetentionPolicy
 from manifests.catalogue import CatalogueWriter
 from tests.cas.children import ChildFailedError, finish, start_child
@@ -200,6 +201,43 @@ def test_what_is_named_while_a_plan_is_carried_out_is_spared(
         # What was forgotten by somebody else meanwhile is no error either.
         other.commit("a", {})
         assert isinstance(repo.forget(made), ForgetPlan)
+
+
+def test_what_a_checkpoint_needs_that_replaced_another_meanwhile_is_spared(home: Path) -> None:
+    with Repository.open(home) as repo:
+        for number, key in enumerate("abcd"):
+            parent = ("r", "abcd"[number - 1]) if number else None
+            repo.commit("r", {"n": number}, key=key, parent=parent)
+        made = repo.forget(LAST_TWO, dry_run=True)
+        assert [found.key for found in made.dropped] == ["b", "a"]
+        # It keeps its sequence, which the plan has seen.
+        repo.commit("r", {"n": "needs b"}, key="c", parent=("r", "b"), needs_parent=True)
+        done = repo.forget(made)
+        assert [found.key for found in done.dropped] == ["a"]
+        assert repo.restore(("r", "b")) == {"n": 1}
+
+
+@pytest.mark.parametrize("looks", [1, 4])
+def test_needs_that_came_up_since_the_plan_are_seen(
+    home: Path, looks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manifests.forgetting, "BATCH", 2)
+    monkeypatch.setattr(manifests.forgetting, "_LOOKS", looks)
+    with Repository.open(home) as repo, Repository.open(home) as other:
+        fill(repo, "a", 12)
+        made = repo.forget(LAST_TWO, dry_run=True)
+
+        def told(progress: Progress) -> None:
+            if progress.done == 2:
+                other.commit("a", {}, parent=("a", 5), needs_parent=True)
+                other.commit("a", {})
+            if progress.done == 4:
+                other.commit("b", {})
+
+        done = repo.forget(made, progress=told)
+        assert sequences(repo, "a") == [5, 11, 12, 13, 14]
+        reasons = {v.checkpoint.sequence: v.reasons[0].text for v in done.verdicts if v.keep}
+        assert reasons[5] == "needed by a@13"
 
 
 def test_forks_made_by_another_process_while_forgetting_live(
