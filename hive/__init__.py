@@ -34,12 +34,15 @@ if TYPE_CHECKING:
         UnsupportedFormatError,
     )
     from hive.graph.checkpoint_manager import CheckpointManager
+    from hive.graph.schema import StateSchema
     from hive.home import open_repository as open
+    from hive.runner import AgentRunner
     from hive.schemas.checkpoint import CheckpointConfig
     from manifests import Repository
 
 __all__ = [
     "AccessError",
+    "AgentRunner",
     "CheckpointConfig",
     "CheckpointManager",
     "ConflictError",
@@ -53,6 +56,7 @@ __all__ = [
     "NotFoundError",
     "ReadOnlyStoreError",
     "Repository",
+    "StateSchema",
     "StoreFullError",
     "UnsupportedFormatError",
     "open",
@@ -60,9 +64,11 @@ __all__ = [
 
 # Public name -> (module, name there); everything else in __all__ is an error class.
 _PLACES = {
+    "AgentRunner": ("hive.runner", "AgentRunner"),
     "CheckpointConfig": ("hive.schemas.checkpoint", "CheckpointConfig"),
     "CheckpointManager": ("hive.graph.checkpoint_manager", "CheckpointManager"),
     "Repository": ("manifests", "Repository"),
+    "StateSchema": ("hive.graph.schema", "StateSchema"),
     "open": ("hive.home", "open_repository"),
 }
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from hive.cli.abandon import abandon
 from hive.cli.check import check
 from hive.cli.copies import backup, export, import_bundle
 from hive.cli.demo import demo
@@ -37,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for command in (
-    *(demo, run, resume),
+    *(demo, run, resume, abandon),
     *(runs, log, show, diff, grep, stats),
     *(tag, untag, pin, unpin, fork),
     *(forget, rm, gc, compact, check, doctor, export, backup),

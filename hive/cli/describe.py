@@ -21,21 +21,24 @@ STATUSES: Final[tuple[Status, ...]] = (
     "running",
     "interrupted",
     "unfinished",
+    "abandoned",
 )
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _STATUS_OF_KIND: Final[dict[str, Status]] = {
     "final": "done",
     "failed": "failed",
     "paused": "paused",
+    "abandoned": "abandoned",
 }
 
 
 def status(home: Path, head: Checkpoint) -> Status:
     """Say how a run stands, from its last checkpoint.
 
-    ``done``, ``failed`` and ``paused`` are what the executor noted. Else a run launched by ``hive
-    run`` is ``running`` while its process lives and ``interrupted`` afterwards; of a run that
-    another program started only that it is ``unfinished`` is known.
+    ``done``, ``failed`` and ``paused`` are what the executor noted, ``abandoned`` is what a person
+    said. Else a run launched by ``hive run`` is ``running`` while its process lives and
+    ``interrupted`` afterwards; of a run that another program started only that it is
+    ``unfinished`` is known.
     """
     from hive.cli.launches import is_executing
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import shlex
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -15,43 +15,52 @@ from hive.cli.text import count, escape
 from hive.cli.values import describe, to_json
 
 if TYPE_CHECKING:
-    from hive.graph import ExecutionResult
+    from hive.cli.shapes import WaitJson
+    from hive.runner import RunResult, Wait
 
-__all__ = ["finish", "resume_command", "short_path"]
+__all__ = ["finish", "resume_command", "short_path", "wait_json", "wait_text"]
 
 
-def finish(result: ExecutionResult, as_json: bool) -> None:
-    """Print the result; exit with 1 when the run failed."""
-    paused = result.paused_at is not None
-    status = "paused" if paused else "done" if result.success else "failed"
+def finish(result: RunResult, waits: list[Wait], as_json: bool) -> None:
+    """Print the result and what the run waits for; exit with 1 when the run failed."""
+    shown = _shown(result, waits)
     if as_json:
-        write_json(
-            {
-                "run": result.run_id,
-                "status": status,
-                "steps": result.steps_executed,
-                "path": result.path,
-                "paused_at": result.paused_at,
-                "error": result.error,
-                "checkpoint": result.checkpoint_id,
-                "output": to_json(result.output),
-            }
-        )
+        write_json({**shown, "output": to_json(shown["output"])})
     else:
-        line(f"run {escape(result.run_id)}: {status} after {count(result.steps_executed, 'step')}")
-        line(f"path: {escape(short_path(result.path))}")
-        if result.output:
+        line(f"run {escape(shown['run'])}: {shown['status']} after {count(shown['steps'], 'step')}")
+        line(f"path: {escape(short_path(shown['path']))}")
+        if shown["output"]:
             line()
             table(
                 [Column(title="KEY", shrinks=True), Column(title="VALUE", shrinks=True)],
-                [[key, describe(value)] for key, value in result.output.items()],
+                [[key, describe(value)] for key, value in shown["output"].items()],
             )
-    if paused:
-        say(f"waits after {result.paused_at!r}; {resume_command(result.run_id)} continues")
-    elif not result.success:
-        say(f"run failed: {result.error}")
+    for wait in waits:
+        answer = [] if wait.kind == "input" else ["--approve"]
+        if answer and len(waits) > 1:
+            answer += ["--step", wait.step]
+        say(f"{wait_text(wait)}; {resume_command(result.run_id, *answer)} continues")
+    if shown["status"] == "failed":
+        say(f"run failed: {shown['error']}")
         say(f"when that is mended, {resume_command(result.run_id)} goes on from there")
         raise typer.Exit(FAILED)
+
+
+def wait_text(wait: Wait) -> str:
+    """Say what a run waits for."""
+    told = "" if wait.message is None else f": {wait.message}"
+    match wait.kind:
+        case "input":
+            return f"waits after {wait.step!r}{told}"
+        case "approval":
+            return f"waits for an approval before {wait.step!r}{told}"
+        case "escalation":
+            return f"waits for somebody to look at {wait.step!r}{told}"
+
+
+def wait_json(wait: Wait) -> WaitJson:
+    """Return what a run waits for in the JSON shape that docs/cli.md documents."""
+    return {"kind": wait.kind, "step": wait.step, "message": wait.message}
 
 
 def short_path(path: Iterable[str]) -> str:
@@ -63,6 +72,39 @@ def short_path(path: Iterable[str]) -> str:
     return ", ".join(parts)
 
 
-def resume_command(name: str) -> str:
+def resume_command(name: str, *options: str) -> str:
     """Return the command that continues a run, as it can be typed."""
-    return f"`hive resume {shlex.quote(name)}`"
+    words = " ".join(shlex.quote(word) for word in (name, *options))
+    return f"`hive resume {words}`"
+
+
+def _shown(result: RunResult, waits: list[Wait]) -> dict[str, Any]:
+    from hive.graph import ExecutionResult
+
+    waiting = [wait_json(wait) for wait in waits]
+    if isinstance(result, ExecutionResult):
+        paused = result.paused_at is not None
+        return {
+            "run": result.run_id,
+            "status": "paused" if paused else "done" if result.success else "failed",
+            "steps": result.steps_executed,
+            "path": result.path,
+            "paused_at": result.paused_at,
+            "error": result.error,
+            "checkpoint": result.checkpoint_id,
+            "output": result.output,
+            "waits": waiting,
+        }
+    paused = result.status.is_waiting
+    failed = not (paused or result.success)
+    return {
+        "run": result.run_id,
+        "status": "paused" if paused else "failed" if failed else "done",
+        "steps": result.steps_executed,
+        "path": result.completed_steps,
+        "paused_at": waits[0].step if waits else None,
+        "error": f"{result.status}: {result.feedback}" if failed else None,
+        "checkpoint": result.checkpoint_id,
+        "output": result.results,
+        "waits": waiting,
+    }

@@ -10,7 +10,7 @@ import typer
 from hive.cli.completion import complete_ref, complete_run
 
 if TYPE_CHECKING:
-    from manifests import Repository
+    from manifests import Registry, Repository
 
 __all__ = [
     "HomeOption",
@@ -59,11 +59,16 @@ def open_to_read(home: Path | None) -> Repository:
     return hive.open(_absolute(home), create=False, read_only=True)
 
 
-def open_to_write(home: Path | None, *, create: bool) -> Repository:
-    """Open the store to add to it; ``create`` makes a missing one."""
+def open_to_write(
+    home: Path | None, *, create: bool, registry: Registry | None = None
+) -> Repository:
+    """Open the store to add to it; ``create`` makes a missing one.
+
+    ``registry`` has the classes that the states of an agent's runs may hold.
+    """
     import hive
 
-    return hive.open(_absolute(home), create=create)
+    return hive.open(_absolute(home), create=create, registry=registry)
 
 
 def home_of(home: Path | None) -> Path:

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +19,7 @@ from hive.cli.options import HomeOption, JsonOption, RunArgument, open_to_write
 
 if TYPE_CHECKING:
     from hive.cli.launches import Launch
-    from hive.graph import ExecutionResult, Goal, GraphSpec
+    from hive.runner import Agent, AgentRunner
     from manifests import Repository
 
 __all__ = ["resume", "run"]
@@ -28,9 +29,10 @@ def run(
     target: Annotated[
         str,
         typer.Argument(
-            metavar="MODULE:GRAPH",
-            help="Where the graph is: package.module:name or FILE.py:name, a GraphSpec or a "
-            "function without arguments that returns one, with or without its Goal.",
+            metavar="TARGET",
+            help="What to run: package.module:name or FILE.py:name (a GraphSpec, a Plan, an Agent, "
+            "or a function without arguments that returns one), the description of an agent in "
+            "JSON or YAML, or a folder with an agent file. Running it imports what it names.",
         ),
     ],
     given: Annotated[
@@ -46,19 +48,24 @@ def run(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a graph with a checkpoint after every node."""
+    """Run a graph or a plan with a checkpoint after every node or step."""
     from hive import ConflictError
     from hive.cli.launches import Launch, record_launch, while_executing
-    from hive.cli.targets import load_target
+    from hive.runner.loading import load_agent
+    from hive.runner.waiting import waits_of
     from manifests.names import check_name
 
     input_data = _read_input(given)
     if name is not None:
         check_name(name, "run name")
     folder = Path.cwd()
-    graph, goal = load_target(target, folder)
-    with open_to_write(home, create=True) as repo, contextlib.ExitStack() as claim:
-        chosen = _claim(repo, claim, f"{graph.id}-") if name is None else name
+    agent = load_agent(target, folder)
+    registry = agent.registry
+    with (
+        open_to_write(home, create=True, registry=registry) as repo,
+        contextlib.ExitStack() as claim,
+    ):
+        chosen = _claim(repo, claim, f"{agent.id}-") if name is None else name
         if name is not None:
             claim.enter_context(while_executing(repo.home, name))
             if _exists(repo, name):
@@ -69,8 +76,10 @@ def run(
                 )
         # Before the first checkpoint: a run that can be seen can also be resumed.
         record_launch(repo.home, Launch(chosen, target, folder))
-        result = _execute(repo, graph, goal, chosen, input_data, resume=False)
-    finish(result, as_json)
+        with _runner(agent, repo, chosen) as runner:
+            result = runner.run(input_data, run=chosen)
+        waits = waits_of(repo.execution(chosen))
+    finish(result, waits, as_json)
 
 
 def resume(
@@ -79,8 +88,8 @@ def resume(
         str | None,
         typer.Option(
             "--target",
-            metavar="MODULE:GRAPH",
-            help="Where the graph is, if the run was not launched by `hive run` or it has moved.",
+            metavar="TARGET",
+            help="What to run, if the run was not launched by `hive run` or it has moved.",
             show_default=False,
         ),
     ] = None,
@@ -89,56 +98,77 @@ def resume(
         typer.Option(
             "--input",
             metavar="JSON",
-            help="What a paused run waits for: a JSON object, @FILE, or - for stdin.",
+            help="What a paused run waits for, or other inputs for the step that waits for an "
+            "approval, which they approve: a JSON object, @FILE, or - for stdin.",
             show_default=False,
         ),
+    ] = None,
+    approve: Annotated[
+        bool, typer.Option("--approve", help="Let the step run that waits for an approval.")
+    ] = False,
+    reject: Annotated[
+        bool, typer.Option("--reject", help="Do not let it run, nor what depends on it.")
+    ] = False,
+    steps: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--step",
+            metavar="STEP",
+            help="The step that is answered, where several wait. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    reason: Annotated[
+        str | None,
+        typer.Option("--reason", metavar="TEXT", help="Why, for the report.", show_default=False),
     ] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Continue a run after its last finished node.
+    """Continue a run after its last finished node or step.
 
-    Without --target the graph is found, and relative paths are meant, as when the run was launched.
+    Without --target the graph or plan is found, and relative paths are meant, as when the run was
+    launched.
     """
+    from hive.cli.answers import Answer, approvals_for
     from hive.cli.launches import Launch, record_launch, while_executing
-    from hive.cli.targets import load_target
+    from hive.runner.loading import load_agent
+    from hive.runner.waiting import waits_of
 
     input_data = None if given is None else _read_input(given)
+    answer = Answer(approve, reject, tuple(steps or ()), reason, input_data)
     with open_to_write(home, create=False) as repo:
         _expect_run(repo, name)
-        if target is None:
-            launch = _launch_of(repo, name)
-            _enter(launch)
-        else:
-            launch = Launch(name, target, Path.cwd())
-        graph, goal = load_target(launch.target, launch.folder)
-        with while_executing(repo.home, name):
-            if target is not None:
-                record_launch(repo.home, launch)
-            result = _execute(repo, graph, goal, name, input_data, resume=True)
-    finish(result, as_json)
+        place = repo.home
+        waits = waits_of(repo.execution(name))
+        approvals = approvals_for(name, waits, answer)
+        launch = _launch_of(repo, name) if target is None else Launch(name, target, Path.cwd())
+    if target is None:
+        _enter(launch)
+    agent = load_agent(launch.target, launch.folder)
+    with (
+        open_to_write(place, create=False, registry=agent.registry) as repo,
+        while_executing(repo.home, name),
+    ):
+        if target is not None:
+            record_launch(repo.home, launch)
+        with _runner(agent, repo, name) as runner:
+            result = runner.resume(
+                name, None if approvals else input_data, approvals=approvals or None
+            )
+        waits = waits_of(repo.execution(name))
+    finish(result, waits, as_json)
 
 
-def _execute(
-    repo: Repository,
-    graph: GraphSpec,
-    goal: Goal,
-    name: str,
-    input_data: dict[str, Any] | None,
-    *,
-    resume: bool,
-) -> ExecutionResult:
-    import asyncio
-
-    from hive import CheckpointConfig, CheckpointManager
-    from hive.graph import GraphExecutor, Runtime
+@contextlib.contextmanager
+def _runner(agent: Agent, repo: Repository, name: str) -> Iterator[AgentRunner]:
+    from hive.runner import AgentRunner
 
     try:
-        with CheckpointManager(repo, CheckpointConfig()) as manager:
-            executor = GraphExecutor(runtime=Runtime(), checkpoint_manager=manager)
-            return asyncio.run(executor.execute(graph, goal, input_data, run=name, resume=resume))
+        with AgentRunner(agent, repo) as runner:
+            yield runner
     except KeyboardInterrupt:
-        say(f"{resume_command(name)} continues after the last finished node")
+        say(f"{resume_command(name)} continues after the last finished step")
         raise
 
 

@@ -14,6 +14,7 @@ from hive.cli.options import HomeOption, JsonOption, open_to_read
 from hive.cli.output import Column, line, table, write_json
 from hive.cli.quantities import parse_since
 from hive.cli.text import age, size
+from hive.cli.waiting import show_waiting, waits_in
 
 if TYPE_CHECKING:
     from hive.cli.shapes import RunJson
@@ -26,6 +27,10 @@ MOST_MEASURED: Final = 20_000
 
 
 def runs(
+    waiting: Annotated[
+        bool,
+        typer.Option("--waiting", help="Only those that wait for a person, and what for."),
+    ] = False,
     interrupted: Annotated[
         bool, typer.Option("--interrupted", help="Only those whose process is gone.")
     ] = False,
@@ -34,7 +39,7 @@ def runs(
         typer.Option(
             "--status",
             metavar="STATUS",
-            help="Only done, failed, paused, running, interrupted or unfinished ones. "
+            help="Only done, failed, paused, running, interrupted, unfinished or abandoned ones. "
             "May be repeated.",
             show_default=False,
         ),
@@ -77,7 +82,7 @@ def runs(
 
     moment = system_clock()
     start = None if since is None else parse_since(since, moment)
-    wanted = _wanted_statuses(statuses or [], interrupted)
+    wanted = {"paused"} if waiting else _wanted_statuses(statuses or [], interrupted)
     with open_to_read(home) as repo:
         infos = [
             info
@@ -92,6 +97,9 @@ def runs(
         rows = [_row(repo, info, stats) for info in infos]
     if as_json:
         write_json(rows)
+        return
+    if waiting:
+        show_waiting(rows, moment)
         return
     if not rows:
         if interrupted or statuses or labels or since:
@@ -135,6 +143,7 @@ def _row(repo: Repository, info: RunInfo, stats: Mapping[str, RunStats]) -> RunJ
         "updated_at": info.updated_at.isoformat(),
         "unique_bytes": None if bytes_of is None else bytes_of.unique_bytes,
         "shared_bytes": None if bytes_of is None else bytes_of.shared_bytes,
+        "waits": waits_in(repo, info.head),
         "head": checkpoint_json(info.head),
     }
 

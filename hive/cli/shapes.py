@@ -13,7 +13,7 @@ from typing_extensions import TypedDict  # pydantic cannot read typing's own bef
 
 __all__ = ["SHAPES", "Status"]
 
-Status = Literal["done", "failed", "paused", "running", "interrupted", "unfinished"]
+Status = Literal["done", "failed", "paused", "running", "interrupted", "unfinished", "abandoned"]
 
 
 class CheckpointJson(TypedDict):
@@ -44,6 +44,19 @@ class CheckpointJson(TypedDict):
     tags: list[str]
 
 
+class WaitJson(TypedDict):
+    kind: Literal["input", "approval", "escalation"]
+    step: str
+    """the node or step"""
+    message: str | None
+    """what is asked"""
+
+
+class MarkedJson(CheckpointJson):
+    status: Status
+    """of the run now"""
+
+
 class RunJson(TypedDict):
     run: str
     status: Status
@@ -58,6 +71,8 @@ class RunJson(TypedDict):
     """bytes of the objects that only this run holds; null when not measured"""
     shared_bytes: int | None
     """bytes of those that others hold as well"""
+    waits: list[WaitJson]
+    """what a paused run waits for"""
     head: CheckpointJson
 
 
@@ -174,6 +189,8 @@ class ResultJson(TypedDict):
     """id of the last one"""
     output: Any
     """see Values in JSON"""
+    waits: list[WaitJson]
+    """what it waits for"""
 
 
 class ReasonJson(TypedDict):
@@ -371,6 +388,7 @@ SHAPES: Final[dict[str, Any]] = {
     "demo": DemoJson,
     "run": ResultJson,
     "resume": ResultJson,
+    "abandon": MarkedJson,
     "tag": CheckpointJson,
     "untag": TagJson,
     "pin": PinJson,

@@ -17,6 +17,7 @@ from hive import errors
 from hive.graph.background import BackgroundThread, in_thread
 from hive.graph.housekeeping import Housekeeper
 from hive.graph.run_writer import CheckpointWarning, RunWriter
+from hive.graph.schema import StateSchema
 from hive.schemas.checkpoint import CheckpointConfig
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class CheckpointManager:
         storage: A repository, which stays the caller's to close; the path of a home directory;
             or None for the default home. A path is opened when it is first needed.
         config: How to save and what to keep.
+        schema: The version of the states of runs, and the migrations to it; by default version 1.
         sleep: Waits before a write is tried again, in seconds.
     """
 
@@ -67,9 +69,11 @@ class CheckpointManager:
         storage: Repository | str | os.PathLike[str] | None = None,
         config: CheckpointConfig | None = None,
         *,
+        schema: StateSchema | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.config = CheckpointConfig() if config is None else config
+        self.schema = StateSchema() if schema is None else schema
         if not (storage is None or isinstance(storage, str | os.PathLike)) and not callable(
             getattr(storage, "prepare", None)
         ):
@@ -175,6 +179,7 @@ class CheckpointManager:
             background=self._background,
             housekeeper=self._housekeeper,
             sleep=self._sleep,
+            schema=self.schema,
         )
         with self._lock:
             self._writers[run] = writer
@@ -270,14 +275,17 @@ class CheckpointManager:
             return []
 
     def restore(self, ref: RefLike) -> Any:
-        """Return the state of a checkpoint.
+        """Return the state of a checkpoint, migrated to the version of the manager's schema.
 
         Raises:
             NotFoundError: There is no such checkpoint.
             CorruptionError: It is damaged; nothing damaged is returned.
+            UnsupportedFormatError: Its state has a newer version than the schema.
+            InvalidInputError: A migration to the schema's version is missing, or failed.
         """
         self._settle()
-        return self.repository.restore(ref)
+        checkpoint = self.repository.resolve(ref)
+        return self.schema.state(checkpoint, self.repository.restore(checkpoint))
 
     def fork(self, ref: RefLike, new_run: str | None = None) -> Checkpoint:
         """Start a run at a checkpoint of another one; ``<run>-fork-<n>`` if it gets no name.
@@ -319,6 +327,8 @@ class CheckpointManager:
         Raises:
             NotFoundError: There is no such checkpoint.
             CorruptionError: It is damaged.
+            UnsupportedFormatError: Its state has a newer version than the schema.
+            InvalidInputError: A migration to the schema's version is missing, or failed.
         """
         self._settle()
         repository = self.repository
@@ -326,8 +336,8 @@ class CheckpointManager:
         head = self.latest(checkpoint.run)
         return ResumePoint(
             checkpoint,
-            repository.restore(checkpoint),
-            repository.execution(checkpoint),
+            self.schema.state(checkpoint, repository.restore(checkpoint)),
+            self.schema.execution(checkpoint, repository.execution(checkpoint)),
             head is not None and head.sequence == checkpoint.sequence,
         )
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cas.digest import Digest
     from hive.graph.background import BackgroundThread
     from hive.graph.housekeeping import Housekeeper
+    from hive.graph.schema import StateSchema
     from hive.schemas.checkpoint import CheckpointConfig
     from manifests import Checkpoint, PreparedCommit, Repository
 
@@ -67,11 +68,13 @@ class RunWriter:
         background: BackgroundThread,
         housekeeper: Housekeeper,
         sleep: Callable[[float], None],
+        schema: StateSchema,
     ) -> None:
         """Write on top of ``tip``, the run's head; None if the run must be new."""
         self.run = run
         self.config = config
         self.problems: list[Exception] = []
+        self._schema = schema
         self._repository = repository
         self._tip = tip
         self._last: Digest | None = None if tip is None else tip.id
@@ -99,6 +102,7 @@ class RunWriter:
                 and the policy is to raise.
         """
         self._surface()
+        fields["labels"] = self._schema.labels(fields.get("labels"))
         try:
             prepared = self._prepare(state, kind=kind, **fields)
         except errors.HiveError as error:

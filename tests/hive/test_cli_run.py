@@ -106,6 +106,7 @@ def test_a_run_as_json(folder: Path) -> None:
         "error": None,
         "checkpoint": str(head.id),
         "output": {"flowers": 20, "nectar": 40, "honey": 41, "done": True},
+        "waits": [],
     }
     assert head.kind == "final"
 

@@ -1,7 +1,8 @@
-"""Find the graph that a person named: ``MODULE:GRAPH`` or ``FILE.py:GRAPH``.
+"""Find what a person named: ``MODULE:NAME`` or ``FILE.py:NAME``.
 
-Importing runs code. That is what the person asked for by typing the target, or by having typed it
-when the run was launched. Nothing is ever imported because bytes in a store name it.
+Importing runs code. That is what the person asked for by typing the target, by having typed it when
+the run was launched, or by writing it into the description of an agent, which is a program like any
+other. Nothing is ever imported because bytes in a store name it.
 """
 
 from __future__ import annotations
@@ -11,44 +12,41 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cas.errors import HiveError, InvalidInputError
 
-if TYPE_CHECKING:
-    from hive.graph import Goal, GraphSpec
-
-__all__ = ["load_target"]
+__all__ = ["import_place", "look_up"]
 
 
-def load_target(target: str, folder: Path) -> tuple[GraphSpec, Goal]:
-    """Import the module or file and return its graph and goal.
+def look_up(target: str, folder: Path) -> Any:
+    """Import a module or file and return what it holds under a name.
 
     Args:
-        target: ``package.module:name`` or ``path/to/file.py:name``; the name may be dotted. It must
-            be a ``GraphSpec``, a tuple ``(GraphSpec, Goal)``, or a callable without arguments that
-            returns either. Without a goal, one named after the graph is made up.
+        target: ``package.module:name`` or ``path/to/file.py:name``; the name may be dotted.
         folder: where relative files lie and where imports look first.
 
     Raises:
-        InvalidInputError: when the target is malformed, cannot be imported or is no graph.
+        InvalidInputError: when the target is malformed, cannot be imported or is not there.
     """
     place, colon, name = target.rpartition(":")
     if not colon or not place or not name:
-        raise InvalidInputError(
-            f"{target!r} does not name a graph; write MODULE:GRAPH or FILE.py:GRAPH, "
-            "for example survey.py:graph"
-        )
-    value: Any = _import(place, folder)
+        raise InvalidInputError(f"{target!r} names nothing; write MODULE:NAME or FILE.py:NAME")
+    value: Any = import_place(place, folder)
     for attribute in name.split("."):
         try:
             value = getattr(value, attribute)
         except AttributeError as error:
             raise InvalidInputError(f"{place!r} has no {name!r}") from error
-    return _graph_and_goal(value, target)
+    return value
 
 
-def _import(place: str, folder: Path) -> ModuleType:
+def import_place(place: str, folder: Path) -> ModuleType:
+    """Import a module by its name, or a file that ends in ``.py``.
+
+    Raises:
+        InvalidInputError: when there is none, or it raises an exception.
+    """
     try:
         if place.endswith(".py"):
             return _import_file((folder / place).resolve())
@@ -72,6 +70,10 @@ def _import(place: str, folder: Path) -> ModuleType:
 def _import_file(file: Path) -> ModuleType:
     if not file.is_file():
         raise InvalidInputError(f"there is no file {str(file)!r}")
+    # A file that a description names for each of its functions is run once.
+    for known in list(sys.modules.values()):
+        if getattr(known, "__file__", None) == str(file):
+            return known
     # As `python FILE.py` does, so that a script finds the modules that lie beside it.
     _look_first_in(file.parent)
     # Under its own name unless that is taken: a file called json.py must not replace json.
@@ -93,26 +95,3 @@ def _import_file(file: Path) -> ModuleType:
 def _look_first_in(folder: Path) -> None:
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
-
-
-def _graph_and_goal(value: Any, target: str) -> tuple[GraphSpec, Goal]:
-    from hive.graph import Goal, GraphSpec
-
-    if callable(value) and not isinstance(value, GraphSpec):
-        try:
-            value = value()
-        except HiveError:
-            raise
-        except Exception as error:
-            raise InvalidInputError(
-                f"calling {target!r} failed: {type(error).__name__}: {error}"
-            ) from error
-    graph, goal = value if isinstance(value, tuple) and len(value) == 2 else (value, None)
-    if not isinstance(graph, GraphSpec) or not (goal is None or isinstance(goal, Goal)):
-        raise InvalidInputError(
-            f"{target!r} is a {type(value).__name__}, not a GraphSpec, a tuple (GraphSpec, Goal) "
-            "or a function without arguments that returns one"
-        )
-    if goal is None:
-        goal = Goal(id=graph.goal_id, name=graph.id, description=f"Run the graph {graph.id}.")
-    return graph, goal

@@ -7,8 +7,16 @@ from pathlib import Path
 import pytest
 
 from cas.errors import InvalidInputError
-from hive.cli.targets import load_target
+from hive.graph import Goal, GraphSpec
+from hive.runner.loading import load_agent
 from tests.hive.command_line import fresh_imports
+
+
+def load_target(target: str, folder: Path) -> tuple[GraphSpec, Goal]:
+    agent = load_agent(target, folder)
+    assert isinstance(agent.work, GraphSpec)
+    return agent.work, agent.purpose
+
 
 SOURCE = """
 from hive.graph import Goal, GraphSpec, NodeSpec
@@ -80,7 +88,6 @@ def test_a_file_named_like_a_module_does_not_replace_it(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("bees", "MODULE:GRAPH"),
         (":graph", "MODULE:GRAPH"),
         ("bees:", "MODULE:GRAPH"),
         ("wasps:graph", "no module 'wasps'"),

@@ -1,0 +1,74 @@
+"""Marking a run as abandoned, so that nobody offers to go on with it, and taking that back.
+
+The mark is a checkpoint like the one before it, of the kind ``abandoned``: history says when it was
+made, it travels with an export, and a run that somebody moves on meanwhile is a conflict.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from hive import errors
+
+if TYPE_CHECKING:
+    from manifests import Checkpoint, Repository
+
+__all__ = ["ABANDONED", "abandon", "reinstate"]
+
+ABANDONED: Final = "abandoned"
+_KIND_OF_STATUS: Final = {
+    **dict.fromkeys(("paused", "awaiting_approval", "needs_escalation"), "paused"),
+    **dict.fromkeys(("failed", "needs_replan", "rejected", "aborted"), "failed"),
+}
+"""The kind of the checkpoint at which an executor with that status stopped."""
+
+
+def abandon(repository: Repository, run: str) -> Checkpoint:
+    """Mark a run as abandoned and return the mark. A run that is marked stays as it is.
+
+    Raises:
+        NotFoundError: There is no such run.
+        ConflictError: It is completed, or somebody moved it on meanwhile.
+    """
+    head = _head(repository, run)
+    if head.kind == ABANDONED:
+        return head
+    if head.kind == "final":
+        raise errors.ConflictError(f"run {run!r} is completed: there is nothing to abandon")
+    return _again(repository, head, ABANDONED)
+
+
+def reinstate(repository: Repository, run: str) -> Checkpoint:
+    """Take the mark of an abandoned run back; it then stands where it stood before.
+
+    Raises:
+        NotFoundError: There is no such run.
+        ConflictError: It is not marked, or somebody moved it on meanwhile.
+    """
+    head = _head(repository, run)
+    if head.kind != ABANDONED:
+        raise errors.ConflictError(f"run {run!r} is not abandoned")
+    status = str(repository.execution(head).get("status"))
+    return _again(repository, head, _KIND_OF_STATUS.get(status, "input"))
+
+
+def _head(repository: Repository, run: str) -> Checkpoint:
+    heads = repository.log(run, limit=1)
+    if not heads:
+        raise errors.NotFoundError(f"there is no run {run!r}")
+    return heads[0]
+
+
+def _again(repository: Repository, head: Checkpoint, kind: str) -> Checkpoint:
+    """Save the head's state once more, under another kind; nothing of it is stored twice."""
+    return repository.commit(
+        head.run,
+        repository.restore(head),
+        node=head.node,
+        kind=kind,
+        next_nodes=head.next_nodes,
+        execution=repository.execution(head),
+        labels=head.labels,
+        graph=head.graph,
+        parent=head,
+    )

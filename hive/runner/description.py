@@ -1,0 +1,196 @@
+"""Descriptions of agents in JSON or YAML.
+
+A description is a program: it says which functions are imported and called, as a Python file does.
+Load one that you would also run as a script.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from cas.errors import HiveError, InvalidInputError, LimitError
+from hive.graph.goal import Goal
+from hive.graph.spec import GraphSpec
+from hive.plan.config import ExecutorConfig
+from hive.plan.judge import EvaluationRule, HybridJudge
+from hive.plan.plan import Plan
+from hive.runner.agent import Agent
+from hive.runner.targets import look_up
+from hive.schemas.checkpoint import CheckpointConfig
+
+__all__ = ["ENDINGS", "AgentDescription", "read_description"]
+
+ENDINGS: Final = (".json", ".yaml", ".yml")
+MAX_BYTES: Final = 16 * 1024 * 1024
+
+
+class JudgeDescription(BaseModel):
+    """A judge: rules, then a function ``module:name``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    rules: list[EvaluationRule] = Field(default_factory=list)
+    function: str | None = None
+
+
+class AgentDescription(BaseModel):
+    """What a description file holds.
+
+    Functions, node objects and judges are named as ``module:name`` or ``FILE.py:name``; modules are
+    looked for in the folder of the description first.
+
+    Attributes:
+        format: The format of the description.
+        goal: The goal.
+        graph: A ``GraphSpec``, where ``function`` of a node is a name as above; or
+        plan: a ``Plan``.
+        functions: For a graph by node id, for a plan by action name.
+        nodes: Node objects, likewise.
+        graphs: For a plan: graphs by action name.
+        judge: For a plan: how steps are judged.
+        limits: For a plan: the fields of an ``ExecutorConfig``.
+        checkpoints: The fields of a ``CheckpointConfig``.
+        registry: Names a ``Registry`` of the classes that states may hold.
+        schema_: Under the name ``schema``: names a ``StateSchema``.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: Literal[1] = 1
+    goal: Goal | None = None
+    graph: dict[str, Any] | None = None
+    plan: Plan | None = None
+    functions: dict[str, str] = Field(default_factory=dict)
+    nodes: dict[str, str] = Field(default_factory=dict)
+    graphs: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    judge: JudgeDescription | None = None
+    limits: dict[str, int] | None = None
+    checkpoints: CheckpointConfig | None = None
+    registry: str | None = None
+    schema_: str | None = Field(default=None, alias="schema")
+
+
+def read_description(file: Path) -> Agent:
+    """Read a description and import what it names.
+
+    Raises:
+        InvalidInputError: It cannot be read or understood, or names what is not there; the message
+            has every problem with its place.
+    """
+    try:
+        described = AgentDescription.model_validate(_parse(file))
+        return _agent(described, file.parent)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, item['loc'])) or 'the whole'}: {item['msg']}"
+            for item in error.errors()
+        )
+        raise InvalidInputError(f"{str(file)!r} describes no agent: {problems}") from error
+
+
+def _agent(described: AgentDescription, folder: Path) -> Agent:
+    if (described.graph is None) == (described.plan is None):
+        raise InvalidInputError("a description has either a graph or a plan")
+    of_plans = (described.graphs, described.judge, described.limits)
+    if described.plan is None and any(of_plans):
+        raise InvalidInputError("graphs, judge and limits are for a description with a plan")
+    problems: list[str] = []
+
+    def named(target: str | None, place: str) -> Any:
+        try:
+            return None if target is None else look_up(target, folder)
+        except HiveError as error:
+            problems.append(f"{place}: {error}")
+            return None
+
+    def graph(fields: Mapping[str, Any], place: str) -> GraphSpec:
+        nodes = [dict(node) for node in fields.get("nodes", ()) if isinstance(node, Mapping)]
+        for number, node in enumerate(nodes):
+            if isinstance(node.get("function"), str):
+                node["function"] = named(node["function"], f"{place}.nodes[{number}].function")
+        return GraphSpec.model_validate({**fields, "nodes": nodes} if nodes else dict(fields))
+
+    work = described.plan or graph(described.graph or {}, "graph")
+    judge = None
+    if described.judge is not None:
+        function = named(described.judge.function, "judge.function")
+        judge = HybridJudge(described.judge.rules, function)
+    limits = None
+    if described.limits is not None:
+        limits = TypeAdapter(ExecutorConfig).validate_python(described.limits)
+    agent = Agent(
+        work=work,
+        goal=described.goal,
+        functions={
+            name: named(target, f"functions[{name!r}]")
+            for name, target in described.functions.items()
+        },
+        nodes={name: named(target, f"nodes[{name!r}]") for name, target in described.nodes.items()},
+        graphs={
+            name: graph(fields, f"graphs[{name!r}]") for name, fields in described.graphs.items()
+        },
+        judge=judge,
+        limits=limits,
+        checkpoints=described.checkpoints,
+        registry=named(described.registry, "registry"),
+        schema=named(described.schema_, "schema"),
+    )
+    if problems:
+        raise InvalidInputError("; ".join(problems))
+    return agent
+
+
+def _parse(file: Path) -> Any:
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            raise LimitError(f"{str(file)!r} is larger than {MAX_BYTES} bytes")
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInputError(f"cannot read {str(file)!r}: {error}") from error
+    try:
+        return _parse_json(text) if file.suffix == ".json" else _parse_yaml(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInputError(f"{str(file)!r}: {error}") from error
+
+
+def _parse_json(text: str) -> Any:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
+                raise ValueError(f"the key {key!r} stands there twice")
+            found[key] = value
+        return found
+
+    return json.loads(text, object_pairs_hook=unique)
+
+
+def _parse_yaml(text: str) -> Any:
+    try:
+        import yaml
+    except ImportError as error:
+        raise InvalidInputError(
+            "reading YAML needs PyYAML: pip install 'hive-checkpoints[yaml]', or write JSON"
+        ) from error
+
+    class UniqueKeys(yaml.SafeLoader):
+        """The safe loader, which takes the last of several equal keys, made to refuse them."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
+            seen: set[Any] = set()
+            for key_node, _ in node.value:
+                key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
+                if key is not None and key != "<<" and key in seen:
+                    raise ValueError(f"the key {key!r} stands there twice")
+                seen.add(key)
+            return super().construct_mapping(node, deep)
+
+    try:
+        return yaml.load(text, Loader=UniqueKeys)  # noqa: S506  a safe loader, see above
+    except yaml.YAMLError as error:
+        raise ValueError(f"no YAML: {error}") from error
