@@ -103,7 +103,7 @@ def _shown(result: RunResult, waits: list[Wait]) -> dict[str, Any]:
         "steps": result.steps_executed,
         "path": result.completed_steps,
         "paused_at": waits[0].step if waits else None,
-        "error": f"{result.status}: {result.feedback}" if failed else None,
+        "error": (result.feedback or str(result.status)) if failed else None,
         "checkpoint": result.checkpoint_id,
         "output": result.results,
         "waits": waiting,
