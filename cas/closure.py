@@ -10,7 +10,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, repeat
 
+from cas.kept import Kept, KeptRecords
 from cas.objects import frame_address, leaf_addresses
 from cas.packs import Pack
 from cas.records import UNREADABLE, RecordReader
@@ -30,16 +32,15 @@ class Closure:
     leaves: dict[int, bytes] = field(default_factory=dict)
     parents: dict[int, tuple[Sequence[int], bytes]] = field(default_factory=dict)
 
-    def __contains__(self, number: object) -> bool:
-        """Whether a record is among them."""
-        return number in self.leaves or number in self.parents
 
-
-def read_closure(reader: RecordReader, numbers: Iterable[int], most_bytes: int) -> Closure | None:
+def read_closure(
+    reader: RecordReader, kept: KeptRecords, numbers: Iterable[int], most_bytes: int
+) -> Closure | None:
     """Return the verified records that these lead to, themselves included.
 
     Args:
         reader: Looks records up in one transaction.
+        kept: What is in memory already, and afterwards also what was read.
         numbers: Where to begin.
         most_bytes: How many bytes the payloads may have together, inclusive.
 
@@ -49,14 +50,70 @@ def read_closure(reader: RecordReader, numbers: Iterable[int], most_bytes: int) 
     """
     if reader.has_repairs:
         return None
+    search = _Search(reader, kept)
     try:
-        packs = _packs(reader, numbers, most_bytes)
-        closure = None if packs is None else _verified(packs)
+        if not search.find(set(numbers), most_bytes):
+            return None
+        fresh = _verified(search.packs.values(), search.digests)
     except UNREADABLE:
         return None
-    if closure is not None:
-        reader.cache.reads += len(closure.leaves) + len(closure.parents)
+    if fresh is None:
+        return None
+    reader.cache.reads += len(fresh)
+    kept.keep(reader.transaction.generation, fresh)
+    closure = Closure()
+    for number, (_digest, links, payload) in sorted({**search.known, **fresh}.items()):
+        if links:
+            closure.parents[number] = (links, payload)
+        else:
+            closure.leaves[number] = payload
     return closure
+
+
+class _Search:
+    """Finds out which packs hold the records that are not in memory."""
+
+    def __init__(self, reader: RecordReader, kept: KeptRecords) -> None:
+        self._reader = reader
+        self._kept = kept
+        self._size = 0
+        self.known: dict[int, Kept] = {}
+        self.packs: dict[int, _Wanted] = {}
+
+    @property
+    def digests(self) -> dict[int, bytes]:
+        """The digests of the records that are in memory."""
+        return {number: kept.digest for number, kept in self.known.items()}
+
+    def find(self, wanted: set[int], most_bytes: int) -> bool:
+        """Look for everything below some records; whether they have ``most_bytes`` at most."""
+        generation = self._reader.transaction.generation
+        found: set[int] = set()
+        while wanted:
+            found |= wanted
+            known = self._kept.of(generation, wanted)
+            self.known.update(known)
+            self._size += sum([len(kept.payload) for kept in known.values()])
+            below = set(chain.from_iterable([kept.links for kept in known.values()]))
+            below |= self._locate(sorted(wanted.difference(known)))
+            if self._size > most_bytes:
+                return False
+            wanted = below - found
+        return True
+
+    def _locate(self, numbers: list[int]) -> set[int]:
+        """Note in which packs some records stand; returns what they link to."""
+        below: set[int] = set()
+        while numbers:
+            # Neighbours stand in the same pack, so it is looked up for the highest of them only.
+            pack = self._reader.locate(numbers[-1])[0]
+            of_pack = self.packs.get(pack.base)
+            if of_pack is None:
+                of_pack = self.packs[pack.base] = _Wanted(pack)
+            first = bisect_left(numbers, pack.base)
+            self._size += of_pack.note(numbers[first:], below)
+            del numbers[first:]
+        return below
 
 
 class _Wanted:
@@ -87,40 +144,13 @@ class _Wanted:
         return size
 
 
-def _packs(reader: RecordReader, numbers: Iterable[int], most_bytes: int) -> list[_Wanted] | None:
-    """Return the packs that hold the records, lowest first; None if those are larger together."""
-    packs: dict[int, _Wanted] = {}
-    found: set[int] = set()
-    size = 0
-    wanted = set(numbers)
-    while wanted:
-        found |= wanted
-        below: set[int] = set()
-        numbers = sorted(wanted)
-        while numbers:
-            # Neighbours stand in the same pack, so it is looked up for the highest of them only.
-            pack = reader.locate(numbers[-1])[0]
-            of_pack = packs.get(pack.base)
-            if of_pack is None:
-                of_pack = packs[pack.base] = _Wanted(pack)
-            first = bisect_left(numbers, pack.base)
-            size += of_pack.note(numbers[first:], below)
-            del numbers[first:]
-        if size > most_bytes:
-            return None
-        wanted = below - found
-    return [packs[base] for base in sorted(packs)]
-
-
-def _verified(packs: Iterable[_Wanted]) -> Closure | None:
+def _verified(packs: Iterable[_Wanted], digests: dict[int, bytes]) -> dict[int, Kept] | None:
     """Return the records that are wanted; None if one does not hash to its digest.
 
-    ``packs`` stand in ascending order: a record's number is above those of its links.
+    ``digests`` are those of verified records, to which the new ones are added.
     """
-    closure = Closure()
-    leaves, parents = closure.leaves, closure.parents
-    digests: dict[int, bytes] = {}
-    for wanted in packs:
+    records: dict[int, Kept] = {}
+    for wanted in sorted(packs, key=lambda each: each.pack.base):  # children before parents
         pack = wanted.pack
         places = sorted(wanted.leaves)
         payloads = pack.payloads(places)
@@ -128,13 +158,13 @@ def _verified(packs: Iterable[_Wanted]) -> Closure | None:
         if actual != pack.digests(places):
             return None
         numbers = [pack.numbers[place] for place in places]
-        leaves.update(zip(numbers, payloads, strict=True))
+        records.update(zip(numbers, map(Kept, actual, repeat(()), payloads), strict=True))
         digests.update(zip(numbers, actual, strict=True))
         for place, links in sorted(wanted.parents):
             payload, digest = pack.payload(place), pack.digest(place)
-            number = pack.numbers[place]
             if frame_address([digests[link] for link in links], len(links), payload) != digest:
                 return None
-            parents[number] = (links, payload)
+            number = pack.numbers[place]
+            records[number] = Kept(digest, links, payload)
             digests[number] = digest
-    return closure
+    return records

@@ -20,6 +20,7 @@ from cas.digest import Digest
 from cas.environment import Environment, ReadTransaction, Table, WriteTransaction
 from cas.errors import CorruptStoreError, UnsupportedFormatError
 from cas.filling import PageFiller
+from cas.kept import KEPT_BYTES, KeptRecords
 from cas.objects import Object
 from cas.records import INDEX, OBJECTS, REPAIRS, PackCache, RecordReader
 from cas.roots import ROOT_LOG
@@ -38,8 +39,9 @@ _MOST_KNOWN: Final = 100_000
 class ObjectStore:
     """Objects by address. Share one per process and store; it is safe to use from threads."""
 
-    def __init__(self, environment: Environment) -> None:
+    def __init__(self, environment: Environment, *, kept_bytes: int = KEPT_BYTES) -> None:
         self.environment = environment
+        self.kept = KeptRecords(kept_bytes)
         self.parameters: Mapping[str, int] = environment.read(_read_header)
         self._lock = threading.Lock()
         # What is known to be stored, valid for one generation and sweep count only: a sweep may
@@ -65,11 +67,13 @@ class ObjectStore:
         force_network: bool = False,
         map_size: int | None = None,
         max_bytes: int | None = None,
+        kept_bytes: int = KEPT_BYTES,
     ) -> Self:
         """Open the store in the directory ``path``, creating it first if asked to.
 
         ``tables`` are those of the upper layer. ``parameters`` go into the header of a new store;
-        of an existing one, the stored parameters count. Raises ``NotFoundError``,
+        of an existing one, the stored parameters count. ``kept_bytes`` bounds the verified objects
+        that stay in memory for the next reader. Raises ``NotFoundError``,
         ``UnsupportedFormatError``, ``CorruptStoreError`` or ``AccessError``.
         """
 
@@ -95,7 +99,7 @@ class ObjectStore:
             **sizes,
         )
         try:
-            return cls(environment)
+            return cls(environment, kept_bytes=kept_bytes)
         except BaseException:
             environment.close()
             raise
@@ -203,6 +207,7 @@ class ObjectStore:
             self._room_at = (writer.transaction.generation, writer.counters)
             if self._known_at == place:
                 self._known.update(writer.learned)
+        self.kept.keep(writer.transaction.generation, writer.fresh)
 
 
 def _read_header(transaction: ReadTransaction) -> Mapping[str, int]:

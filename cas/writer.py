@@ -11,6 +11,7 @@ from cas.digest import Digest
 from cas.environment import ReadTransaction, WriteTransaction
 from cas.errors import CorruptStoreError, MissingObjectError
 from cas.filling import PageFiller
+from cas.kept import Kept
 from cas.objects import Object
 from cas.packs import (
     FRAGMENT_BYTES,
@@ -40,6 +41,8 @@ _COUNTERS: Final = struct.Struct(">7Q")
 _NUMBER_BYTES: Final = 6
 
 _ONE_ROW: Final = 1 << 31
+_MOST_FRESH_BYTES: Final = 4 * 1024 * 1024
+"""Payloads of one transaction that are kept in memory afterwards."""
 
 
 @dataclass(slots=True)
@@ -90,6 +93,8 @@ class RecordWriter(RecordReader):
         self.counters = Counters.load(transaction)
         self.learned: dict[bytes, int] = {}
         self.healed: set[int] = set()
+        self.fresh: dict[int, Kept] = {}
+        self._fresh_bytes = 0
         self.filler = filler
         self._known = known
         self._first_new = self.counters.next_record
@@ -238,6 +243,10 @@ class RecordWriter(RecordReader):
         others = self.writing.get(INDEX, key) or b""
         self.writing.put(INDEX, key, number.to_bytes(_NUMBER_BYTES, "big") + others)
         self.learned[digest] = number
+        # What was saved is what the next turn restores. A large commit is not kept in memory.
+        self._fresh_bytes += len(payload)
+        if self._fresh_bytes <= _MOST_FRESH_BYTES:
+            self.fresh[number] = Kept(digest, links, payload)
         return number
 
     def _heal(self, number: int, digest: Digest, links: list[int], payload: bytes) -> int:

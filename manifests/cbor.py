@@ -222,6 +222,8 @@ def loads_all(
     ``done`` is called with each value as soon as it is decoded, before anything of the next one is;
     what it was called with is not returned.
     """
+    if not payloads:
+        return []
     head = array_head(2 * len(payloads))
     parts: Iterable[tuple[bytes, ...]] = zip(payloads, repeat(_ENCODED_END))
     if done is not None:

@@ -34,7 +34,15 @@ from manifests.parameters import TreeParameters
 from manifests.pieces import MAX_HEIGHT, MAX_VALUE_BYTES, PieceSink
 from manifests.registry import Registry
 from manifests.scalars import decode_scalar
-from manifests.together import ATOMS, NODE_HEAD, SHALLOW, Below, StoredObject, decode_together
+from manifests.together import (
+    ATOMS,
+    NODE_HEAD,
+    SHALLOW,
+    Below,
+    Parents,
+    StoredObject,
+    decode_together,
+)
 from manifests.trees import BYTES_NODE, DICT_NODE, LIST_NODE
 
 __all__ = ["DEEPEST_CBOR", "Decoder", "Loader", "StoredObject", "constructors", "pairs_to_dict"]
@@ -111,10 +119,22 @@ class Decoder:
 
         If the bound is above ``MAX_DEPTH``, ``check_depth`` has to decide.
         """
+        self._begin()
+        return self._walk(_Child(None, item))
+
+    def linked(self, name: Any) -> tuple[Any, int]:
+        """Return the value whose root a link names, and a bound as ``bounded`` does."""
+        self._begin()
+        below = None if self._gather is None else self._gather([name])
+        whole = None
+        if below is not None:
+            whole = self._together(name, below, below.parents)
+        return self._walk(_Child(None, self._load([name])[0])) if whole is None else whole
+
+    def _begin(self) -> None:
         self._seen.clear()
         self._deep.clear()
         self._repeated = 0
-        return self._walk(_Child(None, item))
 
     def check_depth(self, value: Any) -> None:
         """Raise ``LimitError`` if a decoded value is nested too deeply. Slow, and rarely needed."""
@@ -130,7 +150,7 @@ class Decoder:
         Without recursion: 1,000 links on end fit neither on a thread's stack nor under Python's
         recursion limit.
         """
-        whole = self._together(root)
+        whole = self._with_all_below(root)
         if whole is not None:
             return whole
         path = [self._visit(root)]
@@ -140,7 +160,7 @@ class Decoder:
             if child is not None:
                 if len(path) > MAX_HEIGHT:
                     raise LimitError("the stored value is nested too deeply")
-                part = self._together(child)
+                part = self._with_all_below(child)
                 if part is None:
                     path.append(self._visit(child))
                 else:
@@ -163,12 +183,15 @@ class Decoder:
             visit.child.values.append(value)
             path[-1].depth = max(path[-1].depth, depth)
 
-    def _together(self, child: _Child) -> tuple[Any, int] | None:
+    def _with_all_below(self, child: _Child) -> tuple[Any, int] | None:
         """Decode an object and all below it at once; None if that has to be done step by step."""
         links = child.item.links
         below = self._gather(links) if self._gather is not None and links else None
         if below is None:
             return None
+        return self._together(child, below, {**below.parents, child: (links, child.item.payload)})
+
+    def _together(self, root: Any, below: Below, parents: Parents) -> tuple[Any, int] | None:
         self._note_seen(below)
 
         def again(name: Any) -> Any:
@@ -179,7 +202,7 @@ class Decoder:
             return loads(payload, self._decoders, depth=SHALLOW)
 
         try:
-            return decode_together(child.item, below, self._own, again)
+            return decode_together(root, below.leaves, parents, self._own, again)
         except (RecursionError, CorruptObjectError):
             # One by one: the limit may be higher for some, and the error is to be about the
             # right one.

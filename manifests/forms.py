@@ -127,11 +127,12 @@ class Forms:
 
     def value(self, form: Form) -> Any:
         """Build the whole value of a form. Raises what ``Decoder.value`` raises."""
-        if isinstance(form, LinkForm):
-            return self._decoder.value(self._load([form.name])[0])
         self._deepest = 0
-        with as_corruption():
+        if isinstance(form, LinkForm):
             value = self._build(form, 0)
+        else:
+            with as_corruption():
+                value = self._build(form, 0)
         if self._deepest > MAX_DEPTH:
             self._decoder.check_depth(value)
         return value
@@ -139,7 +140,7 @@ class Forms:
     def _build(self, form: Form, depth: int) -> Any:
         """Build a value that begins ``depth`` CBOR levels below the form asked for."""
         if isinstance(form, LinkForm):
-            value, below = self._decoder.bounded(self._load([form.name])[0])
+            value, below = self._decoder.linked(form.name)
             self._deepest = max(self._deepest, depth + below)
             return value
         if isinstance(form, Tagged):

@@ -40,7 +40,8 @@ class StoreReader:
 
     def gather(self, numbers: Sequence[int]) -> Closure | None:
         """Return everything below some records, verified: the gatherer of decoders and forms."""
-        return self.run(lambda reader: read_closure(reader, numbers, _GATHERED_BYTES))
+        kept = self._store.kept
+        return self.run(lambda reader: read_closure(reader, kept, numbers, _GATHERED_BYTES))
 
     @property
     def reads(self) -> int:

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from cas.errors import ConflictError, InvalidInputError, MissingObjectError
+from cas.kept import KEPT_BYTES
 from cas.store import ObjectStore
 from manifests import history, listing
 from manifests.beside import Beside
@@ -94,6 +95,7 @@ class Repository(Browsing, Beside):
         redact: Redaction | None = None,
         force_network: bool = False,
         max_bytes: int | None = None,
+        kept_bytes: int = KEPT_BYTES,
         parameters: TreeParameters | None = None,
         on_event: OnEvent | None = None,
     ) -> Self:
@@ -101,9 +103,10 @@ class Repository(Browsing, Beside):
 
         ``create`` makes a missing one. ``read_only`` opens beside live writers and refuses every
         change. ``registry`` names the classes states may hold. ``redact`` replaces values before
-        anything is hashed. ``max_bytes`` bounds the file. ``parameters`` shape the trees of a new
-        store; an existing one keeps its own. ``on_event`` is told what this handle does from now on
-        (see ``manifests.events``).
+        anything is hashed. ``max_bytes`` bounds the file, ``kept_bytes`` the objects that stay in
+        memory once they were verified, for the next restore (0: none). ``parameters`` shape the
+        trees of a new store; an existing one keeps its own. ``on_event`` is told what this handle
+        does from now on (see ``manifests.events``).
 
         Raises ``NotFoundError`` (absent and not to be created), ``AccessError``,
         ``CorruptStoreError`` or ``UnsupportedFormatError``.
@@ -117,6 +120,7 @@ class Repository(Browsing, Beside):
             read_only=read_only,
             force_network=force_network,
             max_bytes=max_bytes,
+            kept_bytes=kept_bytes,
         )
         try:
             registry = Registry() if registry is None else registry

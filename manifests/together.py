@@ -24,7 +24,15 @@ from manifests.cbor import (
 )
 from manifests.pieces import MAX_HEIGHT
 
-__all__ = ["ATOMS", "NODE_HEAD", "SHALLOW", "Below", "StoredObject", "decode_together"]
+__all__ = [
+    "ATOMS",
+    "NODE_HEAD",
+    "SHALLOW",
+    "Below",
+    "Parents",
+    "StoredObject",
+    "decode_together",
+]
 
 SHALLOW: Final = 12
 """Nearly every object nests fewer CBOR levels than this.
@@ -36,7 +44,6 @@ NODE_HEAD: Final = tag_head(NODE)
 ATOMS: Final = frozenset((str, bytes, int, float, bool, type(None)))
 
 _TAKEN: Final = object()
-_ROOT: Final = object()
 
 
 class StoredObject(Protocol):
@@ -53,6 +60,10 @@ class StoredObject(Protocol):
         ...
 
 
+Parents = Mapping[Any, tuple[Sequence[Any], bytes]]
+"""Links and payload of objects by name, children before parents."""
+
+
 class Below(Protocol):
     """Verified objects by name: the payloads of those without links, and the others."""
 
@@ -62,22 +73,24 @@ class Below(Protocol):
         ...
 
     @property
-    def parents(self) -> Mapping[Any, tuple[Sequence[Any], bytes]]:
+    def parents(self) -> Parents:
         """Links and payload of each of the others, children before parents."""
         ...
 
 
 def decode_together(
-    root: StoredObject,
-    below: Below,
+    root: Any,
+    leaves: Mapping[Any, bytes],
+    parents: Parents,
     own: Mapping[int, TagDecoder],
     again: Callable[[Any], Any],
 ) -> tuple[Any, int]:
     """Return the value of an object and a bound for how deep it nests.
 
     Args:
-        root: The object.
-        below: Everything below it.
+        root: The name of the object, which is among the others.
+        leaves: The payloads of the objects without links, by name.
+        parents: Links and payload of each of the others, children before parents.
         own: The decoders of all tags but LINK.
         again: Decodes an object once more, given its name: a link that occurs twice gives two
             values, for what is changed in one must not show in the other.
@@ -86,10 +99,9 @@ def decode_together(
         RecursionError: An object is not shallow.
         CorruptObjectError: A payload is no stored value; which, decoding one by one tells.
     """
-    leaves = loads_all([*below.leaves.values()], tag_decoders(own), depth=SHALLOW)
-    values = dict(zip(below.leaves, leaves, strict=True))
-    parents = {**below.parents, _ROOT: (root.links, root.payload)}
-    depth = _depth(values, parents)
+    decoded = loads_all([*leaves.values()], tag_decoders(own), depth=SHALLOW)
+    values = dict(zip(leaves, decoded, strict=True))
+    depth = _depth(root, values, parents)
     waiting = iter(parents.items())
     name: Any = None
     links: Sequence[Any] = ()
@@ -120,7 +132,7 @@ def decode_together(
     ]
     advance()
     loads_all(payloads, tag_decoders({**own, LINK: link}), depth=SHALLOW, done=done)
-    value = values[_ROOT]
+    value = values[root]
     return value, 0 if type(value) in ATOMS else depth
 
 
@@ -134,8 +146,8 @@ def run_of_links(count: int) -> bytes:
     return b"".join([array_head(count), *(tag_head(LINK) + encode_int(n) for n in range(count))])
 
 
-def _depth(leaves: Mapping[Any, Any], parents: Mapping[Any, tuple[Sequence[Any], bytes]]) -> int:
-    """Return a bound for how deep the last of the parents nests.
+def _depth(root: Any, leaves: Mapping[Any, Any], parents: Parents) -> int:
+    """Return a bound for how deep an object nests.
 
     Raises:
         RecursionError: The links from it are too many on end, perhaps.
@@ -143,11 +155,10 @@ def _depth(leaves: Mapping[Any, Any], parents: Mapping[Any, tuple[Sequence[Any],
     least = 0 if ATOMS.issuperset(map(type, leaves.values())) else SHALLOW
     depths: dict[Any, int] = {}
     heights: dict[Any, int] = {}
-    depth = height = 0
     for name, (links, payload) in parents.items():
         deepest = max([depths.get(link, least) for link in links], default=0)
-        height = heights[name] = 1 + max([heights.get(link, 0) for link in links], default=0)
-        depth = depths[name] = deepest + (0 if payload.startswith(NODE_HEAD) else SHALLOW)
-    if height >= MAX_HEIGHT:
+        heights[name] = 1 + max([heights.get(link, 0) for link in links], default=0)
+        depths[name] = deepest + (0 if payload.startswith(NODE_HEAD) else SHALLOW)
+    if heights.get(root, 0) >= MAX_HEIGHT:
         raise RecursionError("linked too deeply")
-    return depth
+    return depths.get(root, least)

@@ -12,7 +12,7 @@ from cas.digest import Digest
 from cas.errors import HiveError
 from cas.objects import Object
 from manifests.decoder import Decoder
-from manifests.encoder import Encoder
+from manifests.encoder import MAX_DEPTH, Encoder
 from manifests.forms import Form, Forms, LinkForm
 from manifests.parameters import TreeParameters
 from manifests.paths import Redaction
@@ -108,7 +108,11 @@ class Memory:
 
     def read_together(self, digest: Digest) -> Any:
         """Decode a value and everything below it at once."""
-        return Decoder(self.registry, self.load, self.gather).value(self.objects[digest])
+        decoder = Decoder(self.registry, self.load, self.gather)
+        value, depth = decoder.linked(digest)
+        if depth > MAX_DEPTH:
+            decoder.check_depth(value)
+        return value
 
     def read_by_link(self, digest: Digest) -> Any:
         """Decode a value as a restore does, from the link to it."""

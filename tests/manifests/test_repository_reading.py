@@ -17,6 +17,7 @@ from cas.errors import (
     InvalidInputError,
     NotFoundError,
 )
+from cas.kept import KeptRecords
 from manifests import (
     Redaction,
     Registry,
@@ -38,6 +39,7 @@ def reads_of(
         readers.append(self)
 
     monkeypatch.setattr(StoreReader, "__init__", note)
+    monkeypatch.setattr(repo._store, "kept", KeptRecords(0))  # what is in memory counts as well
     value = repo.restore(ref, keys=[key])
     monkeypatch.setattr(StoreReader, "__init__", create)
     return sum(reader.reads for reader in readers), value

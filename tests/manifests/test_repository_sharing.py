@@ -104,7 +104,7 @@ def test_reading_an_old_head_slowly_does_not_undo_a_newer_commit(
     repo: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     repo.commit("r", 1)
-    load = StoreReader.load
+    gather = StoreReader.gather
     committed: list[Checkpoint | None] = []
 
     def slow(self: StoreReader, numbers: Any) -> Any:
@@ -113,10 +113,10 @@ def test_reading_an_old_head_slowly_does_not_undo_a_newer_commit(
             thread = threading.Thread(target=lambda: committed.append(repo.commit("r", [2] * 500)))
             thread.start()
             thread.join()
-        return load(self, numbers)
+        return gather(self, numbers)
 
     repo.commit("r", ["x" * 3_000])
-    monkeypatch.setattr(StoreReader, "load", slow)
+    monkeypatch.setattr(StoreReader, "gather", slow)
     assert repo.restore("r") == ["x" * 3_000]
     assert len(committed) == 2
     assert repo.commit("r", 4).sequence == 4
