@@ -108,7 +108,13 @@ class Browsing:
         return stable(self._store, lambda reader: _branches(reader, run))
 
     def excerpt(
-        self, ref: RefLike, path: Sequence[Step], *, start: int = 0, most: int = 16_384
+        self,
+        ref: RefLike,
+        path: Sequence[Step],
+        *,
+        start: int = 0,
+        most: int = 16_384,
+        execution: bool = False,
     ) -> Excerpt:
         """Return some bytes of a text or byte string in a state; only those are read.
 
@@ -117,6 +123,7 @@ class Browsing:
             path: The steps to the text, or the bytes or bytearray.
             start: The position of the first byte; of a text, of its UTF-8 form.
             most: How many bytes, at most.
+            execution: The path leads into the execution record, not into the state.
 
         Raises:
             NotFoundError: There is no such checkpoint, or no text at that place of its state.
@@ -124,7 +131,9 @@ class Browsing:
 
         def read(reader: StoreReader) -> Excerpt:
             forms = Forms(self.registry, reader.load)
-            form = Places(forms).find(history.find(reader, ref).manifest.state, path)
+            manifest = history.find(reader, ref).manifest
+            root = manifest.execution if execution else manifest.state
+            form = Places(forms).find(root, path)
             found = excerpt(forms, form, start, most)
             if found is None:
                 raise NotFoundError("what stands there is no text and no byte string")
@@ -255,9 +264,10 @@ def _some_rows(
 
 
 def _branches(reader: StoreReader, run: str) -> list[Branch]:
-    ids = {row.id: sequence for sequence, row in _rows(reader, run)}
+    younger = reader.run(partial(_younger, name=run))
+    ids = {row.id: sequence for sequence, row in _rows(reader, run)} if younger else {}
     found = []
-    for name in reader.run(partial(_younger, name=run)):
+    for name in younger:
         last = reader.run(partial(_last_shared, name=name, ids=ids))
         if last is not None:
             found.append(Branch(name, last))

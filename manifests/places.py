@@ -22,7 +22,7 @@ from manifests.forms import Form, Forms, LinkForm, Tagged, as_corruption, pairs
 from manifests.paths import Entry, Field, Step, path_text
 from manifests.trees import LIST_NODE
 
-__all__ = ["PathLike", "Places", "parse_path", "path_of", "step_to"]
+__all__ = ["PathLike", "Places", "is_written", "parse_path", "path_of", "step_to"]
 
 PathLike = str | Sequence[Step]
 """A path as text, or its steps: names, indices, keys and slices."""
@@ -77,6 +77,11 @@ def _written(step: Step) -> str:
 def step_to(key: Any, at: int) -> Step:
     """Return the step to the entry of a dict that has this key and stands at this position."""
     return key if _is_literal(key) and len(_literal(key)) <= _LONGEST // 2 else Entry(at)
+
+
+def is_written(steps: Sequence[Step]) -> bool:
+    """Tell whether ``path_of`` can say these steps."""
+    return all(isinstance(step, Field | Entry) or _is_literal(step) for step in steps)
 
 
 def _is_literal(key: Any) -> bool:

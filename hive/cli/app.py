@@ -26,6 +26,7 @@ from hive.cli.runs import runs
 from hive.cli.show import show
 from hive.cli.space import compact, gc
 from hive.cli.stats import stats
+from hive.cli.ui import ui
 
 __all__ = ["app", "main"]
 
@@ -41,7 +42,7 @@ for command in (
     *(demo, run, resume, abandon),
     *(runs, log, show, diff, grep, stats),
     *(tag, untag, pin, unpin, fork),
-    *(forget, rm, gc, compact, check, doctor, export, backup),
+    *(forget, rm, gc, compact, check, doctor, export, backup, ui),
 ):
     app.command()(guarded(command))
 app.command("import")(guarded(import_bundle))

@@ -364,6 +364,12 @@ class DoctorJson(TypedDict):
     findings: list[FindingJson]
 
 
+class PagesJson(TypedDict):
+    url: str
+    """holds the token; printed once the pages can be opened"""
+    port: int
+
+
 class NextStepJson(TypedDict):
     command: str
     why: str
@@ -385,6 +391,7 @@ SHAPES: Final[dict[str, Any]] = {
     "grep": list[MatchJson],
     "stats": StatsJson,
     "doctor": DoctorJson,
+    "ui": PagesJson,
     "demo": DemoJson,
     "run": ResultJson,
     "resume": ResultJson,
