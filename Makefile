@@ -2,7 +2,7 @@
 # make and Python >= 3.11: they create $(VENV), install what they need, and are quick from then on.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types format torture bench reference clean
+.PHONY: help demo test lint types format torture bench reference docs clean
 
 VENV ?= .venv
 PYTHON ?=
@@ -75,11 +75,14 @@ bench: $(INSTALLED_BENCH) ## Measure Hive beside its peers (OPTIONS="--quick" fo
 	@$(BIN)/python -m benchmarks $(OPTIONS)
 
 reference: $(INSTALLED_DEV) ## Write docs/reference anew, from the code
-	@$(BIN)/python -m hive.cli.manual docs/reference
+	@$(BIN)/python -m tools.commands docs/reference
+
+docs: $(INSTALLED_DEV) ## Build the documentation as a site in build/site
+	@$(BIN)/python -m tools.site build/site
 
 clean: ## Remove the environment and everything that tools left behind
 	rm -rf $(VENV) benchmarks/results build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	find cas manifests hive tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find cas manifests hive tests benchmarks tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --clear, since an interrupted attempt may have left half an environment there.
 $(CREATED):

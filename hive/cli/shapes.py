@@ -1,6 +1,6 @@
 """What ``--json`` prints, as types: one place for mypy, for the tests and for the documents.
 
-Commands import this module for annotations only, so it costs them nothing. ``hive.cli.manual``
+Commands import this module for annotations only, so it costs them nothing. ``tools.commands``
 makes the reference and the JSON Schema in ``docs/reference`` from it, and the tests check what
 commands print against it. Keys may be added; none is removed, renamed or given another type.
 """

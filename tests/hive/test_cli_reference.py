@@ -10,9 +10,9 @@ import pytest
 import typer
 
 from hive.cli.app import app
-from hive.cli.manual import command_page, schema
 from hive.cli.shapes import SHAPES
 from tests.hive.command_line import hive
+from tools.commands import command_page, schema
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 COMMANDS = list(typer.main.get_command(app).commands)  # type: ignore[attr-defined]

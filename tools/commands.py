@@ -1,4 +1,4 @@
-"""``python -m hive.cli.manual DIR``: the reference of commands and JSON shapes, made from the code.
+"""``python -m tools.commands DIR``: the reference of commands and JSON shapes, made from the code.
 
 It writes ``commands.md`` and ``json-schema.json``. A test compares them with what is in
 ``docs/reference``, so they cannot fall behind; ``make reference`` brings them up to date.

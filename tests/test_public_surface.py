@@ -1,0 +1,41 @@
+"""The public names, pinned by hand: a name comes or goes on purpose, never by accident."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+SURFACE = {
+    "hive": """
+        AccessError CheckpointConfig CheckpointManager ConflictError CorruptObjectError
+        CorruptStoreError CorruptionError HiveError InvalidInputError LimitError
+        MissingObjectError NotFoundError ReadOnlyStoreError Repository StoreFullError
+        UnsupportedFormatError open
+    """,
+    "hive.errors": """
+        AccessError ConflictError CorruptObjectError CorruptStoreError CorruptionError HiveError
+        InvalidInputError LimitError MissingObjectError NotFoundError ReadOnlyStoreError
+        StoreFullError UnsupportedFormatError
+    """,
+    "hive.graph": """
+        Constraint Decision EdgeCondition EdgeSpec ExecutionResult Goal GraphExecutor GraphSpec
+        Node NodeContext NodeResult NodeSpec Outcome Problem RunRecord Runtime SharedMemory
+        SuccessCriterion
+    """,
+    "manifests": """
+        Branch Change CheckReport Checkpoint Clock CompactReport Compared Damage Event Events
+        Excerpt ExportReport Footprint ForgetPlan GcReport ImportReport KeepEvery Match Outline
+        Part Pin PreparedCommit Reason Redaction RefLike Registry RepairReport Repository
+        RetentionPolicy RunInfo RunStats StoreStats Touched TreeParameters Unread
+        UnregisteredValue Verdict system_clock
+    """,
+}
+
+
+@pytest.mark.parametrize("module", SURFACE)
+def test_the_public_names_are_these(module: str) -> None:
+    found = importlib.import_module(module)
+    assert sorted(found.__all__) == SURFACE[module].split()
+    for name in found.__all__:
+        assert getattr(found, name) is not None
