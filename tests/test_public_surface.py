@@ -8,10 +8,10 @@ import pytest
 
 SURFACE = {
     "hive": """
-        AccessError CheckpointConfig CheckpointManager ConflictError CorruptObjectError
-        CorruptStoreError CorruptionError HiveError InvalidInputError LimitError
-        MissingObjectError NotFoundError ReadOnlyStoreError Repository StoreFullError
-        UnsupportedFormatError open
+        AccessError AgentRunner CheckpointConfig CheckpointManager ConflictError
+        CorruptObjectError CorruptStoreError CorruptionError HiveError InvalidInputError
+        LimitError MissingObjectError NotFoundError ReadOnlyStoreError Repository StateSchema
+        StoreFullError UnsupportedFormatError open
     """,
     "hive.errors": """
         AccessError ConflictError CorruptObjectError CorruptStoreError CorruptionError HiveError
@@ -19,15 +19,23 @@ SURFACE = {
         StoreFullError UnsupportedFormatError
     """,
     "hive.graph": """
-        Constraint Decision EdgeCondition EdgeSpec ExecutionResult Goal GraphExecutor GraphSpec
-        Node NodeContext NodeResult NodeSpec Outcome Problem RunRecord Runtime SharedMemory
-        SuccessCriterion
+        Constraint Decision EdgeCondition EdgeSpec ExecutionResult FlexibleGraphExecutor Goal
+        GraphExecutor GraphSpec Node NodeContext NodeResult NodeSpec Outcome Plan
+        PlanExecutionResult PlanStep Problem RunRecord Runtime SharedMemory SuccessCriterion
+    """,
+    "hive.plan": """
+        ActionSpec ActionType ApprovalDecision ApprovalRequest ApprovalResult EvaluationRule
+        ExecutionStatus ExecutorConfig FlexibleGraphExecutor HybridJudge Judgment JudgmentAction
+        Plan PlanExecutionResult PlanStep StepOutcome StepStatus
+    """,
+    "hive.runner": """
+        Agent AgentRun AgentRunner RunResult Wait
     """,
     "manifests": """
         Branch Change CheckReport Checkpoint Clock CompactReport Compared Damage Event Events
         Excerpt ExportReport Footprint ForgetPlan GcReport ImportReport KeepEvery Match Outline
-        Part Pin PreparedCommit Reason Redaction RefLike Registry RepairReport Repository
-        RetentionPolicy RunInfo RunStats StoreStats Touched TreeParameters Unread
+        Part PendingWrite Pin PreparedCommit Reason Redaction RefLike Registry RepairReport
+        Repository RetentionPolicy RunInfo RunStats StoreStats Touched TreeParameters Unread
         UnregisteredValue Verdict system_clock
     """,
 }
