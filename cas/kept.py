@@ -7,9 +7,10 @@ hashed again: that is more than half of a restore.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
+
+from cas.mutex import Mutex
 
 __all__ = ["KEPT_BYTES", "Kept", "KeptRecords"]
 
@@ -38,7 +39,7 @@ class KeptRecords:
     def __init__(self, most_bytes: int = KEPT_BYTES) -> None:
         """Keep at most about ``most_bytes``; 0 keeps nothing."""
         self._most_bytes = most_bytes // 2
-        self._lock = threading.Lock()
+        self._lock = Mutex()
         self._generation = -1
         self._clear()
 

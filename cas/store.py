@@ -8,7 +8,6 @@ the length of one transaction, so that an upper layer can put its names into the
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +20,7 @@ from cas.environment import Environment, ReadTransaction, Table, WriteTransactio
 from cas.errors import CorruptStoreError, UnsupportedFormatError
 from cas.filling import PageFiller
 from cas.kept import KEPT_BYTES, KeptRecords
+from cas.mutex import Mutex
 from cas.objects import Object
 from cas.records import INDEX, OBJECTS, REPAIRS, PackCache, RecordReader
 from cas.roots import ROOT_LOG
@@ -43,7 +43,7 @@ class ObjectStore:
         self.environment = environment
         self.kept = KeptRecords(kept_bytes)
         self.parameters: Mapping[str, int] = environment.read(_read_header)
-        self._lock = threading.Lock()
+        self._lock = Mutex()
         # What is known to be stored, valid for one generation and sweep count only: a sweep may
         # have removed it since, and then a commit that skipped it would lose data.
         self._known: dict[bytes, int] = {}

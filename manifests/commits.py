@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import threading
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from typing import Any, Final
 from cas.digest import Digest
 from cas.errors import ConflictError, HiveError, InvalidInputError
 from cas.leases import STAGE_BYTES, Lease
+from cas.mutex import Mutex
 from cas.objects import Object
 from cas.records import RecordReader
 from cas.store import ObjectStore
@@ -211,7 +211,7 @@ class RunMemories:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = Mutex()
         self._memories: dict[str, RunMemory] = {}
 
     def take(self, place: Place) -> RunMemory:

@@ -7,7 +7,6 @@ Without a listener, and with the logger ``hive.checkpoints`` above INFO, nothing
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from cas.errors import HiveError
+from cas.mutex import Mutex
 from manifests.collection import CompactReport, GcReport
 from manifests.manifest import Checkpoint
 
@@ -192,7 +192,7 @@ class Events:
 
     def __init__(self) -> None:
         self._listeners: tuple[OnEvent, ...] = ()
-        self._lock = threading.Lock()
+        self._lock = Mutex()
 
     def subscribe(self, listener: OnEvent) -> Callable[[], None]:
         """Tell a listener from now on; returns what ends that. Ending it twice is harmless."""

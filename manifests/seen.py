@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 
 from cas.digest import Digest
+from cas.mutex import Mutex
 from manifests.commits import Place, PreparedCommit
 from manifests.manifest import Checkpoint
 
@@ -27,7 +27,7 @@ class SeenHeads:
     """The heads that a repository handle saw: committed, restored or resolved."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = Mutex()
         self._seen: dict[str, _Seen] = {}
         self._moment = 0
 
