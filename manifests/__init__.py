@@ -25,6 +25,7 @@ from manifests.repair import RepairReport
 from manifests.repository import Repository
 from manifests.retention import KeepEvery, Reason, RetentionPolicy, Verdict
 from manifests.search import Match
+from manifests.snapshots import Snapshot
 from manifests.upkeep import Pin
 
 __all__ = [
@@ -60,6 +61,7 @@ __all__ = [
     "RetentionPolicy",
     "RunInfo",
     "RunStats",
+    "Snapshot",
     "StoreStats",
     "Touched",
     "TreeParameters",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import islice
+from typing import Any, TypeVar
 
+from cas.records import RecordReader
 from manifests.bodies import BodyEncoder
+from manifests.catalogue import Catalogue
 from manifests.commits import abandon
 from manifests.effects import PreparedEffect, has_effect, read_effects
 from manifests.group import GroupCommitter
@@ -20,14 +23,19 @@ from manifests.pending import (
     read_pending,
 )
 from manifests.reading import stable
+from manifests.refs import RefLike
 from manifests.registry import Registry
+from manifests.snapshots import Snapshot, snapshot
 from manifests.upkeep import Upkeep
+from manifests.withdrawal import copy_runs, withdraw
 
 __all__ = ["Beside"]
 
+T = TypeVar("T")
+
 
 class Beside(Upkeep):
-    """Pending writes and effects, for ``Repository``."""
+    """Pending writes, effects, and what frameworks do with their runs; for ``Repository``."""
 
     registry: Registry
     _bodies: BodyEncoder
@@ -94,6 +102,78 @@ class Beside(Upkeep):
     def effects(self, run: str) -> dict[str, Any]:
         """Return all effects that a run recorded, by name."""
         return stable(self._store, lambda reader: read_effects(reader, self.registry, run))
+
+    # For frameworks that own their runs
+
+    def snapshot(self, ref: RefLike, use: Callable[[Snapshot], T]) -> T:
+        """Return what ``use`` makes of a checkpoint and all that is beside it, read together.
+
+        ``use`` may be called again if the store is compacted meanwhile. Raises what ``restore``
+        raises.
+        """
+        return stable(self._store, lambda reader: use(snapshot(reader, self.registry, ref)))
+
+    def keyed_runs(self, prefix: str = "") -> dict[str, str]:
+        """Return the runs whose checkpoints have keys, by name, each with the key of its head."""
+
+        def look_up(reader: RecordReader) -> dict[str, str]:
+            catalogue = Catalogue(reader.transaction)
+            heads = {run.name: catalogue.head(run) for run in catalogue.runs_named(prefix)}
+            return {
+                name: head.key
+                for name, head in heads.items()
+                if head is not None and head.key is not None
+            }
+
+        return self._store.read(look_up)
+
+    def head_key(self, run: str) -> str | None:
+        """Return the greatest key of a run, None if it has none or there is no such run."""
+
+        def look_up(reader: RecordReader) -> str | None:
+            catalogue = Catalogue(reader.transaction)
+            found = catalogue.run(run)
+            head = None if found is None else catalogue.head(found)
+            return None if head is None else head.key
+
+        return self._store.read(look_up)
+
+    def keys(self, run: str, *, below: str | None = None, limit: int | None = None) -> list[str]:
+        """Return the keys of what a run lists, greatest first, from under ``below``.
+
+        Raises ``NotFoundError`` if there is no such run.
+        """
+
+        def look_up(reader: RecordReader) -> list[str]:
+            catalogue = Catalogue(reader.transaction)
+            rows = catalogue.newest_by_key(catalogue.need_run(run).number, below=below)
+            return list(islice((row.key for _, row in rows if row.key and not row.hidden), limit))
+
+        return self._store.read(look_up)
+
+    def withdraw(self, run: str, keys: Collection[str]) -> int:
+        """Take checkpoints off a run's list by their keys, the head included; returns how many.
+
+        Unlike ``forget`` it asks no policy. What another checkpoint cannot be used without stays
+        as long as that is so, but is not listed or found any more. The greatest key that is left
+        is the head; a run without any is removed. A tag or pin still keeps its checkpoint.
+
+        Raises ``NotFoundError``, or ``InvalidInputError`` for a run without keys.
+        """
+        self._refuse_read_only()
+        withdrawn = self._store.write(lambda writer: withdraw(writer, run, keys))
+        self._seen.lose(run)
+        return withdrawn
+
+    def copy_runs(self, names: Mapping[str, str]) -> int:
+        """List all that runs list in new ones too, with all beside it; returns how many.
+
+        ``names`` leads from each run to its copy. Copies no object; all of it happens, or nothing.
+        Raises ``NotFoundError``, or ``ConflictError`` if a copy's name is taken.
+        """
+        self._refuse_read_only()
+        created_us = microseconds(self._clock())
+        return self._store.write(lambda writer: copy_runs(writer, names, created_us))
 
     def _write_job(self, job: PreparedWrites | PreparedEffect) -> None:
         try:

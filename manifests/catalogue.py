@@ -57,6 +57,8 @@ _MOST: Final = 0xFFFF_FFFF
 _NEXT_RUN: Final = b"next-run"
 _NUMBER_BYTES: Final = 4
 _RUN: Final = struct.Struct(">I")
+_PREFIX_BYTES: Final = 448
+"""How much of a name stands in its key as it is."""
 
 _NEEDS_PARENT: Final = 1
 _TIP: Final = 2
@@ -154,6 +156,14 @@ class Catalogue:
         """Yield all runs, by name."""
         for _key, row in self.transaction.items(RUNS):
             yield run_row(row)
+
+    def runs_named(self, prefix: str) -> Iterator[RunRow]:
+        """Yield the runs whose names begin with a text, by name."""
+        start = prefix.encode()[:_PREFIX_BYTES]
+        for _key, row in self.transaction.items(RUNS, start, start + b"\xff" * 2):
+            run = run_row(row)
+            if run.name.startswith(prefix):
+                yield run
 
     def checkpoint(self, run: int, sequence: int) -> CheckpointRow | None:
         """Return a checkpoint by run number and sequence."""

@@ -20,6 +20,7 @@ from blake3 import blake3
 
 from cas.environment import ReadTransaction, Table, WriteTransaction
 from cas.errors import CorruptStoreError, InvalidInputError, NotFoundError
+from cas.records import RecordReader
 from cas.roots import RootTable
 from cas.writer import RecordWriter
 from manifests.bodies import (
@@ -33,6 +34,7 @@ from manifests.bodies import (
     value_of,
 )
 from manifests.catalogue import Catalogue, CatalogueWriter, CheckpointRow, RunRow
+from manifests.decoder import StoredObject
 from manifests.names import check_key, check_place
 from manifests.packed import packed, unpacked
 from manifests.reading import StoreReader
@@ -54,6 +56,7 @@ __all__ = [
     "is_unresolved",
     "known_row",
     "pending_anchors",
+    "pending_items",
     "pending_place",
     "pending_records",
     "pending_row",
@@ -254,25 +257,31 @@ def pending_anchors(transaction: ReadTransaction, run: int) -> list[Anchor]:
     return list(dict.fromkeys(pending_place(key)[1] for key, _row in rows))
 
 
+def pending_items(
+    reader: RecordReader, run: int, anchor: Anchor
+) -> list[tuple[str, str, int, str, StoredObject]]:
+    """Return (path, task, index, name, object of the value) of a checkpoint's writes, in order."""
+    return sorted(
+        (
+            (row.path, row.task, index, name, read_body(reader, body))
+            for _key, row in pending_rows(reader.transaction, run, anchor)
+            for index, (name, body) in row.writes.items()
+        ),
+        key=lambda found: found[:3],
+    )
+
+
 def read_pending(
     reader: StoreReader, registry: Registry, name: str, anchor: Anchor
 ) -> list[PendingWrite]:
     """Return the pending writes of a checkpoint, ordered by (path, task, index)."""
 
-    def look_up(records: Any) -> list[tuple[str, str, int, str, Any]]:
+    def look_up(records: RecordReader) -> list[tuple[str, str, int, str, StoredObject]]:
         catalogue = Catalogue(records.transaction)
         run = catalogue.run(name)
         if run is None:
             return []
-        place = _canonical(catalogue, run, anchor)
-        return sorted(
-            (
-                (row.path, row.task, index, written, read_body(records, body))
-                for _key, row in pending_rows(records.transaction, run.number, place)
-                for index, (written, body) in row.writes.items()
-            ),
-            key=lambda found: found[:3],
-        )
+        return pending_items(records, run.number, _canonical(catalogue, run, anchor))
 
     return [
         PendingWrite(task, index, written, value_of(item, reader, registry), path)

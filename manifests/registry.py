@@ -123,6 +123,7 @@ class Registry:
         to_fields: ToFields | None = None,
         from_fields: FromFields | None = None,
         migrations: Mapping[int, Migration] | None = None,
+        content: Content | None = None,
     ) -> type[T]:
         """Allow a class in states and return it, so that this also serves as a decorator.
 
@@ -132,6 +133,9 @@ class Registry:
         module; give one that survives renaming. ``version`` counts changes of the fields, from 1;
         ``migrations[n]`` turns the fields of version n into those of n + 1.
 
+        ``content`` is for ``to_fields`` that looks at nothing but what it names: then commits can
+        tell that a value is the same as before, instead of writing it again each time.
+
         Reading a dataclass or a model sets its fields without running ``__init__`` or validators:
         what was stored comes back, not what the class would make of it today.
         """
@@ -140,7 +144,6 @@ class Registry:
             raise InvalidInputError("a registered type needs a name and a version of 1 or more")
         if (to_fields is None) != (from_fields is None):
             raise InvalidInputError("to_fields and from_fields are given together or not at all")
-        content: Content = "unknown"
         if to_fields is None or from_fields is None:
             to_fields, from_fields, content = _functions_for(cls)
         known = self._by_name.get(entry_name)
@@ -149,7 +152,7 @@ class Registry:
                 f"the name {entry_name!r} is registered for another class; pass name="
             )
         entry = TypeEntry(
-            cls, entry_name, version, to_fields, from_fields, migrations or {}, content
+            cls, entry_name, version, to_fields, from_fields, migrations or {}, content or "unknown"
         )
         self._by_class[cls] = entry
         self._by_name[entry_name] = entry

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -76,12 +77,23 @@ class Repository(Browsing, Beside):
         self.registry: Registry = registry
         self._store = store
         self._clock = clock
-        parameters = TreeParameters.from_header(store.parameters)
-        self._encoder = CommitEncoder(store, registry, parameters, redact)
-        self._bodies = BodyEncoder(store, registry, parameters, redact)
+        self._redact = redact
+        self._encode_with(registry)
         self._committer = GroupCommitter(store)
         self._seen = SeenHeads()
         self.events = Events()
+
+    def _encode_with(self, registry: Registry) -> None:
+        self.registry = registry
+        parameters = TreeParameters.from_header(self._store.parameters)
+        self._encoder = CommitEncoder(self._store, registry, parameters, self._redact)
+        self._bodies = BodyEncoder(self._store, registry, parameters, self._redact)
+
+    def with_registry(self, registry: Registry) -> Self:
+        """Return the same open store with other classes. Closing either closes both."""
+        view = copy.copy(self)
+        view._encode_with(registry)
+        return view
 
     @classmethod
     def open(

@@ -1,0 +1,1 @@
+"""Hive behind the interfaces of agent frameworks; each in a package of its own, with an extra."""

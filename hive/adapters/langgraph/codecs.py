@@ -1,0 +1,274 @@
+"""How values of LangChain and LangGraph are stored: by name, as data, never by running anything.
+
+A message is a registered type with its fields side by side, so that each is an object of its own,
+long results and images inside are split, and messages are shared between checkpoints and threads.
+Fields that have their default are left out: a message has nine, and mostly two say something.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+import pydantic
+from langchain_core import messages
+from langchain_core.documents import Document
+from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.checkpoint.serde.types import _DeltaSnapshot
+from langgraph.store.base import Item
+from langgraph.types import (
+    Command,
+    Interrupt,
+    Overwrite,
+    PregelTask,
+    Send,
+    StateSnapshot,
+    TimeoutPolicy,
+)
+
+from hive.adapters.langgraph.serializer import current_serializer, warn_of_type
+from hive.errors import HiveError, InvalidInputError
+from manifests import Registry
+from manifests.registry import TypeEntry
+
+__all__ = ["MESSAGES", "OPAQUE", "Opaque", "ThreadRegistry"]
+
+MESSAGES: Final = {
+    cls.__name__: cls
+    for cls in (
+        messages.AIMessage,
+        messages.AIMessageChunk,
+        messages.ChatMessage,
+        messages.ChatMessageChunk,
+        messages.FunctionMessage,
+        messages.FunctionMessageChunk,
+        messages.HumanMessage,
+        messages.HumanMessageChunk,
+        messages.RemoveMessage,
+        messages.SystemMessage,
+        messages.SystemMessageChunk,
+        messages.ToolMessage,
+        messages.ToolMessageChunk,
+        Document,
+    )
+}
+"""LangChain's models, by name."""
+OPAQUE: Final = "langgraph.opaque"
+"""The name under which bytes of LangGraph's serializer are stored."""
+
+_DETAIL: Final = ""
+"""What a model has besides its fields stands under a name that no field can have."""
+_ADDRESSES: Final = (
+    ipaddress.IPv4Address,
+    ipaddress.IPv4Interface,
+    ipaddress.IPv4Network,
+    ipaddress.IPv6Address,
+    ipaddress.IPv6Interface,
+    ipaddress.IPv6Network,
+)
+
+
+class Opaque:
+    """A value whose bytes LangGraph's serializer made already."""
+
+    __slots__ = ("data", "kind")
+
+    def __init__(self, kind: str, data: bytes) -> None:
+        self.kind = kind
+        self.data = data
+
+
+class ThreadRegistry(Registry):
+    """All that LangGraph's serializer knows, as data; what nobody knows, as its opaque bytes.
+
+    ``types`` are classes of the application (dataclasses, named tuples, enums, pydantic models),
+    or such classes under names of their own, which then survive that the class is renamed.
+    """
+
+    def __init__(self, types: Iterable[type[Any]] | Mapping[str, type[Any]] = ()) -> None:
+        super().__init__()
+        for cls in MESSAGES.values():
+            to_fields, from_fields = _model_functions(cls)
+            self.register(
+                cls,
+                name=f"langchain.{cls.__name__}",
+                to_fields=to_fields,
+                from_fields=from_fields,
+                content="model",
+            )
+        for plain in (Command, Interrupt, Overwrite, TimeoutPolicy, PregelTask, StateSnapshot):
+            self.register(plain, name=f"langgraph.{plain.__name__}")
+        self.register(_DeltaSnapshot, name="langgraph.DeltaSnapshot")
+        for slotted in (Send, Item):
+            to_fields, from_fields = _slot_functions(slotted)
+            name = f"langgraph.{slotted.__name__}"
+            self.register(slotted, name=name, to_fields=to_fields, from_fields=from_fields)
+        self._register_python()
+        named = types if isinstance(types, Mapping) else {_name_of(cls): cls for cls in types}
+        for name, cls in named.items():
+            self.register(cls, name=name)
+        self._opaque = TypeEntry(object, OPAQUE, 1, _dumped, _loaded, {}, "unknown")
+
+    def _register_python(self) -> None:
+        self.register(
+            deque,
+            name="python.deque",
+            to_fields=lambda value: [list(value), value.maxlen],
+            from_fields=lambda fields: deque(fields[0], fields[1]),
+        )
+        self.register(
+            re.Pattern,
+            name="python.Pattern",
+            to_fields=lambda value: [value.pattern, value.flags],
+            from_fields=lambda fields: re.compile(fields[0], fields[1]),
+        )
+        for cls in _ADDRESSES:
+            self.register(cls, name=f"python.{cls.__name__}", to_fields=str, from_fields=cls)
+
+    def entry_of(self, cls: type) -> TypeEntry | None:
+        """Return how a class is written: by its codec, or else by LangGraph's serializer."""
+        return super().entry_of(cls) or self._opaque
+
+    def read(self, name: str, version: int, fields: Any) -> Any:
+        """Return the value stored under a name.
+
+        Raises:
+            InvalidInputError: This saver does not know its class.
+        """
+        if name == OPAQUE:
+            return self._opaque.read(version, fields)
+        entry = self._by_name.get(name)
+        if entry is None or version > entry.version:
+            raise InvalidInputError(
+                f"a value of type {name!r} is stored, which this saver was not told of: pass its "
+                "class in HiveSaver(types=...)"
+            )
+        return entry.read(version, fields)
+
+
+def _name_of(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _dumped(value: Any) -> list[Any]:
+    if isinstance(value, Opaque):
+        return [value.kind, value.data]
+    serializer = current_serializer()
+    try:
+        kind, data = serializer.dumps_typed(value)
+    except HiveError:
+        raise
+    except Exception as error:
+        raise InvalidInputError(
+            f"values of type {_name_of(type(value))} can be stored neither by LangGraph's "
+            f"serializer ({type(error).__name__}: {error}) nor by a codec: pass the class in "
+            "HiveSaver(types=...)"
+        ) from error
+    if isinstance(serializer, JsonPlusSerializer) and not isinstance(value, BaseException):
+        warn_of_type(type(value))
+    return [kind, bytes(data)]
+
+
+def _loaded(fields: Any) -> Any:
+    match fields:
+        case [str(kind), bytes(data)]:
+            return _load_with(current_serializer(), kind, data)
+    raise InvalidInputError("bytes of LangGraph's serializer should be stored there, and are not")
+
+
+def _load_with(serializer: SerializerProtocol, kind: str, data: bytes) -> Any:
+    try:
+        return serializer.loads_typed((kind, data))
+    except HiveError:
+        raise
+    except Exception as error:
+        raise InvalidInputError(
+            f"LangGraph's serializer cannot read a value of kind {kind!r} "
+            f"({type(error).__name__}: {error})"
+        ) from error
+
+
+def _slot_functions(cls: type) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    names = tuple(getattr(cls, "__slots__", ()))
+
+    def to_fields(value: Any) -> dict[str, Any]:
+        return {name: getattr(value, name) for name in names}
+
+    def from_fields(fields: dict[str, Any]) -> Any:
+        if unknown := fields.keys() - set(names):
+            raise ValueError(f"unknown fields {sorted(unknown)}")
+        value: Any = object.__new__(cls)
+        for name in names:
+            object.__setattr__(value, name, fields.get(name))
+        return value
+
+    return to_fields, from_fields
+
+
+def _model_functions(
+    cls: type[pydantic.BaseModel],
+) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    """Return a codec that leaves out fields which have their default, and runs no validator."""
+    plain: dict[str, Any] = {}
+    made: dict[str, Callable[[], Any]] = {}
+    for name, info in cls.model_fields.items():
+        if info.default_factory in (list, dict):
+            made[name] = info.default_factory
+        elif not info.is_required() and isinstance(info.default, str | None):
+            plain[name] = info.default
+    names = frozenset(cls.model_fields)
+    required = names - plain.keys() - made.keys()
+
+    def to_fields(model: pydantic.BaseModel) -> dict[str, Any]:
+        stored: dict[str, Any] = {}
+        for name, value in model.__dict__.items():
+            kind = type(value)
+            if name in plain:
+                default = plain[name]
+                if value is default or (kind is str and value == default):
+                    continue
+            elif name in made:
+                if not value and kind is made[name]:
+                    continue
+            elif name not in names:
+                raise InvalidInputError(
+                    f"the attribute {name!r} of {cls.__name__} is no field and would be lost"
+                )
+            stored[name] = value
+        held = model.__pydantic_fields_set__
+        extra, private = model.__pydantic_extra__ or {}, model.__pydantic_private__ or {}
+        if held != stored.keys() or extra or private:
+            detail = [sorted(held), list(extra), list(private)]
+            stored = {_DETAIL: detail, **stored, **extra, **private}
+        return stored
+
+    allows_extra = cls.model_config.get("extra") == "allow"
+    has_private = bool(cls.__private_attributes__)
+
+    def from_fields(fields: dict[str, Any]) -> Any:
+        detail = fields.pop(_DETAIL, None)
+        held = set(fields) if detail is None else set(detail[0])
+        extra: dict[str, Any] = {}
+        private: dict[str, Any] = {}
+        if detail is not None:
+            extra = {name: fields.pop(name) for name in detail[1]}
+            private = {name: fields.pop(name) for name in detail[2]}
+        content = {
+            name: fields[name] if name in fields else plain[name] if name in plain else made[name]()
+            for name in cls.model_fields
+            if name in fields or name not in required
+        }
+        if len(content) != len(names) or fields.keys() - names:
+            raise ValueError(f"the fields of {cls.__name__} are {sorted(names)}")
+        model = cls.__new__(cls)
+        object.__setattr__(model, "__dict__", content)
+        object.__setattr__(model, "__pydantic_fields_set__", held)
+        object.__setattr__(model, "__pydantic_extra__", extra if allows_extra else None)
+        object.__setattr__(model, "__pydantic_private__", private if has_private else None)
+        return model
+
+    return to_fields, from_fields

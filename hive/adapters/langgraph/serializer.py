@@ -1,0 +1,135 @@
+"""The serializer for what no codec knows: LangGraph's own, held to a strict reading.
+
+``JsonPlusSerializer`` imports and calls what stored bytes name unless an allowlist forbids it, and
+returns None for some of what it cannot rebuild. Here there always is an allowlist, the constructors
+in JSON records are looked up in a fixed table, pickles are refused, and a failure is an error.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Final
+
+import ormsgpack
+from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.checkpoint.serde.jsonplus import (
+    EXT_CONSTRUCTOR_KW_ARGS,
+    EXT_CONSTRUCTOR_POS_ARGS,
+    EXT_CONSTRUCTOR_SINGLE_ARG,
+    EXT_METHOD_SINGLE_ARG,
+    EXT_PYDANTIC_V1,
+    EXT_PYDANTIC_V2,
+    JsonPlusSerializer,
+)
+
+from hive.errors import InvalidInputError
+
+__all__ = ["StrictSerializer", "current_serializer", "serving"]
+
+_MAY_BE_NONE: Final = frozenset(
+    (
+        EXT_CONSTRUCTOR_SINGLE_ARG,
+        EXT_CONSTRUCTOR_POS_ARGS,
+        EXT_CONSTRUCTOR_KW_ARGS,
+        EXT_METHOD_SINGLE_ARG,
+        EXT_PYDANTIC_V1,
+        EXT_PYDANTIC_V2,
+    )
+)
+"""Records of which the data may be None: what a refused constructor would have been given."""
+_LEAST_PARTS: Final = 3
+
+_CURRENT: ContextVar[SerializerProtocol] = ContextVar("hive-langgraph-serializer")
+
+
+@contextmanager
+def serving(serializer: SerializerProtocol) -> Iterator[None]:
+    """Let the codecs of this thread use a serializer for what they do not know.
+
+    Savers that were cloned with another allowlist share one store and its codecs.
+    """
+    token = _CURRENT.set(serializer)
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)
+
+
+def current_serializer() -> SerializerProtocol:
+    """Return the serializer that this thread serves."""
+    return _CURRENT.get()
+
+
+class StrictSerializer(JsonPlusSerializer):
+    """Reads no more than LangGraph's list of safe types, and what the application added to it.
+
+    ``constructors`` are the classes that old JSON records may name, by their last name.
+    """
+
+    def __init__(self, constructors: Mapping[str, Callable[..., Any]] | None = None) -> None:
+        super().__init__(allowed_msgpack_modules=None)
+        self._constructors = dict(constructors or {})
+
+    def loads_typed(self, data: tuple[str, bytes]) -> Any:
+        """Return a value; an error where it cannot be rebuilt, never a call that bytes ask for.
+
+        Raises:
+            InvalidInputError: The bytes are a pickle, of an unknown kind, or damaged.
+        """
+        kind, content = data
+        try:
+            if kind == "msgpack":
+                option = ormsgpack.OPT_NON_STR_KEYS
+                return ormsgpack.unpackb(content, ext_hook=self._extension, option=option)
+            if kind == "json":
+                return json.loads(content, object_hook=self._record)
+            if kind in ("null", "bytes", "bytearray"):
+                return super().loads_typed(data)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise InvalidInputError(f"a value of kind {kind!r} cannot be read: {error}") from error
+        raise InvalidInputError(f"a value of kind {kind!r} is not read: reading it could run code")
+
+    def _extension(self, code: int, content: bytes) -> Any:
+        value = self._unpack_ext_hook(code, content)
+        if value is None and not (code in _MAY_BE_NONE and _holds_none(content)):
+            raise ValueError(f"an extension record of type {code} could not be rebuilt")
+        return value
+
+    def _record(self, record: dict[str, Any]) -> Any:
+        """Return the message that a record describes; any other record as it stands."""
+        name = (record.get("id") or [None])[-1] if isinstance(record.get("id"), list) else None
+        make = self._constructors.get(name) if isinstance(name, str) else None
+        fields = record.get("kwargs")
+        if record.get("type") != "constructor" or make is None or not isinstance(fields, dict):
+            return record
+        return make(**fields)
+
+
+def _holds_none(content: bytes) -> bool:
+    """Whether the data in a record is None itself, rather than something that failed."""
+    parts = ormsgpack.unpackb(
+        content, ext_hook=lambda _code, _data: "", option=ormsgpack.OPT_NON_STR_KEYS
+    )
+    return isinstance(parts, list) and len(parts) >= _LEAST_PARTS and parts[2] is None
+
+
+_LOG: Final = logging.getLogger("hive.langgraph")
+_MOST_WARNED: Final = 1_000
+_warned: set[type] = set()
+
+
+def warn_of_type(cls: type) -> None:
+    """Say once of each class that its values will come back as plain data."""
+    if cls not in _warned and len(_warned) < _MOST_WARNED:
+        _warned.add(cls)
+        _LOG.warning(
+            "values of %s.%s are stored with LangGraph's serializer and may come back as plain "
+            "data: pass types=[%s] to HiveSaver to get them back as they are",
+            cls.__module__,
+            cls.__qualname__,
+            cls.__name__,
+        )
