@@ -1,0 +1,811 @@
+"""Executing plans: order, inputs, judging, retries, limits, actions, errors."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from hive import CheckpointConfig, CheckpointManager, ConflictError, InvalidInputError, LimitError
+from hive.graph import (
+    EdgeSpec,
+    FlexibleGraphExecutor,
+    Goal,
+    GraphSpec,
+    NodeContext,
+    NodeResult,
+    NodeSpec,
+    Runtime,
+)
+from hive.plan import (
+    ActionSpec,
+    ActionType,
+    ApprovalDecision,
+    ApprovalRequest,
+    ApprovalResult,
+    EvaluationRule,
+    ExecutionStatus,
+    ExecutorConfig,
+    HybridJudge,
+    Judgment,
+    JudgmentAction,
+    Plan,
+    PlanExecutionResult,
+    PlanStep,
+    StepOutcome,
+    StepStatus,
+)
+
+GOAL = Goal(id="goal", description="Do it.")
+
+
+def step(name: str, action: str = "", **changes: Any) -> PlanStep:
+    fields = {"backoff_seconds": 0, **changes}
+    return PlanStep(id=name, action=ActionSpec(name=action or name), **fields)
+
+
+def plan(*steps: PlanStep, **changes: Any) -> Plan:
+    return Plan(id="plan", steps=list(steps), **changes)
+
+
+def execute(
+    made: Plan,
+    functions: dict[str, Callable[..., Any]],
+    context: dict[str, Any] | None = None,
+    *,
+    executor: FlexibleGraphExecutor | None = None,
+    manager: CheckpointManager | None = None,
+    judge: Any = None,
+    config: ExecutorConfig | None = None,
+    ask: Any = None,
+    **arguments: Any,
+) -> PlanExecutionResult:
+    if executor is None:
+        executor = FlexibleGraphExecutor(
+            Runtime(), manager, functions, judge, config=config, approval_callback=ask
+        )
+    return asyncio.run(executor.execute_plan(made, GOAL, context, **arguments))
+
+
+def test_steps_run_after_what_they_depend_on_and_see_what_it_gave() -> None:
+    ran: list[str] = []
+
+    def first(topic: str) -> str:
+        ran.append("first")
+        return topic.upper()
+
+    async def second(text: str, topic: str) -> dict[str, str]:
+        ran.append("second")
+        return {"report": f"{topic}: {text}"}
+
+    result = execute(
+        plan(
+            step("second", inputs={"text": "$steps.first.title"}, dependencies=["first"]),
+            step("first", expected_outputs=["title"]),
+        ),
+        {"first": first, "second": second},
+        {"topic": "bees"},
+    )
+    assert ran == ["first", "second"]
+    assert result.success
+    assert result.status is ExecutionStatus.COMPLETED
+    assert result.results == {"topic": "bees", "title": "BEES", "report": "bees: BEES"}
+    assert result.completed_steps == ["second", "first"]
+    assert [found.status for found in result.plan.steps] == [StepStatus.COMPLETED] * 2
+    assert result.plan.steps[1].result == {"title": "BEES"}
+    assert result.steps_executed == 2
+    assert result.feedback_context == {}
+
+
+def test_the_callers_plan_and_context_do_not_change() -> None:
+    made = plan(step("a", expected_outputs=["items"]))
+    given: dict[str, Any] = {"items": [1]}
+
+    def work(items: list[int]) -> list[int]:
+        items.append(2)
+        return items
+
+    before = made.model_dump()
+    result = execute(made, {"a": work}, given)
+    assert made.model_dump() == before
+    assert given == {"items": [1]}
+    result.results["items"].append(3)
+    assert result.plan.steps[0].result == {"items": [1, 2]}
+
+
+def test_independent_steps_run_at_the_same_time_and_do_not_see_each_other() -> None:
+    async def meet(barrier: Any, ctx: NodeContext, other: Any = None) -> Any:
+        barriers[barrier] -= 1
+        while barriers[barrier]:
+            await asyncio.sleep(0)  # for ever, if the other one never starts
+        return other
+
+    barriers = {"x": 3}
+    steps = [step(name, "meet", inputs={"barrier": "x"}) for name in "abc"]
+    last = step("last", "keys", dependencies=["a", "b", "c"])
+    seen: list[Any] = []
+    result = execute(
+        plan(*steps, last),
+        {"meet": meet, "keys": lambda ctx: seen.append(sorted(ctx.memory.read_all()))},
+        {"other": 1},
+    )
+    assert result.success
+    assert seen == [["a", "b", "c", "other"]]
+
+
+def test_at_most_so_many_steps_are_under_way() -> None:
+    now = most = 0
+
+    async def work() -> None:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0)
+        now -= 1
+
+    config = ExecutorConfig(max_parallel=2)
+    assert execute(plan(*(step(n, "work") for n in "abcde")), {"work": work}, config=config).success
+    assert most == 2
+
+
+def test_a_sync_function_can_run_in_a_thread() -> None:
+    barrier = threading.Barrier(2, timeout=30)
+    executor = FlexibleGraphExecutor(Runtime())
+    executor.register_function("wait", lambda: barrier.wait() * 0, in_thread=True)
+    assert execute(plan(step("a", "wait"), step("b", "wait")), {}, executor=executor).success
+
+
+@pytest.mark.parametrize(
+    ("returned", "expected", "outputs"),
+    [
+        (None, [], {}),
+        (7, [], {"a": 7}),
+        (7, ["x"], {"x": 7}),
+        ({"x": 1, "y": 2}, [], {"x": 1, "y": 2}),
+        ({"x": 1, "y": 2}, ["x"], {"x": 1}),
+        ({"z": 1}, ["x"], {"x": {"z": 1}}),
+        (NodeResult(True, {"x": 1}, tokens_used=5), ["x"], {"x": 1}),
+    ],
+)
+def test_what_a_function_returns_becomes_outputs(
+    returned: Any, expected: list[str], outputs: dict[str, Any]
+) -> None:
+    result = execute(plan(step("a", expected_outputs=expected)), {"a": lambda: returned})
+    assert result.plan.steps[0].result == outputs
+    assert result.total_tokens == (5 if isinstance(returned, NodeResult) else 0)
+
+
+def test_a_missing_expected_output_is_a_failed_attempt() -> None:
+    made = plan(step("a", expected_outputs=["x", "y"], max_retries=1))
+    result = execute(made, {"a": lambda: {"x": 1}})
+    assert result.status is ExecutionStatus.NEEDS_REPLAN
+    assert result.steps_executed == 2
+    assert result.plan.steps[0].error == "the step gave no 'y'"
+    assert result.results == {}, "half a step is none"
+
+
+def test_failures_are_retried_and_then_need_another_plan() -> None:
+    attempts: list[tuple[int, str | None]] = []
+
+    def shaky(ctx: NodeContext, feedback: str | None) -> str:
+        attempts.append((ctx.attempt, feedback))
+        if ctx.attempt < 3:
+            raise TimeoutError(f"no answer {ctx.attempt}")
+        return "at last"
+
+    runtime = Runtime()
+    executor = FlexibleGraphExecutor(runtime, functions={"a": shaky})
+    result = execute(plan(step("a")), {}, executor=executor, run="r")
+    assert result.success
+    assert attempts == [
+        (1, None),
+        (2, "TimeoutError: no answer 1"),
+        (3, "TimeoutError: no answer 2"),
+    ]
+    assert result.plan.steps[0].attempts == 3
+    assert result.plan.steps[0].error is None
+    problems = [problem.description for problem in runtime.record("r").problems]
+    assert problems[0] == "attempt 1 of step 'a': TimeoutError: no answer 1"
+
+    stopped = execute(plan(step("a", max_retries=1)), {"a": shaky})
+    assert stopped.status is ExecutionStatus.NEEDS_REPLAN
+    assert not stopped.success
+    assert stopped.feedback == (
+        "step 'a' needs another plan after 2 attempts: TimeoutError: no answer 2"
+    )
+    assert stopped.feedback_context["failed_steps"][0]["attempts"] == 2
+
+
+def test_what_is_under_way_is_finished_when_the_run_stops() -> None:
+    async def slow() -> str:
+        for _ in range(20):
+            await asyncio.sleep(0)
+        return "done"
+
+    def broken() -> None:
+        raise ValueError("no")
+
+    made = plan(step("slow"), step("broken", max_retries=0), step("later", "slow"))
+    functions = {"slow": slow, "broken": broken}
+    result = execute(made, functions, config=ExecutorConfig(max_parallel=2))
+    assert result.completed_steps == ["slow"]
+    assert [found.status for found in result.plan.steps] == ["completed", "failed", "pending"]
+
+
+def test_two_independent_steps_must_not_give_the_same_key() -> None:
+    made = plan(step("a"), step("b"), step("c", dependencies=["a", "b"]))
+    result = execute(made, {"a": lambda: {"x": 1}, "b": lambda: {"x": 2}, "c": lambda: 0})
+    assert result.status is ExecutionStatus.FAILED
+    assert result.error is not None
+    assert "'a' and 'b' both gave 'x'" in result.error
+
+    ordered = plan(step("a"), step("b", dependencies=["a"]))
+    result = execute(ordered, {"a": lambda: {"x": 1}, "b": lambda: {"x": 2}})
+    assert result.results == {"x": 2}
+
+
+def test_limits_count_attempts() -> None:
+    config = ExecutorConfig(max_total_steps=3)
+
+    def fail(ctx: NodeContext) -> None:
+        if ctx.attempt == 1:
+            raise ValueError
+
+    made = plan(step("a", "fail"), step("b", "fail", dependencies=["a"]))
+    result = execute(made, {"fail": fail}, config=config)
+    assert result.status is ExecutionStatus.FAILED
+    assert result.error == "max_total_steps (3) reached before step 'b'"
+    assert result.steps_executed == 3
+    # Without a store, the plan itself carries the count.
+    again = execute(result.plan, {"fail": fail}, config=config)
+    assert again.error == result.error
+    for wrong in ({"max_total_steps": 0}, {"max_parallel": 0}, {"max_replans": -1}):
+        with pytest.raises(InvalidInputError):
+            ExecutorConfig(**wrong)
+
+
+def test_a_plan_that_was_executed_goes_on_from_there() -> None:
+    made = plan(step("a"), step("b", inputs={"value": "$a"}, dependencies=["a"], max_retries=0))
+    calls: list[str] = []
+
+    def once() -> int:
+        calls.append("a")
+        return 3
+
+    def broken(value: int) -> int:
+        raise ValueError("not yet")
+
+    stopped = execute(made, {"a": once, "b": broken})
+    done = execute(stopped.plan, {"a": once, "b": lambda value: value + 1})
+    assert done.results == {"a": 3, "b": 4}
+    assert calls == ["a"]
+
+
+def test_a_judge_decides() -> None:
+    def judge(step: PlanStep, outcome: StepOutcome, goal: Goal, context: Any) -> Any:
+        seen.append((step.id, outcome.success, outcome.outputs, outcome.error_type, dict(context)))
+        return actions.pop(0)
+
+    seen: list[Any] = []
+    actions: list[Any] = [
+        Judgment(action=JudgmentAction.RETRY, feedback="try harder"),
+        JudgmentAction.ACCEPT,
+        "accept",
+    ]
+    feedbacks: list[Any] = []
+
+    def work(feedback: Any = None) -> dict[str, int]:
+        feedbacks.append(feedback)
+        return {"x": len(feedbacks)}
+
+    def fail() -> None:
+        raise KeyError("y")
+
+    made = plan(step("a", "work"), step("b", "fail", dependencies=["a"]))
+    runtime = Runtime()
+    executor = FlexibleGraphExecutor(runtime, None, {"work": work, "fail": fail}, judge)
+    result = execute(made, {}, {"given": 0}, executor=executor, run="r")
+    assert result.success, "even a failure, if the judge says so"
+    assert feedbacks == [None, "try harder"]
+    assert seen == [
+        ("a", True, {"x": 1}, None, {"given": 0}),
+        ("a", True, {"x": 2}, None, {"given": 0}),
+        ("b", False, {}, "KeyError", {"given": 0, "x": 2}),
+    ]
+    assert result.results == {"given": 0, "x": 2}
+    chosen = [(each.intent, each.chosen) for each in runtime.record("r").decisions]
+    assert chosen == [("judge step a", "retry")]
+
+
+@pytest.mark.parametrize(
+    "judge",
+    [lambda *given: 1 / 0, lambda *given: "maybe", lambda *given: None],
+    ids=["raises", "word", "nothing"],
+)
+def test_a_judge_that_fails_asks_a_person(judge: Any) -> None:
+    result = execute(plan(step("a")), {"a": lambda: 5}, judge=judge)
+    assert result.status is ExecutionStatus.NEEDS_ESCALATION
+    request = result.approvals[0]
+    assert request.escalated
+    assert request.outputs == {"a": 5}
+    assert "the judge failed" in (request.message or "")
+    assert result.results == {}, "not accepted yet"
+
+
+def test_rules_come_before_the_function_in_order_of_priority() -> None:
+    rules = [
+        EvaluationRule(id="low", condition="success", action=JudgmentAction.REPLAN),
+        EvaluationRule(
+            id="high",
+            condition="result.score > 0.5 and step.id == 'a' and goal.id == 'goal'",
+            action=JudgmentAction.ACCEPT,
+            priority=1,
+        ),
+    ]
+    judge = HybridJudge(rules, lambda *given: "escalate")
+    assert execute(plan(step("a")), {"a": lambda: {"score": 0.7}}, judge=judge).success
+    low = execute(plan(step("a")), {"a": lambda: {"score": 0.2}}, judge=judge)
+    assert low.status is ExecutionStatus.NEEDS_REPLAN
+    broken = execute(plan(step("a")), {"a": lambda: {"points": 1}}, judge=judge)
+    assert broken.status is ExecutionStatus.NEEDS_ESCALATION
+    assert "rule 'high' cannot be evaluated" not in (broken.results or {})
+    assert "score" in (broken.approvals[0].message or "")
+
+
+def test_a_judge_that_is_none_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="no judge"):
+        FlexibleGraphExecutor(Runtime(), judge=7)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match=r"rules\['x'\].condition.*rules\['y'\]"):
+        HybridJudge(
+            [
+                EvaluationRule(id=name, condition="import os", action=JudgmentAction.ACCEPT)
+                for name in "xy"
+            ]
+        )
+
+
+def test_node_objects_and_graphs_are_actions(home: Any) -> None:
+    class Double:
+        async def execute(self, ctx: NodeContext) -> NodeResult:
+            return NodeResult(True, {"doubled": ctx.input_data["number"] * 2}, tokens_used=1)
+
+    graph = GraphSpec(
+        id="inner",
+        entry_node="x",
+        terminal_nodes=["y"],
+        nodes=[
+            NodeSpec(id="x", function=lambda number: {"number": number + 1}),
+            NodeSpec(id="y", function=lambda number: {"answer": number * 10}),
+        ],
+        edges=[EdgeSpec(id="x-y", source="x", target="y")],
+    )
+    made = plan(
+        PlanStep(
+            id="d",
+            action=ActionSpec(action_type=ActionType.NODE, name="double"),
+            inputs={"number": 4},
+        ),
+        PlanStep(
+            id="g",
+            action=ActionSpec(action_type=ActionType.SUB_GRAPH, name="graph"),
+            inputs={"number": "$doubled"},
+            expected_outputs=["answer"],
+            dependencies=["d"],
+        ),
+    )
+    with CheckpointManager(home) as manager:
+        executor = FlexibleGraphExecutor(Runtime(), manager)
+        executor.register_node("double", Double())
+        executor.register_graph("graph", graph)
+        result = execute(made, {}, executor=executor, run="r")
+        assert result.results == {"doubled": 8, "answer": 90}
+        assert sorted(info.name for info in manager.repository.runs()) == ["r", "r/g/1.1"]
+    pausing = graph.model_copy(update={"pause_nodes": ["x"]})
+    with pytest.raises(InvalidInputError, match="pause_nodes"):
+        executor.register_graph("graph", pausing)
+
+
+def test_what_cannot_be_executed_is_refused_with_every_problem() -> None:
+    made = plan(
+        step("a", "nothing"),
+        step("b", "known", inputs={"x": 1, "z": 2}),
+        step("c", "known", dependencies=["d"]),
+    )
+    with pytest.raises(InvalidInputError) as caught:
+        execute(made, {"known": lambda x: None})
+    text = str(caught.value)
+    assert "steps['c'].dependencies[0]: there is no step 'd'" in text
+    assert "steps['a'].action: there is no function 'nothing': call register_function" in text
+    assert "steps['b'].inputs: the function 'known' has no parameter for ['z']" in text
+    for wrong in ({"context": [1]}, {"context": {1: 2}}, {"approvals": "a"}):
+        with pytest.raises(InvalidInputError):
+            execute(plan(step("a")), {"a": lambda: 1}, **wrong)
+    with pytest.raises(InvalidInputError, match="cannot be called"):
+        FlexibleGraphExecutor(Runtime(), functions={"a": 7})  # type: ignore[dict-item]
+
+
+def test_an_input_that_leads_nowhere_says_so() -> None:
+    made = plan(step("a", inputs={"x": "$nowhere.at"}, max_retries=0))
+    result = execute(made, {"a": lambda x: x})
+    assert result.status is ExecutionStatus.NEEDS_REPLAN
+    assert "there is no 'nowhere'" in (result.plan.steps[0].error or "")
+
+
+def test_references_stand_inside_lists_and_objects() -> None:
+    inputs: dict[str, Any] = {"x": ["$list", {"deep": "$map.k"}, "$$5", "plain $", 3]}
+    context = {"list": [1], "map": {"k": "v"}}
+    result = execute(plan(step("a", inputs=inputs)), {"a": lambda x: {"y": x}}, context)
+    assert result.results["y"] == [[1], {"deep": "v"}, "$5", "plain $", 3]
+
+
+# Approvals
+
+
+def approving(**changes: Any) -> Plan:
+    return plan(
+        step("a"),
+        step(
+            "b",
+            inputs={"n": "$a"},
+            dependencies=["a"],
+            requires_approval=True,
+            approval_message="Sure?",
+            **changes,
+        ),
+        step("c", dependencies=["b"]),
+        step("d"),
+    )
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "a": lambda: 1,
+    "b": lambda n: n + 1,
+    "c": lambda: 3,
+    "d": lambda: 4,
+}
+
+
+def test_a_step_that_needs_an_approval_pauses_when_nothing_else_can_be_done() -> None:
+    result = execute(approving(), FUNCTIONS)
+    assert result.status is ExecutionStatus.AWAITING_APPROVAL
+    assert result.completed_steps == ["a", "d"]
+    assert result.approvals == [
+        ApprovalRequest(step_id="b", action="b", message="Sure?", inputs={"n": 1})
+    ]
+    assert result.plan.steps[1].status is StepStatus.AWAITING_APPROVAL
+    assert result.plan.steps[2].status is StepStatus.PENDING
+
+
+@pytest.mark.parametrize(
+    "answer", [True, "approve", ApprovalDecision.APPROVE], ids=["bool", "word", "decision"]
+)
+def test_an_approved_step_runs(answer: Any) -> None:
+    result = execute(approving(), FUNCTIONS, approvals={"b": answer})
+    assert result.success
+    assert result.results == {"a": 1, "b": 2, "c": 3, "d": 4}
+
+
+def test_a_rejected_step_takes_what_depends_on_it_along() -> None:
+    why = ApprovalResult(decision=ApprovalDecision.REJECT, reason="too dear")
+    result = execute(approving(), FUNCTIONS, approvals={"b": why})
+    assert result.status is ExecutionStatus.REJECTED
+    assert [found.status for found in result.plan.steps] == [
+        "completed", "rejected", "skipped", "completed",
+    ]  # fmt: skip
+    assert result.plan.steps[1].error == "too dear"
+    assert result.plan.steps[2].error == "it depends on step 'b', which is rejected"
+    assert result.feedback == "rejected: 'b'"
+
+
+def test_a_modified_step_runs_with_other_inputs() -> None:
+    other = ApprovalResult(decision=ApprovalDecision.MODIFY, inputs={"n": 10})
+    assert execute(approving(), FUNCTIONS, approvals={"b": other}).results["b"] == 11
+
+
+def test_an_aborted_run_stops() -> None:
+    result = execute(approving(), FUNCTIONS, approvals={"b": "abort"})
+    assert result.status is ExecutionStatus.ABORTED
+    assert result.completed_steps == []
+    assert result.feedback == "aborted by a person"
+
+
+def test_a_callback_asks_at_once() -> None:
+    asked: list[ApprovalRequest] = []
+
+    async def ask(request: ApprovalRequest) -> bool:
+        asked.append(request)
+        await asyncio.sleep(0)
+        return True
+
+    assert execute(approving(), FUNCTIONS, ask=ask).success
+    assert [request.inputs for request in asked] == [{"n": 1}]
+    rejected = execute(approving(), FUNCTIONS, ask=lambda request: "reject")
+    assert rejected.status is ExecutionStatus.REJECTED
+    aborted = execute(approving(), FUNCTIONS, ask=lambda request: "abort")
+    assert aborted.status is ExecutionStatus.ABORTED
+    assert aborted.feedback == "aborted by a person"
+    broken = execute(approving(), FUNCTIONS, ask=lambda request: 1 / 0)
+    assert broken.status is ExecutionStatus.AWAITING_APPROVAL
+
+
+@pytest.mark.parametrize(
+    ("approvals", "message"),
+    [
+        ({"x": True}, "no such step"),
+        ({"a": True}, "asks nobody"),
+        ({"b": "yes"}, "is no answer"),
+        ({"b": 1}, "is no answer"),
+        ({"b": "modify"}, "comes with inputs"),
+        (
+            {"b": ApprovalResult(decision=ApprovalDecision.APPROVE, inputs={"n": 1})},
+            "comes with inputs",
+        ),
+    ],
+)
+def test_answers_that_fit_nowhere_are_refused(approvals: Any, message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        execute(approving(), FUNCTIONS, approvals=approvals)
+
+
+def test_an_escalated_result_can_be_accepted_rejected_or_made_anew(home: Any) -> None:
+    def judge(step: PlanStep, outcome: StepOutcome, goal: Goal, context: Any) -> str:
+        return "escalate" if outcome.outputs.get("a") == 1 else "accept"
+
+    made = plan(step("a", inputs={"n": 1}), step("b", dependencies=["a"]))
+    keys: list[str] = []
+
+    def work(ctx: NodeContext, n: int) -> int:
+        keys.append(ctx.idempotency_key)
+        return n
+
+    with CheckpointManager(home) as manager:
+
+        def run(name: str, **arguments: Any) -> PlanExecutionResult:
+            return execute(
+                made,
+                {"a": work, "b": lambda: 2},
+                manager=manager,
+                judge=judge,
+                run=name,
+                resume=True,
+                **arguments,
+            )
+
+        for name, answer, status in (
+            ("accepted", True, "completed"),
+            ("rejected", False, "rejected"),
+            (
+                "anew",
+                ApprovalResult(decision=ApprovalDecision.MODIFY, inputs={"n": 5}),
+                "completed",
+            ),
+        ):
+            waits = run(name)
+            assert waits.status is ExecutionStatus.NEEDS_ESCALATION
+            assert waits.approvals[0].outputs == {"a": 1}
+            assert run(name).status is ExecutionStatus.NEEDS_ESCALATION, "nobody answered"
+            result = run(name, approvals={"a": answer})
+            assert result.status == status
+            assert run(name, approvals={"a": answer}) == result, "the same answer once more"
+        assert run("anew").results == {"a": 5, "b": 2}
+        assert len(keys) == 4, "other inputs are other work, with another key"
+        assert len(set(keys)) == 4
+
+
+# Resuming
+
+
+def test_resume_begins_a_run_that_does_not_exist_and_gives_the_result_of_one_that_is_over(
+    home: Any,
+) -> None:
+    calls: list[int] = []
+    made = plan(step("a"))
+    with CheckpointManager(home) as manager:
+        for _ in range(2):
+            result = execute(
+                made,
+                {"a": lambda: calls.append(1)},
+                {"x": 1},
+                manager=manager,
+                run="r",
+                resume=True,
+            )
+            assert result.success
+        assert calls == [1]
+        with pytest.raises(ConflictError, match="resume=True"):
+            execute(made, {"a": lambda: 1}, manager=manager, run="r")
+        with pytest.raises(InvalidInputError, match="takes no new context"):
+            execute(made, {"a": lambda: 1}, {"x": 2}, manager=manager, run="r", resume=True)
+        with pytest.raises(InvalidInputError, match="pass run="):
+            execute(made, {"a": lambda: 1}, manager=manager, resume=True)
+    with pytest.raises(InvalidInputError, match="checkpoint_manager"):
+        execute(made, {"a": lambda: 1}, run="r", resume=True)
+    off = CheckpointManager(home / "off", CheckpointConfig(enabled=False))
+    assert execute(made, {"a": lambda: 1}, manager=off).checkpoint_id is None
+    assert not (home / "off").exists()
+
+
+def test_a_changed_plan_is_refused_with_what_changed(home: Any) -> None:
+    with CheckpointManager(home) as manager:
+        execute(approving(), FUNCTIONS, manager=manager, run="r")
+        changed = approving(max_retries=7)
+        with pytest.raises(ConflictError, match=r"plan.steps.b.max_retries: 3 -> 7"):
+            execute(changed, FUNCTIONS, manager=manager, run="r", resume=True)
+        other = Goal(id="goal", description="Do another thing.")
+        executor = FlexibleGraphExecutor(Runtime(), manager, FUNCTIONS)
+        with pytest.raises(ConflictError, match=r"goal\.description"):
+            asyncio.run(executor.execute_plan(approving(), other, run="r", resume=True))
+        head = manager.latest("r")
+        result = execute(
+            changed,
+            FUNCTIONS,
+            manager=manager,
+            run="r",
+            resume=True,
+            accept_changed_plan=True,
+            approvals={"b": True},
+        )
+        assert head is not None
+        assert result.success
+        assert result.steps_executed == 4, "completed steps did not run again"
+
+
+def test_another_plan_continues_the_run_with_what_stays_the_same(home: Any) -> None:
+    calls: list[str] = []
+
+    def noting(name: str, value: Any) -> Callable[..., Any]:
+        def work(**given: Any) -> Any:
+            calls.append(name)
+            if isinstance(value, Exception):
+                raise value
+            return value
+
+        return work
+
+    functions = {
+        "find": noting("find", {"pages": 3}),
+        "read": noting("read", ValueError("unreadable")),
+        "skim": noting("skim", {"words": 9}),
+        "title": noting("title", {"title": "Bees"}),
+    }
+    first = plan(
+        step("find"),
+        step("title"),
+        step("words", "read", dependencies=["find"], max_retries=0),
+    )
+    second = plan(
+        step("find"),
+        step("words", "skim", dependencies=["find"], inputs={"of": "$title"}),
+        revision=2,
+    )
+    with CheckpointManager(home) as manager:
+
+        def run(made: Plan, limit: int = 10) -> PlanExecutionResult:
+            return execute(
+                made,
+                functions,
+                manager=manager,
+                run="r",
+                resume=True,
+                config=ExecutorConfig(max_replans=limit),
+            )
+
+        stopped = run(first)
+        assert stopped.status is ExecutionStatus.NEEDS_REPLAN
+        context = stopped.feedback_context
+        assert [found["id"] for found in context["completed_steps"]] == ["find", "title"]
+        assert context["failed_steps"][0]["error"] == "ValueError: unreadable"
+        with pytest.raises(ConflictError, match="higher revision"):
+            run(second.model_copy(update={"revision": 1}))
+        with pytest.raises(LimitError, match="max_replans"):
+            run(second, limit=0)
+        result = run(second)
+        assert result.success
+        # The step that is gone left its result in the context.
+        assert result.results == {"pages": 3, "title": "Bees", "words": 9}
+        assert calls == ["find", "title", "read", "skim"]
+        assert (result.replans, result.steps_executed) == (1, 4)
+        assert run(second) == result
+
+
+def test_a_run_that_needs_another_plan_can_try_the_same_one_again(home: Any) -> None:
+    broken = [True]
+
+    def work() -> int:
+        if broken[0]:
+            raise ValueError("closed")
+        return 1
+
+    made = plan(step("a", max_retries=1))
+    with CheckpointManager(home) as manager:
+        arguments: dict[str, Any] = {"manager": manager, "run": "r", "resume": True}
+        stopped = execute(made, {"a": work}, **arguments)
+        assert stopped.status is ExecutionStatus.NEEDS_REPLAN
+        broken[0] = False
+        result = execute(made, {"a": work}, **arguments)
+        assert result.success
+        assert result.steps_executed == 3
+        assert result.error is None
+
+
+def test_an_earlier_checkpoint_continues_as_a_fork(home: Any) -> None:
+    with CheckpointManager(home) as manager:
+        execute(approving(), FUNCTIONS, manager=manager, run="r", approvals={"b": True})
+        at = next(
+            cp.sequence
+            for cp in reversed(manager.history("r"))
+            if cp.node == "a" and cp.kind == "node_complete"
+        )
+        fork = execute(
+            approving(),
+            {**FUNCTIONS, "b": lambda n: 100},
+            manager=manager,
+            run="other",
+            resume=f"r@{at}",
+            approvals={"b": True},
+        )
+        assert fork.run_id == "other"
+        assert fork.results["b"] == 100
+        unnamed = execute(
+            approving(), FUNCTIONS, manager=manager, resume=f"r@{at}", approvals={"b": True}
+        )
+        assert unnamed.run_id == "r-fork-1"
+
+
+def test_a_graphs_run_is_not_continued_as_a_plan(home: Any) -> None:
+    from hive.graph import GraphExecutor
+
+    graph = GraphSpec(id="g", entry_node="n", nodes=[NodeSpec(id="n", function=lambda: {"x": 1})])
+    with CheckpointManager(home) as manager:
+        asyncio.run(GraphExecutor(Runtime(), manager).execute(graph, GOAL, run="r"))
+        with pytest.raises(InvalidInputError, match="not written by an executor of plans"):
+            execute(plan(step("a")), {"a": lambda: 1}, manager=manager, run="r", resume=True)
+        execute(plan(step("a")), {"a": lambda: 1}, manager=manager, run="p")
+        with pytest.raises(InvalidInputError, match="not written by a graph executor"):
+            asyncio.run(
+                GraphExecutor(Runtime(), manager).execute(graph, GOAL, run="p", resume=True)
+            )
+
+
+def test_a_cancelled_run_is_resumed_where_it_was(home: Any) -> None:
+    async def hang() -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    async def cancel() -> None:
+        executor = FlexibleGraphExecutor(Runtime(), manager, {"a": lambda: 1, "b": hang})
+        task = asyncio.create_task(executor.execute_plan(made, GOAL, run="r", resume=True))
+        await started.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        left = [other for other in asyncio.all_tasks() if other is not asyncio.current_task()]
+        assert not left, "a step goes on although nobody waits for it"
+
+    made = plan(step("a"), step("b", dependencies=["a"]))
+    started = asyncio.Event()
+    with CheckpointManager(home) as manager:
+        asyncio.run(cancel())
+        point = manager.resume_point("r")
+        assert point is not None
+        assert point.execution["step_states"]["a"]["status"] == "completed"
+        result = execute(
+            made, {"a": lambda: 1 / 0, "b": lambda: 2}, manager=manager, run="r", resume=True
+        )
+        assert result.results == {"a": 1, "b": 2}
+
+
+def test_a_node_decides_and_the_report_has_it() -> None:
+    def work(ctx: NodeContext) -> None:
+        ctx.decide("which", chosen=ctx.node_id)
+
+    runtime = Runtime()
+    executor = FlexibleGraphExecutor(runtime, functions={"work": work})
+    execute(plan(step("a", "work"), step("b", "work")), {}, executor=executor, run="r")
+    report = runtime.record("r")
+    assert [(each.id, each.chosen) for each in report.decisions] == [("d1", "a"), ("d2", "b")]
+    assert report.success is True
+    assert report.narrative == "completed after 2 attempts of steps"
