@@ -6,12 +6,13 @@ Load one that you would also run as a script.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cas.errors import HiveError, InvalidInputError, LimitError
 from hive.graph.goal import Goal
@@ -120,9 +121,7 @@ def _agent(described: AgentDescription, folder: Path) -> Agent:
     if described.judge is not None:
         function = named(described.judge.function, "judge.function")
         judge = HybridJudge(described.judge.rules, function)
-    limits = None
-    if described.limits is not None:
-        limits = TypeAdapter(ExecutorConfig).validate_python(described.limits)
+    limits = None if described.limits is None else _limits(described.limits)
     agent = Agent(
         work=work,
         goal=described.goal,
@@ -143,6 +142,14 @@ def _agent(described: AgentDescription, folder: Path) -> Agent:
     if problems:
         raise InvalidInputError("; ".join(problems))
     return agent
+
+
+def _limits(fields: Mapping[str, int]) -> ExecutorConfig:
+    known = [field.name for field in dataclasses.fields(ExecutorConfig)]
+    unknown = [name for name in fields if name not in known]
+    if unknown:
+        raise InvalidInputError(f"limits: there is no {unknown[0]!r}; they are {', '.join(known)}")
+    return ExecutorConfig(**fields)
 
 
 def _parse(file: Path) -> Any:
