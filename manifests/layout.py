@@ -43,7 +43,7 @@ class Layout:
         """Return the dict of some keys and values: in one piece, split, or a tree."""
         if self._is_whole(keys, values, root=root):
             return whole_dict(keys, values, texts=texts)
-        limit = self._parameters.inline_item
+        limit = self._inline_limit(root=root)
         placed = [self._sink.place(value, limit) for value in values]
         if self._is_short(keys):
             return whole_dict(keys, placed, texts=texts)
@@ -59,7 +59,7 @@ class Layout:
         keys = node.encoded_keys
         if self._is_whole(keys, node.pieces, root=root):
             return whole_dict(keys, node.pieces, texts=texts)
-        limit = self._parameters.inline_item
+        limit = self._inline_limit(root=root)
         placed = [
             self._sink.place(value, limit) if old is None else old
             for value, old in zip(node.pieces, node.placed, strict=True)
@@ -68,6 +68,9 @@ class Layout:
         if self._is_short(keys):
             return whole_dict(keys, placed, texts=texts)
         return self._tree_dict(keys, placed, node, dirty)
+
+    def _inline_limit(self, *, root: bool) -> int:
+        return self._parameters.inline_item if root else self._parameters.inline_entry
 
     def _is_short(self, keys: Sequence[bytes]) -> bool:
         parameters = self._parameters

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Self
+from typing import Final, Self
 
 from cas.chunker import ChunkParameters
 from cas.errors import UnsupportedFormatError
 
 __all__ = ["TreeParameters"]
+
+_ADDED: Final = {"inline_entry": "inline_item", "entry_target": "run_target"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,20 +22,26 @@ class TreeParameters:
     """
 
     inline_item: int = 64
-    """Largest encoded item kept inside a list, a set, a large dict or the root of a state.
+    """Largest encoded item kept inside a list, a set or the root of a state.
 
     Measured on the recorded runs: an item kept in the last leaf of a growing list is written again
     by every append until that leaf closes, so a limit of 256 costs 1.6 times the bytes of 64.
     """
     whole_dict: int = 4_096
-    """Largest dict whose fields all stay inside it; in a larger one, fields over ``inline_item``
+    """Largest dict whose fields all stay inside it; in a larger one, fields over ``inline_entry``
     become objects of their own."""
+    inline_entry: int = 96
+    """Largest encoded value kept inside such a dict. Most texts of a few words are, and restoring
+    them takes half the time: an object of its own is hashed and found alone."""
     short_items: int = 32
     """Most items of a list or dict that is not made a tree."""
     run_least: int = 4
     """Fewest items of a run, the last one excepted: so every level of a tree shrinks."""
     run_target: int = 32
-    """A boundary is expected every so many items."""
+    """In a list, a boundary is expected every so many items."""
+    entry_target: int = 8
+    """In a dict, every so many entries: a change anywhere writes a run anew on every level, while
+    a list mostly grows at its end."""
     run_most: int = 128
     """Most items of a run."""
     run_bytes: int = 8_192
@@ -68,9 +76,12 @@ class TreeParameters:
         Guessing a parameter would give equal values new addresses and end all sharing silently.
         """
         names = {field.name for field in fields(cls)}
-        if set(header) != names:
+        # Stores made before these two existed have one limit and one target for lists and dicts.
+        older = {new: header[old] for new, old in _ADDED.items() if old in header}
+        complete = {**older, **header}
+        if set(complete) != names:
             raise UnsupportedFormatError(
                 "the store's tree parameters are not those of this version: "
-                f"{sorted(names ^ set(header))}; upgrade Hive"
+                f"{sorted(names ^ set(complete))}; upgrade Hive"
             )
-        return cls(**header)
+        return cls(**complete)

@@ -77,9 +77,16 @@ class TreeBuilder:
         self._parameters = parameters
         self._sink = sink
         self._boundary = (1 << _TOKEN_BITS) // parameters.run_target
+        self._entry_boundary = (1 << _TOKEN_BITS) // parameters.entry_target
 
     def runs(
-        self, tokens: Sequence[bytes], sizes: Sequence[int], level: int, start: int = 0
+        self,
+        tokens: Sequence[bytes],
+        sizes: Sequence[int],
+        level: int,
+        start: int = 0,
+        *,
+        of_dict: bool = False,
     ) -> Iterator[tuple[int, int]]:
         """Yield the runs [start, stop) into which items with these tokens and sizes fall.
 
@@ -90,7 +97,8 @@ class TreeBuilder:
         """
         at = 4 * min(level, _LAST_LEVEL)
         least, most = self._parameters.run_least, self._parameters.run_most
-        most_bytes, boundary = self._parameters.run_bytes, self._boundary
+        most_bytes = self._parameters.run_bytes
+        boundary = self._entry_boundary if of_dict else self._boundary
         size = 0
         for index in range(start, len(tokens)):
             count = index + 1 - start
@@ -151,7 +159,7 @@ class TreeBuilder:
         """
         if changed is None or cache.items != len(keys):
             tokens = [Digest.of(key) for key in keys]
-            ends = self.runs(tokens, [len(key) for key in keys], 0)
+            ends = self.runs(tokens, [len(key) for key in keys], 0, of_dict=True)
             runs = [(*end, self._dict_leaf(keys, values, *end, tokens[end[0]])) for end in ends]
         else:
             runs = []
@@ -193,7 +201,7 @@ class TreeBuilder:
             parents = []
             tokens = [child.token for child in children]
             sizes = [LINK_BYTES + len(child.first) for child in children]
-            for start, stop in self.runs(tokens, sizes, level):
+            for start, stop in self.runs(tokens, sizes, level, of_dict=kind == DICT_NODE):
                 run = children[start:stop]
                 links = tuple([child.link.parts[0] for child in run])
                 parent = cache.inner.get(links)

@@ -21,23 +21,34 @@ from cas.chunker import Chunker
 from manifests import Repository, TreeParameters
 from tests.golden import samples
 from tests.manifests.classes import Point, Step, registry
-from tests.manifests.memory import Memory, root_of
+from tests.manifests.memory import Memory
 from tests.manifests.sameness import portrait
 
-__all__ = ["STORE", "VALUES", "addresses", "build_store", "expected_of", "main", "vectors"]
+__all__ = [
+    "PARAMETERS",
+    "STORE",
+    "VALUES",
+    "addresses",
+    "build_store",
+    "expected_of",
+    "main",
+    "vectors",
+]
 
 FOLDER: Final = Path(__file__).parent
 VALUES: Final = FOLDER / "values.json"
 STORE: Final = FOLDER / "store-format-1"
+PARAMETERS: Final = TreeParameters(inline_entry=64, entry_target=32)
+"""Those of the first stores, which had one limit and one target for lists and dicts."""
 
 
-def addresses() -> dict[str, str]:
+def addresses(parameters: TreeParameters) -> dict[str, str]:
     """Return the address of every sample, as a value and as the root of a state."""
     found = {}
     for name, value in {**samples.values(), **samples.trees()}.items():
         memory = Memory(registry())
-        found[name] = str(memory.save(value))
-        found[f"{name}, as a state"] = str(memory.save(value, state=True))
+        found[name] = str(memory.save(value, parameters=parameters))
+        found[f"{name}, as a state"] = str(memory.save(value, state=True, parameters=parameters))
     return found
 
 
@@ -46,19 +57,20 @@ def vectors() -> dict[str, Any]:
     payloads = {}
     for name, value in samples.values().items():
         memory = Memory(registry())
-        root = memory.objects[memory.save(value)]
+        root = memory.objects[memory.save(value, parameters=PARAMETERS)]
         payloads[name] = {"links": list(map(str, root.links)), "payload": root.payload.hex()}
     cuts = {}
     data = samples.chunked()
-    for size in (len(data), 2 * TreeParameters().long_text):
-        sizes = [len(chunk) for chunk in Chunker(TreeParameters().chunks(size)).cut(data)]
+    for size in (len(data), 2 * PARAMETERS.long_text):
+        sizes = [len(chunk) for chunk in Chunker(PARAMETERS.chunks(size)).cut(data)]
         cuts[f"chunked as if of {size} bytes"] = {
             "chunks": len(sizes),
             "sizes": blake3(repr(sizes).encode()).hexdigest(),
         }
     return {
         "parameters": TreeParameters().to_header(),
-        "addresses": addresses(),
+        "addresses": addresses(PARAMETERS),
+        "addresses in new stores": addresses(TreeParameters()),
         "roots": payloads,
         "chunks": cuts,
     }
@@ -78,7 +90,9 @@ def ticking() -> Callable[[], dt.datetime]:
 
 def build_store(home: Path) -> None:
     """Write the golden store: runs that grow, fork, share and are tagged."""
-    with Repository.open(home, registry=registry(), clock=ticking()) as repository:
+    with Repository.open(
+        home, registry=registry(), clock=ticking(), parameters=PARAMETERS
+    ) as repository:
         messages: list[Any] = []
         state: dict[str, Any] = {"goal": Step("survey"), "messages": messages, "notes": {}}
         for turn in range(12):
@@ -111,12 +125,16 @@ def expected_of(home: Path) -> dict[str, Any]:
                     "checkpoint": checkpoint.model_dump(mode="json", exclude={"key"}),
                     "state": written(portrait(repository.restore(checkpoint))),
                     "execution": repository.execution(checkpoint),
-                    "address": str(root_of(repository.restore(checkpoint), registry(), state=True)),
+                    "address": _address(repository.restore(checkpoint)),
                 }
                 for checkpoint in reversed(repository.log(info.name))
             ]
         tags = {name: str(checkpoint.id) for name, checkpoint in repository.tags().items()}
     return {"runs": runs, "tags": tags}
+
+
+def _address(state: Any) -> str:
+    return str(Memory(registry()).save(state, state=True, parameters=PARAMETERS))
 
 
 def written(described: Any) -> str:

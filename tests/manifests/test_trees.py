@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cas.digest import Digest
+from cas.errors import UnsupportedFormatError
 from cas.objects import MAX_LINKS, Object
 from manifests.encoder import MAX_KEY_BYTES
 from manifests.parameters import TreeParameters
@@ -463,3 +464,14 @@ def test_header_and_parameters_are_the_same() -> None:
     changed = TreeParameters(inline_item=100, run_target=8)
     assert TreeParameters.from_header(changed.to_header()) == changed
     assert root_of(list(range(500))) != Memory().save(list(range(500)), parameters=changed)
+
+
+def test_a_header_from_before_dicts_had_sizes_of_their_own_has_those_of_lists() -> None:
+    header = TreeParameters(inline_item=50, run_target=16).to_header()
+    del header["inline_entry"], header["entry_target"]
+    old = TreeParameters.from_header(header)
+    assert (old.inline_entry, old.entry_target) == (50, 16)
+    assert old.to_header() == {**header, "inline_entry": 50, "entry_target": 16}
+    for changed in ({**header, "later": 1}, {k: v for k, v in header.items() if k != "run_target"}):
+        with pytest.raises(UnsupportedFormatError):
+            TreeParameters.from_header(changed)
