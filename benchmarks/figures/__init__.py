@@ -12,17 +12,19 @@ from benchmarks.figures.large import measure_large
 from benchmarks.figures.million import measure_million
 from benchmarks.figures.overhead import measure_overhead
 from benchmarks.figures.processes import measure_processes
+from benchmarks.figures.restore import measure_restore
 from benchmarks.results import Figure
 
 __all__ = ["NAMES", "measure_figures"]
 
-NAMES = ("cpu", "overhead", "group-commit", "processes", "large", "gc", "million")
+NAMES = ("cpu", "restore", "overhead", "group-commit", "processes", "large", "gc", "million")
 
 
 def measure_figures(name: str, folder: Path, *, tiny: bool = False) -> list[Figure]:
     """Measure the figures of that name in a new folder. ``LookupError`` if there are none."""
     full: dict[str, Callable[[Path], list[Figure]]] = {
         "cpu": measure_cpu,
+        "restore": measure_restore,
         "overhead": measure_overhead,
         "group-commit": measure_group_commit,
         "processes": measure_processes,
@@ -32,6 +34,7 @@ def measure_figures(name: str, folder: Path, *, tiny: bool = False) -> list[Figu
     }
     small: dict[str, Callable[[Path], list[Figure]]] = {
         "cpu": lambda folder: measure_cpu(folder, messages=200, repeats=3),
+        "restore": lambda folder: measure_restore(folder, tiny=True, rounds=2),
         "overhead": lambda folder: measure_overhead(folder, node_seconds=0.001, nodes=4, repeats=2),
         "group-commit": lambda folder: measure_group_commit(
             folder, runs=4, commits=2, alone=3, turns=2

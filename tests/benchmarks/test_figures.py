@@ -16,6 +16,7 @@ from manifests import Repository
 
 PREFIXES = {
     "cpu": ("cpu-",),
+    "restore": ("restore-",),
     "overhead": ("overhead-",),
     "group-commit": ("raw-", "single-", "thread-", "task-"),
     "processes": ("process-",),
