@@ -57,11 +57,7 @@ def measure_restore(
     with Repository.open(folder / "store") as repository:
         warm = _least(rounds, lambda: repository.restore((name, last)))
         head = repository.resolve(name).id
-        parts = repository._store.read(
-            lambda reader: _steps(
-                reader, list(reader.read(_known(reader.find(head))).links), rounds
-            )
-        )
+        parts = repository._store.read(lambda reader: _steps(reader, head, rounds))
     times = {
         "cold": ("a restore from a store just opened", cold),
         "warm": ("the same again", warm),
