@@ -349,6 +349,14 @@ class CatalogueWriter(Catalogue):
         fields = [pin.record, bytes(pin.id), pin.run, pin.sequence, pin.reason]
         self._writing.put(PINS, bytes(pin.id), cbor2.dumps(fields))
 
+    def move_pin(self, run: str, sequence: int, before: Digest, row: CheckpointRow) -> None:
+        """Let the pin of a checkpoint go over to what replaced it in its place."""
+        found = self._get(PINS, bytes(before))
+        pin = None if found is None else pin_row(found)
+        if pin is not None and (pin.run, pin.sequence) == (run, sequence):
+            self.drop_pin(before)
+            self.put_pin(replace(pin, record=row.record, id=row.id))
+
     def drop_pin(self, digest: Digest) -> bool:
         """Remove the pin of a checkpoint; whether there was one."""
         return self._writing.delete(PINS, bytes(digest))

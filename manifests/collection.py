@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Literal
@@ -11,7 +11,7 @@ from typing import Literal
 import pydantic
 
 from cas.compact import Compactor
-from cas.environment import ReadTransaction
+from cas.environment import ReadTransaction, Table
 from cas.leases import LEASES, drop_dead_leases
 from cas.roots import Layout, RootTable
 from cas.store import ObjectStore
@@ -25,6 +25,9 @@ from manifests.roots import LAYOUT
 from manifests.strays import drop_strays
 
 __all__ = ["CompactReport", "GcReport", "collect", "compact"]
+
+Gone = Mapping[Table, Callable[[bytes], bool]]
+"""Of some tables, whether the row of a key counts as dropped."""
 
 
 class GcReport(pydantic.BaseModel):
@@ -118,8 +121,8 @@ def collect(
         _drop_dead_leases(store)
     if whole and not dry_run:
         drop_strays(store)
-    layout = LAYOUT if after is None else _layout_after(store, after)
-    sweep = Collector(store.environment, layout).collect(
+    gone = {} if after is None else store.environment.read(partial(_rows_of, plan=after))
+    sweep = Collector(store.environment, _layout_without(gone)).collect(
         dry_run=dry_run,
         # Nobody noted that roots were dropped, for they were not.
         whole=whole or after is not None,
@@ -134,26 +137,28 @@ def collect(
         payload_bytes_removed=sweep.payload_bytes_removed,
         bytes_freed_inside=sweep.stored_bytes_removed,
         objects_kept=sweep.objects_kept,
-        roots=store.environment.read(partial(_count_roots, after=after)),
+        roots=store.environment.read(partial(_count_roots, gone=gone)),
         batches=sweep.batches,
         seconds=time.monotonic() - begun,
     )
 
 
-def _layout_after(store: ObjectStore, plan: ForgetPlan) -> Layout:
-    """Return the layout as if the rows of what a plan drops named nothing."""
-
-    def places(transaction: ReadTransaction) -> tuple[set[bytes], set[tuple[int, Anchor]]]:
-        numbers = {run.name: run.number for run in Catalogue(transaction).runs()}
-        gone = [(numbers[found.run], found) for found in plan.dropped if found.run in numbers]
-        keys = {checkpoint_key(number, found.sequence) for number, found in gone}
-        return keys, {(number, found.key or found.sequence) for number, found in gone}
-
-    keys, anchors = store.environment.read(places)
-    gone = {
-        CHECKPOINTS: lambda key: key in keys,
+def _rows_of(transaction: ReadTransaction, plan: ForgetPlan) -> Gone:
+    """Return by table which rows a plan drops."""
+    numbers = {run.name: run.number for run in Catalogue(transaction).runs()}
+    dropped = [(numbers[found.run], found) for found in plan.dropped if found.run in numbers]
+    keys = {checkpoint_key(number, found.sequence) for number, found in dropped}
+    anchors: set[tuple[int, Anchor]] = {
+        (number, found.key or found.sequence) for number, found in dropped
+    }
+    return {
+        CHECKPOINTS: keys.__contains__,
         PENDING: lambda key: pending_place(key) in anchors,
     }
+
+
+def _layout_without(gone: Gone) -> Layout:
+    """Return the layout as if some rows named nothing."""
 
     def without(root: RootTable) -> RootTable:
         is_gone = gone.get(root.table)
@@ -166,10 +171,12 @@ def _layout_after(store: ObjectStore, plan: ForgetPlan) -> Layout:
     return replace(LAYOUT, roots=tuple(map(without, LAYOUT.roots)))
 
 
-def _count_roots(transaction: ReadTransaction, after: ForgetPlan | None) -> dict[str, int]:
-    counts = {table.kind: transaction.count(table.table) for table in LAYOUT.roots}
-    if after is not None:
-        counts["checkpoints"] -= len(after.dropped)
+def _count_roots(transaction: ReadTransaction, gone: Gone) -> dict[str, int]:
+    counts = {root.kind: transaction.count(root.table) for root in LAYOUT.roots}
+    for root in LAYOUT.roots:
+        if root.table in gone:
+            keys = (key for key, _row in transaction.items(root.table))
+            counts[root.kind] -= sum(map(gone[root.table], keys))
     return counts
 
 

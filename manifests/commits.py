@@ -331,6 +331,7 @@ def write_commit(writer: RecordWriter, prepared: PreparedCommit) -> Checkpoint:
     if known is not None:
         row = replace(row, tip=known.tip)
         catalogue.put_checkpoint(run.number, place.sequence, row)
+        catalogue.move_pin(run.name, place.sequence, known.id, row)
         writer.unroot(known.record)
     else:
         is_newest = catalogue.is_newest(run, place.key)

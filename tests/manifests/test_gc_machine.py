@@ -30,11 +30,18 @@ from cas.packs import Pack
 from cas.packwalk import packs_up
 from cas.records import RecordReader
 from cas.upkeep import Progress
-from manifests import Checkpoint, ForgetPlan, Repository, RetentionPolicy
+from manifests import Checkpoint, ForgetPlan, PendingWrite, Repository, RetentionPolicy
+from manifests.bodies import records_of
+from manifests.effects import EFFECTS, effect_row
+from manifests.pending import PENDING, pending_row
 from tests.manifests.policies import policies
 
 NOON = dt.datetime(2026, 3, 4, 12, tzinfo=dt.UTC)
 INDEX = st.integers(0, 999)
+KEYS = [f"key {number}" for number in range(8)]
+VALUES = st.sampled_from(
+    [1, "short", "a value of a task " * 40, {"n": ["as one of a state " * 30]}]
+)
 Place = tuple[str, int]
 
 
@@ -45,13 +52,44 @@ class Listed:
     checkpoint: Checkpoint
     state: Any
     is_tip: bool = False
+    needs: int = 0
+    pending: dict[tuple[str, int], Any] = field(default_factory=dict)
+    """By task and index."""
 
 
 @dataclass
 class Run:
-    """A run of the model; its head is its highest sequence."""
+    """A run of the model. Its head is the greatest key, else the highest sequence."""
 
     kept: dict[int, Listed] = field(default_factory=dict)
+    last: int = 0
+    effects: dict[str, tuple[int, Any]] = field(default_factory=dict)
+    """By name: the run's last sequence when it was recorded, and the value."""
+
+    @property
+    def head(self) -> int:
+        return max(self.kept, key=lambda n: (self.kept[n].checkpoint.key or "", n), default=0)
+
+    def is_open(self, sequence: int) -> bool:
+        """No checkpoint was built on it, so its step may be under way."""
+        return sequence == self.head or self.kept[sequence].is_tip
+
+    def note(self, checkpoint: Checkpoint, state: Any, parent: int, *, needs: bool) -> None:
+        """Note a commit."""
+        listed = Listed(checkpoint, copy.deepcopy(state), needs=parent if needs else 0)
+        self.last = max(self.last, checkpoint.sequence)
+        head, before = self.head, self.kept.get(checkpoint.sequence)
+        self.kept[checkpoint.sequence] = listed
+        if before is not None:  # its key was there
+            listed.is_tip, listed.pending = before.is_tip, before.pending
+            return
+        is_newest = self.head == checkpoint.sequence
+        leaves_head = head not in (0, parent)
+        listed.is_tip = not is_newest
+        if leaves_head and is_newest:
+            self.kept[head].is_tip = True
+        if (leaves_head or not is_newest) and parent in self.kept:
+            self.kept[parent].is_tip = False
 
 
 class Machine(RuleBasedStateMachine):
@@ -67,7 +105,7 @@ class Machine(RuleBasedStateMachine):
         self.tags: dict[str, Listed] = {}
         self.pins: dict[Digest, Listed] = {}
         self.live: dict[str, Any] = {}
-        self.bundled: dict[Place, Listed] = {}
+        self.bundled: dict[str, Run] = {}
 
     def open(self) -> Repository:
         return Repository.open(self.home, clock=lambda: self.now)
@@ -91,9 +129,11 @@ class Machine(RuleBasedStateMachine):
         state["word"] = word * 100
         return state
 
-    def note(self, checkpoint: Checkpoint, state: Any) -> None:
+    def note(
+        self, checkpoint: Checkpoint, state: Any, parent: int = 0, *, needs: bool = False
+    ) -> None:
         run = self.runs.setdefault(checkpoint.run, Run())
-        run.kept[checkpoint.sequence] = Listed(checkpoint, copy.deepcopy(state))
+        run.note(checkpoint, state, parent or run.head, needs=needs)
 
     # Saving and naming
 
@@ -112,12 +152,54 @@ class Machine(RuleBasedStateMachine):
     @rule(index=INDEX, word=st.sampled_from("xyz"))
     def commit_behind_an_older_one(self, index: int, word: str) -> None:
         parent = self.pick(index).checkpoint
-        kept = self.runs[parent.run].kept
-        head = max(kept)
+        if parent.key is not None:
+            return
         state = self.grown(parent.run, 1, word)
         found = self.repo.commit(parent.run, state, parent=(parent.run, parent.sequence))
-        kept[head].is_tip = kept[head].is_tip or parent.sequence != head
-        self.note(found, state)
+        self.note(found, state, parent.sequence)
+
+    @rule(key=st.sampled_from(KEYS), index=INDEX, needs=st.booleans(), word=st.sampled_from("xy"))
+    def commit_with_a_key(self, key: str, index: int, needs: bool, word: str) -> None:
+        """As a framework does, perhaps once more under the same key."""
+        run = self.runs.get("keyed", Run())
+        older = [n for n, item in run.kept.items() if (item.checkpoint.key or "") < key]
+        known = [n for n, item in run.kept.items() if item.checkpoint.key == key]
+        older = [n for n in older if n < (known or [10_000])[0]]
+        parent = older[index % len(older)] if older else 0
+        state = self.grown("keyed", 1, word)
+        found = self.repo.commit(
+            "keyed",
+            state,
+            key=key,
+            parent=("keyed", parent) if parent else None,
+            needs_parent=needs and parent > 0,
+        )
+        before = run.kept.get(found.sequence)
+        self.runs.setdefault("keyed", run).note(found, state, parent, needs=needs)
+        pinned = None if before is None else self.pins.get(before.checkpoint.id)
+        if pinned is not None and _place(pinned.checkpoint) == _place(found):
+            del self.pins[pinned.checkpoint.id]  # it goes over to what replaced its checkpoint
+            self.pins[found.id] = run.kept[found.sequence]
+
+    @precondition(lambda self: self.runs)
+    @rule(index=INDEX, task=st.sampled_from("pq"), value=VALUES, replace=st.booleans())
+    def put_pending(self, index: int, task: str, value: Any, replace: bool) -> None:
+        listed = self.pick(index)
+        found = listed.checkpoint
+        writes = [PendingWrite(task, number, "channel", value) for number in (0, index % 3)]
+        self.repo.put_pending(
+            found.run, found.key or found.sequence, writes[: 1 + index % 3], replace=replace
+        )
+        for write in writes[: 1 + index % 3]:
+            if replace or (task, write.index) not in listed.pending:
+                listed.pending[task, write.index] = value
+
+    @precondition(lambda self: self.runs)
+    @rule(index=INDEX, name=st.sampled_from(["sent", "paid"]), value=VALUES)
+    def record_an_effect(self, index: int, name: str, value: Any) -> None:
+        run = self.pick(index).checkpoint.run
+        _at, first = self.runs[run].effects.setdefault(name, (self.runs[run].last, value))
+        assert self.repo.record_effect(run, name, value) == first
 
     @precondition(lambda self: self.live)
     @rule(index=INDEX)
@@ -138,7 +220,23 @@ class Machine(RuleBasedStateMachine):
             with pytest.raises(ConflictError):
                 self.repo.fork(place, name)
             return
-        self.note(self.repo.fork(place, name), origin.state)
+        before = self.runs[origin.checkpoint.run]
+        found = self.repo.fork(place, name)
+        chain = [origin]
+        while chain[-1].needs:
+            chain.append(before.kept[chain[-1].needs])
+        run = self.runs[name] = Run()
+        is_open = before.is_open(place[1])
+        for item in reversed(chain):
+            at = run.last + 1
+            run.kept[at] = listed = Listed(self.repo.resolve((name, at)), item.state)
+            listed.needs = run.last if item.needs else 0
+            listed.pending = dict(item.pending) if item is not origin or is_open else {}
+            run.last = at
+        assert found == run.kept[run.last].checkpoint
+        for effect, (at, value) in before.effects.items():
+            if at < place[1] or (at == place[1] and is_open):
+                run.effects[effect] = (0 if at < place[1] else run.last, value)
         self.live[name] = copy.deepcopy(origin.state)
 
     @precondition(lambda self: self.runs)
@@ -146,15 +244,10 @@ class Machine(RuleBasedStateMachine):
     def delete_run(self, index: int) -> None:
         name = self.pick(index).checkpoint.run
         self.repo.delete_run(name, force=True)
-        # A tag or pin of it may stand for the same checkpoint in a fork, and be kept for that.
-        ids = {listed.checkpoint.id for listed in self.runs.pop(name).kept.values()}
+        del self.runs[name]
         self.live.pop(name, None)
-        tags = self.repo.tags()
-        assert all(self.tags[tag].checkpoint.id in ids for tag in self.tags.keys() - tags.keys())
-        self.tags = {tag: self.tags[tag] for tag in tags}
-        pins = {pin.checkpoint.id for pin in self.repo.pins()}
-        assert self.pins.keys() - pins <= ids
-        self.pins = {digest: self.pins[digest] for digest in pins}
+        self.tags = {tag: one for tag, one in self.tags.items() if one.checkpoint.run != name}
+        self.pins = {pin: one for pin, one in self.pins.items() if one.checkpoint.run != name}
 
     @precondition(lambda self: self.runs)
     @rule(index=INDEX, tag=st.sampled_from("tu"))
@@ -188,8 +281,8 @@ class Machine(RuleBasedStateMachine):
     @rule(index=INDEX)
     def forget(self, index: int) -> None:
         found = self.pick(index).checkpoint
-        must_stay = self._is_protected(found) or self._is_last_resumable(found)
-        if must_stay:
+        needed = [item.needs for item in self.runs[found.run].kept.values()]
+        if self._is_protected(found) or self._is_last_resumable(found) or found.sequence in needed:
             with pytest.raises(ConflictError):
                 self.repo.forget([(found.run, found.sequence)])
         else:
@@ -214,15 +307,21 @@ class Machine(RuleBasedStateMachine):
             assert not self._is_protected(gone)
             assert not self._is_last_resumable(gone)
             assert not (self.runs[gone.run].kept[gone.sequence].is_tip and policy.keep_tips)
+        for kept in plan.kept:
+            needs = self.runs[kept.run].kept[kept.sequence].needs
+            assert (kept.run, needs) not in map(_place, plan.dropped)
 
     def _is_protected(self, found: Checkpoint) -> bool:
         is_tagged = any(listed.checkpoint.id == found.id for listed in self.tags.values())
-        is_head = found.sequence == max(self.runs[found.run].kept)
-        return is_head or is_tagged or found.id in self.pins
+        run = self.runs[found.run]
+        is_waiting = run.kept[found.sequence].pending and run.is_open(found.sequence)
+        is_head = found.sequence == run.head
+        return bool(is_head or is_tagged or is_waiting or found.id in self.pins)
 
     def _is_last_resumable(self, found: Checkpoint) -> bool:
         kept = self.runs[found.run].kept
         resumable = [sequence for sequence, item in kept.items() if item.checkpoint.graph]
+        # The framework that gives keys has no graphs of this project.
         return bool(resumable) and found.sequence == max(resumable)
 
     # Freeing space
@@ -258,7 +357,15 @@ class Machine(RuleBasedStateMachine):
         names |= self.pins.keys()
 
         def work(reader: RecordReader) -> None:
-            numbers = [reader.find(name) for name in names]
+            numbers: list[int | None] = [reader.find(name) for name in names]
+            rows = [pending_row(row) for _key, row in reader.transaction.items(PENDING)]
+            effects = [effect_row(row) for _key, row in reader.transaction.items(EFFECTS)]
+            assert sum(len(row.writes) for row in rows) == sum(
+                len(item.pending) for item in self.everything()
+            )
+            assert len(effects) == sum(len(run.effects) for run in self.runs.values())
+            numbers += records_of(body for row in rows for body in row.bodies)
+            numbers += records_of(effect.body for effect in effects)
             reached: set[bytes] = set()
             stack = [number for number in numbers if number is not None]
             assert len(stack) == len(numbers)
@@ -282,10 +389,10 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.runs)
     @rule(index=INDEX)
     def export(self, index: int) -> None:
-        run = self.pick(index).checkpoint.run
-        self.repo.export([run], self.home / "bundle", history=True)
-        kept = self.runs[run].kept
-        self.bundled = {(run, sequence): listed for sequence, listed in kept.items()}
+        name = self.pick(index).checkpoint.run
+        if name != "keyed":
+            self.repo.export([name], self.home / "bundle", history=True)
+            self.bundled = {name: copy.deepcopy(self.runs[name])}
 
     @precondition(lambda self: self.bundled)
     @rule()
@@ -295,13 +402,20 @@ class Machine(RuleBasedStateMachine):
             report = self.repo.import_bundle(self.home / "bundle")
         except ConflictError:
             return  # the run was deleted, and another one has its name
-        for run, sequence in report.checkpoints:
-            listed = self.bundled[run, sequence]
-            found = self.repo.resolve((run, sequence))
+        ((name, bundled),) = self.bundled.items()
+        run = self.runs.setdefault(name, Run())
+        for _name, sequence in report.checkpoints:
+            listed = copy.deepcopy(bundled.kept[sequence])
+            found = self.repo.resolve((name, sequence))
             assert found.id == listed.checkpoint.id
-            kept = self.runs.setdefault(run, Run()).kept
-            kept[sequence] = Listed(found, listed.state, listed.is_tip)
-            self.live.setdefault(run, copy.deepcopy(listed.state))
+            run.kept[sequence] = Listed(found, listed.state, listed.is_tip, listed.needs)
+            run.last = max(run.last, sequence)
+            self.live.setdefault(name, copy.deepcopy(listed.state))
+        for sequence, listed in bundled.kept.items():
+            if (name, sequence) in report.checkpoints or run.is_open(sequence):
+                run.kept[sequence].pending = {**listed.pending, **run.kept[sequence].pending}
+        for effect, recorded in bundled.effects.items():
+            run.effects.setdefault(effect, recorded)
 
     # Ends
 
@@ -350,8 +464,20 @@ class Machine(RuleBasedStateMachine):
             for info in self.repo.runs()
         }
         assert listed == {name: set(run.kept) for name, run in self.runs.items()}
-        for item in [*self.everything(), *self.tags.values(), *self.pins.values()]:
-            assert self.repo.restore(item.checkpoint.id) == item.state
+        for name, run in self.runs.items():
+            assert self.repo.effects(name) == {
+                effect: value for effect, (_at, value) in run.effects.items()
+            }
+            for item in run.kept.values():
+                found = self.repo.pending(name, item.checkpoint.key or item.checkpoint.sequence)
+                assert {(one.task, one.index): one.value for one in found} == item.pending
+        for item in self.everything():
+            assert self.repo.restore(_place(item.checkpoint)) == item.state
+        for name, item in self.tags.items():
+            assert self.repo.restore(f"tag:{name}") == item.state
+        assert {pin.checkpoint.id: _place(pin.checkpoint) for pin in self.repo.pins()} == {
+            digest: _place(item.checkpoint) for digest, item in self.pins.items()
+        }
         assert {name: found.id for name, found in self.repo.tags().items()} == {
             name: item.checkpoint.id for name, item in self.tags.items()
         }

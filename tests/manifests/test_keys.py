@@ -75,6 +75,20 @@ def test_a_key_that_is_there_has_its_checkpoint_replaced(repo: Repository) -> No
     assert repo.check().ok
 
 
+def test_a_pin_goes_over_to_what_replaces_its_checkpoint(repo: Repository) -> None:
+    for key in "abc":
+        repo.commit("run", {"key": key}, key=key)
+    repo.pin(("run", "a"), "audit")
+    again = repo.commit("run", {"key": "a", "again": True}, key="a")
+    assert [(pin.checkpoint.id, pin.reason) for pin in repo.pins()] == [(again.id, "audit")]
+    repo.forget(RetentionPolicy(mode="latest_only"))
+    assert [found.key for found in repo.log("run")] == ["c", "a"]
+    repo.gc()
+    assert repo.restore(again.id) == {"key": "a", "again": True}
+    repo.unpin(again.id)
+    assert repo.pins() == []
+
+
 def test_what_is_needed_stays(repo: Repository, tmp_path: Path) -> None:
     chain(repo, "abcd", needs_parent=True)
     plan = repo.forget(RetentionPolicy(mode="latest_only"))
