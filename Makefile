@@ -2,7 +2,7 @@
 # make and Python >= 3.11: they create $(VENV), install what they need, and are quick from then on.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types format torture bench reference docs clean
+.PHONY: help demo test browser lint types format torture bench reference docs clean
 
 VENV ?= .venv
 PYTHON ?=
@@ -54,6 +54,19 @@ test: $(INSTALLED_DEV) ## Run ruff, mypy, import-linter and pytest
 	$(call stage,import-linter,$(LADDER_CHECK))
 	@echo "==> pytest"
 	@$(PYTEST)
+
+# `make test` runs as anybody and installs nothing outside $(VENV), so this is asked for apart.
+browser: ## Install Chromium for the tests of `hive ui` (as root, with apt-get)
+	@for name in chromium chromium-browser google-chrome; do \
+	    command -v $$name >/dev/null && exit 0; \
+	done; \
+	if [ "$$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then \
+	    echo "Installing Chromium" && apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+	        apt-get install -qq -y --no-install-recommends chromium fonts-dejavu-core >/dev/null; \
+	else \
+	    echo "make browser: needs root and apt-get; install chromium as your system does" >&2; \
+	    exit 1; \
+	fi
 
 lint: $(INSTALLED_DEV) ## Run ruff and import-linter
 	$(call stage,ruff,$(RUFF_CHECK))

@@ -63,7 +63,8 @@ def test_a_package_tells_type_checkers_that_it_is_typed(package: str) -> None:
 def test_make_alone_lists_its_targets() -> None:
     result = make()
     assert result.returncode == 0
-    for target in ("demo", "test", "lint", "types", "format", "torture", "bench", "clean"):
+    targets = "demo test browser lint types format torture bench reference clean"
+    for target in targets.split():
         assert f"\n  {target} " in result.stdout
 
 
@@ -95,6 +96,14 @@ def test_a_seed_repeats_its_choices_and_stands_beside_the_failure(tmp_path: Path
     assert re.findall(r"chose (\d+)!", again) == chosen
     assert re.findall(r"chose (\d+)!", other) != chosen
     assert "repeat them with HIVE_TEST_SEED=7" in first
+
+
+def test_a_missing_browser_skips_a_test_and_fails_it_in_ci(tmp_path: Path) -> None:
+    source = (PROJECT / "tests" / "hive" / "ui" / "conftest.py").read_text(encoding="utf-8")
+    source += "\n\ndef test_page(browser):\n    assert browser\n"
+    nowhere = str(tmp_path / "nowhere")
+    assert "1 skipped" in run_tests(tmp_path, source, PATH=nowhere)
+    assert "1 error" in run_tests(tmp_path, source, PATH=nowhere, CI="1")
 
 
 def test_missing_recorded_runs_skip_a_test_and_fail_it_in_ci(tmp_path: Path) -> None:

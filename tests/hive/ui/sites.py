@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +18,17 @@ from hive.ui.guard import ENTRY, Keys
 from hive.ui.site import Site
 from manifests import Checkpoint, Repository, system_clock
 
-__all__ = ["HOSTILE", "PORT", "Pages", "commit_survey", "pages_of"]
+__all__ = [
+    "HOSTILE",
+    "ORIGIN",
+    "PORT",
+    "Pages",
+    "commit_survey",
+    "link_in",
+    "pages_of",
+    "running",
+    "store_of_hostile_names",
+]
 
 PORT: Final = 8_123
 ORIGIN: Final = f"http://127.0.0.1:{PORT}"
@@ -62,6 +77,31 @@ class Pages:
 def pages_of(repository: Repository, **options: Any) -> Pages:
     """Return a client of a repository's pages."""
     return Pages(repository, **options)
+
+
+@contextmanager
+def running(home: Path, *options: str, **environment: str) -> Iterator[tuple[Any, str]]:
+    """Run ``hive ui`` and yield it with the first line that it printed."""
+    command = [sys.executable, "-m", "hive.cli", "ui", "--home", str(home), *options]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    )
+    try:
+        assert process.stdout is not None
+        yield process, process.stdout.readline()
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def link_in(line: str) -> str:
+    """Return the link in the first line that ``hive ui`` prints."""
+    assert line.startswith("Hive is at http://127.0.0.1:")
+    return line.removeprefix("Hive is at ").strip()
 
 
 def commit_survey(repository: Repository, *, steps: int = 12, run: str = "survey") -> Checkpoint:

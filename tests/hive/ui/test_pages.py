@@ -216,10 +216,11 @@ def test_a_long_text_is_shown_in_parts(repo: Repository) -> None:
     text = "".join(f"line {n} é\n" for n in range(6_000))
     repo.commit("run", {"text": text, "bytes": b"\x00\xffabc" * 9_000, "short": "two\nlines"})
     pages = pages_of(repo)
+    # A parser of HTML drops a line end that stands first in a <pre>, so one is put there.
     shown, address = "", "/text?run=run&at=1&path=text"
     while address:
         page = pages.get(address)
-        match = re.search(r"<pre[^>]*>(.*?)</pre>", page, re.DOTALL)
+        match = re.search(r"<pre[^>]*>\n(.*?)</pre>", page, re.DOTALL)
         assert match
         shown += match[1]
         address = next((link for link in Tags(page).links() if link.startswith("/text")), "")

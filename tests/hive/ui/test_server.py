@@ -9,10 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import pytest
@@ -21,26 +18,7 @@ from hive import AccessError, ConflictError
 from hive.ui.guard import Keys
 from hive.ui.server import listen
 from manifests import Repository
-from tests.hive.ui.sites import commit_survey
-
-
-@contextmanager
-def running(home: Path, *options: str, **environment: str) -> Iterator[tuple[Any, str]]:
-    """Run ``hive ui`` and yield it with the first line that it printed."""
-    command = [sys.executable, "-m", "hive.cli", "ui", "--home", str(home), *options]
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **environment},
-    )
-    try:
-        assert process.stdout is not None
-        yield process, process.stdout.readline()
-    finally:
-        process.kill()
-        process.communicate()
+from tests.hive.ui.sites import commit_survey, link_in, running
 
 
 @pytest.fixture
@@ -48,11 +26,6 @@ def store(home: Path) -> Path:
     with Repository.open(home) as repository:
         commit_survey(repository, steps=3)
     return home
-
-
-def link_in(line: str) -> str:
-    assert line.startswith("Hive is at http://127.0.0.1:")
-    return line.removeprefix("Hive is at ").strip()
 
 
 def test_the_page_is_served_and_ctrl_c_stops_it(store: Path) -> None:
