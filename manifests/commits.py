@@ -17,6 +17,7 @@ from cas.records import RecordReader
 from cas.store import ObjectStore
 from cas.writer import RecordWriter
 from manifests.catalogue import Catalogue, CatalogueWriter, CheckpointRow, RunRow
+from manifests.claims import PreparedClaim
 from manifests.encoder import Encoder
 from manifests.incremental import Memory
 from manifests.manifest import Checkpoint, Manifest, checkpoint_of, microseconds
@@ -77,7 +78,8 @@ class Place:
 class PreparedCommit:
     """An encoded checkpoint that is not stored yet. Its id is final; the state may change now.
 
-    Of a very large one most objects are stored already, without a name, under ``lease``.
+    Of a very large one most objects are stored already, without a name, under ``lease``. The first
+    one of a run may bring a ``claim`` along.
     """
 
     place: Place
@@ -85,6 +87,7 @@ class PreparedCommit:
     manifest: Manifest
     objects: Mapping[Digest, Object]
     lease: Lease | None = None
+    claim: PreparedClaim | None = None
 
     @property
     def object_bytes(self) -> int:
@@ -93,6 +96,8 @@ class PreparedCommit:
 
     def apply(self, writer: RecordWriter) -> Checkpoint:
         """Store and list it in the writer's transaction; see ``write_commit``."""
+        if self.claim is not None:
+            self.claim.apply(writer)
         return write_commit(writer, self)
 
     @property

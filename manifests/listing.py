@@ -8,6 +8,7 @@ from typing import Final
 from cas.errors import ConflictError, NotFoundError
 from cas.writer import RecordWriter
 from manifests.catalogue import Catalogue, CatalogueWriter, CheckpointRow, PinRow, TagRow
+from manifests.claims import drop_claim
 from manifests.effects import copy_effects, drop_effects
 from manifests.names import check_name
 from manifests.pending import anchor_of, copy_pending, drop_pending
@@ -130,6 +131,7 @@ def delete_run(writer: RecordWriter, name: str, *, force: bool) -> int:
         *drop_effects(writer.writing, run.number),
     ]
     catalogue.drop_run(run)
+    drop_claim(writer.writing, name)
     for tag in tags:
         catalogue.drop_tag(tag.name)
     for pin in pins:

@@ -18,6 +18,7 @@ from manifests import history, listing
 from manifests.beside import Beside
 from manifests.bodies import BodyEncoder
 from manifests.browsing import Browsing
+from manifests.claiming import Claiming
 from manifests.clock import Clock, system_clock
 from manifests.commits import (
     CommitEncoder,
@@ -60,7 +61,7 @@ _MOST_TRIES: Final = 100
 """How often a commit with a key makes room for others that come in between."""
 
 
-class Repository(Browsing, Beside):
+class Repository(Browsing, Beside, Claiming):
     """Saves and restores the states of runs. Safe to share by threads; close it when done."""
 
     def __init__(

@@ -16,6 +16,7 @@ from cas.environment import Table
 from cas.leases import LEASES, is_part
 from cas.roots import Layout, RootTable
 from manifests.catalogue import CHECKPOINTS, PINS, TABLES, TAGS
+from manifests.claims import CLAIMS
 from manifests.effects import EFFECT_ROOTS, EFFECTS
 from manifests.pending import PENDING, PENDING_ROOTS
 
@@ -63,8 +64,8 @@ _ROOTS: Final = (
 _NAMING: Final = {root.table for root in _ROOTS}
 LAYOUT: Final = Layout(
     roots=_ROOTS,
-    plain=tuple(table for table in TABLES if table not in _NAMING),
+    plain=(*(table for table in TABLES if table not in _NAMING), CLAIMS),
     transient=(_LEASES,),
 )
-STORE_TABLES: Final = (*TABLES, PENDING, EFFECTS, LEASES)
+STORE_TABLES: Final = (*TABLES, PENDING, EFFECTS, LEASES, CLAIMS)
 """What a repository's store is opened with, besides the tables of objects."""

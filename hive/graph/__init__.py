@@ -18,6 +18,7 @@ from hive.graph.executor import GraphExecutor
 from hive.graph.goal import Constraint, Goal, SuccessCriterion
 from hive.graph.memory import SharedMemory
 from hive.graph.node import Node, NodeResult, NodeSpec
+from hive.graph.parallel import MergeRule, ParallelSpec
 from hive.graph.result import ExecutionResult
 from hive.graph.runtime import Decision, Outcome, Problem, RunRecord, Runtime
 from hive.graph.spec import GraphSpec
@@ -35,11 +36,13 @@ __all__ = [
     "Goal",
     "GraphExecutor",
     "GraphSpec",
+    "MergeRule",
     "Node",
     "NodeContext",
     "NodeResult",
     "NodeSpec",
     "Outcome",
+    "ParallelSpec",
     "Plan",
     "PlanExecutionResult",
     "PlanStep",

@@ -7,14 +7,17 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Protocol, TypeVar
 
 from hive import errors
 
-__all__ = ["BackgroundThread", "drop_after_fork", "in_thread"]
+__all__ = ["BackgroundThread", "Job", "drop_after_fork", "finished", "in_thread"]
 
 _T = TypeVar("_T")
+Job = Callable[[], None]
+"""What a thread does; it must not raise."""
 
 
 class _Dropping(Protocol):
@@ -28,26 +31,36 @@ class BackgroundThread:
     them before the interpreter ends. A job must not raise.
     """
 
-    def __init__(self, *, max_pending: int) -> None:
-        """Let at most ``max_pending`` jobs wait (inclusive) before ``submit`` waits too."""
+    def __init__(
+        self, *, max_pending: int, together: Callable[[Sequence[Job]], None] | None = None
+    ) -> None:
+        """Let at most ``max_pending`` jobs wait (inclusive) before ``submit`` waits too.
+
+        ``together`` does several jobs at once, where doing so is cheaper: the first that waits of
+        each owner. It must not raise either. Without it, each is done alone.
+        """
         self._max_pending = max_pending
+        self._together = together
         self._changed = threading.Condition()
-        self._jobs: deque[tuple[object, Callable[[], None]]] = deque()
-        self._running: object = None
+        self._jobs: deque[tuple[object, Job]] = deque()
+        self._running: list[object] = []
         self._thread: threading.Thread | None = None
         self._stopping = False
         drop_after_fork(self)
 
-    def submit(self, owner: object, job: Callable[[], None], *, wait: bool = True) -> bool:
+    def submit(self, owner: object, job: Job, *, wait: bool = True, bounded: bool = True) -> bool:
         """Hand in a job. Without ``wait``, return False if there is no room for it now.
+
+        There is always room for one that is not ``bounded``: whoever hands it in waits for it.
 
         Raises:
             InvalidInputError: The thread was stopped.
         """
         with self._changed:
-            if not wait and len(self._jobs) >= self._max_pending:
-                return False
-            self._changed.wait_for(lambda: len(self._jobs) < self._max_pending)
+            if bounded and len(self._jobs) >= self._max_pending:
+                if not wait:
+                    return False
+                self._changed.wait_for(lambda: len(self._jobs) < self._max_pending)
             if self._stopping:
                 raise errors.InvalidInputError("the checkpoint manager was closed")
             self._jobs.append((owner, job))
@@ -83,22 +96,45 @@ class BackgroundThread:
         # The thread does not exist in the child, and the lock may have been held by it.
         self._changed = threading.Condition()
         self._jobs = deque()
-        self._running = None
+        self._running = []
         self._thread = None
 
     def _is_pending(self, owner: object) -> bool:
-        return self._running is owner or any(other is owner for other, _ in self._jobs)
+        return any(other is owner for other in self._running) or any(
+            other is owner for other, _ in self._jobs
+        )
 
     def _work(self) -> None:
         while True:
             with self._changed:
-                self._running = None
+                self._running = []
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: bool(self._jobs) or self._stopping)
                 if not self._jobs:
                     return
-                self._running, job = self._jobs.popleft()
-            job()
+                jobs = self._take()
+            if self._together is not None:
+                self._together(jobs)
+            else:
+                for job in jobs:
+                    job()
+
+    def _take(self) -> list[Job]:
+        """Take the job that waits longest; if several can be done together, one of each owner."""
+        if self._together is None or len(self._jobs) == 1:
+            owner, job = self._jobs.popleft()
+            self._running = [owner]
+            return [job]
+        first: dict[int, tuple[object, Job]] = {}
+        rest: deque[tuple[object, Job]] = deque()
+        for owner, job in self._jobs:
+            if id(owner) in first:
+                rest.append((owner, job))
+            else:
+                first[id(owner)] = owner, job
+        self._jobs = rest
+        self._running = [owner for owner, _ in first.values()]
+        return [job for _, job in first.values()]
 
 
 async def in_thread(job: Callable[[], _T]) -> _T:
@@ -107,7 +143,15 @@ async def in_thread(job: Callable[[], _T]) -> _T:
     A write cannot be taken back half-way. To return before it ended would leave the caller not
     knowing whether it happened.
     """
-    task = asyncio.ensure_future(asyncio.to_thread(job))
+    return await _whole(asyncio.ensure_future(asyncio.to_thread(job)))
+
+
+async def finished(future: Future[_T]) -> _T:
+    """Wait for what another thread does, also when the waiting task is cancelled."""
+    return await _whole(asyncio.wrap_future(future))
+
+
+async def _whole(task: asyncio.Future[_T]) -> _T:
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:

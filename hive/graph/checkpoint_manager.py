@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import threading
 import time
@@ -16,15 +17,19 @@ from typing import TYPE_CHECKING, Any, Self
 from hive import errors
 from hive.graph.background import BackgroundThread, in_thread
 from hive.graph.housekeeping import Housekeeper
-from hive.graph.run_writer import CheckpointWarning, RunWriter
+from hive.graph.records import completed
+from hive.graph.run_writer import STOPS, CheckpointWarning, RunWriter
+from hive.graph.saves import write_together
 from hive.graph.schema import StateSchema
+from hive.graph.termination import flush_at_termination, forget_termination
 from hive.schemas.checkpoint import CheckpointConfig
 
 if TYPE_CHECKING:
     from cas.digest import Digest
+    from cas.owner import Owner
     from manifests import Checkpoint, RefLike, Repository
 
-__all__ = ["CheckpointManager", "CheckpointWarning", "ResumePoint"]
+__all__ = ["CheckpointManager", "CheckpointWarning", "InterruptedRun", "ResumePoint"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +39,31 @@ class ResumePoint:
     Attributes:
         checkpoint: The checkpoint.
         state: Its state, the memory.
-        execution: Its execution record.
+        execution: Its execution record, with what branches have done since.
         is_head: It is the head of its run.
+        is_current: Its state was of the version of this program; it was not migrated.
     """
 
     checkpoint: Checkpoint
     state: Any
     execution: dict[str, Any]
     is_head: bool
+    is_current: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class InterruptedRun:
+    """A run that an executor began and nobody goes on with, although it did not stop by itself.
+
+    Attributes:
+        run: Its name; ``execute(..., run=run, resume=True)`` continues it.
+        head: Where it stands.
+        owner: The process that executed it last; None if that let go of it (a cancelled task).
+    """
+
+    run: str
+    head: Checkpoint
+    owner: Owner | None
 
 
 class CheckpointManager:
@@ -84,11 +106,15 @@ class CheckpointManager:
         self._home = storage if isinstance(storage, str | os.PathLike) else None
         self._repository = None if isinstance(storage, str | os.PathLike) else storage
         self._sleep = sleep
-        self._background = BackgroundThread(max_pending=self.config.max_pending)
+        self._background = BackgroundThread(
+            max_pending=self.config.max_pending, together=write_together
+        )
         self._housekeeper = Housekeeper(self.config)
         self._writers: dict[str, RunWriter] = {}
         self._lock = threading.Lock()
         self._closed = False
+        if self.config.enabled and self.config.durability != "sync":
+            flush_at_termination(self)
         self._at_exit = partial(_flush_at_exit, weakref.ref(self))
         atexit.register(self._at_exit)
         # A manager that is dropped without close must not leave its thread waiting for ever.
@@ -140,7 +166,7 @@ class CheckpointManager:
         """
         if not self.config.enabled:
             return None
-        fields = {
+        fields: dict[str, Any] = {
             "node": node,
             "next_nodes": next_nodes,
             "execution": execution,
@@ -156,8 +182,7 @@ class CheckpointManager:
         """
         if not self.config.enabled:
             return None
-        staged = self._writer(run).stage(state, **{"kind": "node_complete", **fields})
-        return staged.id if staged.finish is None else await in_thread(staged.finish)
+        return await self._writer(run).asave(state, **{"kind": "node_complete", **fields})
 
     def writer(self, run: str, tip: Checkpoint | None) -> RunWriter:
         """Return a writer that goes on with a run from ``tip`` alone; for executors.
@@ -208,6 +233,11 @@ class CheckpointManager:
         if failures:
             raise failures[0]
 
+    def flush_quietly(self) -> None:
+        """Write what can be written, as the process ends: nobody is left to be told of errors."""
+        with contextlib.suppress(Exception):
+            self.flush()
+
     async def aflush(self, run: str | None = None) -> None:
         """Do what ``flush`` does without holding up the event loop."""
         await in_thread(lambda: self.flush(run))
@@ -228,6 +258,7 @@ class CheckpointManager:
             self._background.stop()
             self._housekeeper.close()
             atexit.unregister(self._at_exit)
+            forget_termination(self)
             with self._lock:
                 self._closed = True
                 self._writers.clear()
@@ -334,12 +365,34 @@ class CheckpointManager:
         repository = self.repository
         checkpoint = repository.resolve(ref)
         head = self.latest(checkpoint.run)
+        execution = repository.execution(checkpoint)
+        if execution.get("section") is not None:
+            writes = repository.pending(checkpoint.run, checkpoint.sequence)
+            execution = completed(execution, {write.task: write.value for write in writes})
         return ResumePoint(
             checkpoint,
             self.schema.state(checkpoint, repository.restore(checkpoint)),
-            self.schema.execution(checkpoint, repository.execution(checkpoint)),
+            self.schema.execution(checkpoint, execution),
             head is not None and head.sequence == checkpoint.sequence,
+            self.schema.is_current(checkpoint),
         )
+
+    def interrupted_runs(self) -> list[InterruptedRun]:
+        """Return the runs that were interrupted: by a crash, a kill, a power cut or a cancellation.
+
+        A run counts if an executor claimed it, its head is not where a run stops, and the process
+        that claimed it is gone: the process with that id was started at another moment, or under
+        another boot of the machine. No clock is asked. Where the system does not tell enough, a
+        process counts as alive. Claiming a run to resume it lets only one of several callers win.
+        """
+        self._settle()
+        found = []
+        for claim in self.repository.claims():
+            head = None if claim.is_held else self.latest(claim.run)
+            # Where the claim was made the head may be of any kind: a pause that was resumed.
+            if head is not None and (head.kind not in STOPS or head.sequence == claim.at):
+                found.append(InterruptedRun(claim.run, head, claim.owner))
+        return found
 
     def _writer(self, run: str) -> RunWriter:
         with self._lock:

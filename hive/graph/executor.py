@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 from hive import errors
 from hive.graph.execution import Execution
 from hive.graph.implementation import node_for
+from hive.graph.interrupts import watching_interrupts
 from hive.graph.node import Node
 from hive.graph.recorder import Recorder
+from hive.graph.services import Effects
 from hive.graph.start import Start, StartRequest
+from hive.graph.walk import Setting, Walk
 
 if TYPE_CHECKING:
     from hive.graph.checkpoint_manager import CheckpointManager
@@ -96,6 +99,7 @@ class GraphExecutor:
         run: str | None = None,
         resume: bool | str = False,
         accept_changed_graph: bool = False,
+        renamed_nodes: Mapping[str, str] | None = None,
     ) -> ExecutionResult:
         """Run a graph until it completes, pauses or fails.
 
@@ -112,6 +116,9 @@ class GraphExecutor:
                 completed run gives its recorded result and nothing runs; a failed run continues
                 at the node that failed, with new attempts.
             accept_changed_graph: Resume although graph or goal are not what the run was made with.
+            renamed_nodes: ``{old id: new id}`` of nodes that were renamed since. The run goes on
+                under the new ids, with the idempotency keys and effects that it had. What differs
+                besides is refused as ever.
 
         Returns:
             The result. A node that fails is a result with ``success`` False, not an exception.
@@ -128,7 +135,9 @@ class GraphExecutor:
         manager = self.checkpoint_manager
         if manager is not None and not manager.config.enabled:
             manager = None
-        request = StartRequest(graph, goal, _checked(input_data), run, accept_changed_graph)
+        request = StartRequest(
+            graph, goal, _checked(input_data), run, accept_changed_graph, dict(renamed_nodes or {})
+        )
         start = await _start(request, manager, session_state, resume)
         self.runtime.start_run(
             goal.id,
@@ -145,30 +154,46 @@ class GraphExecutor:
             goal=goal,
             runtime=self.runtime,
             checkpoint_id=None if start.tip is None else str(start.tip.id),
+            last_kind=None if start.tip is None else start.tip.kind,
         )
-        execution = Execution(
+        setting = Setting(
             graph=graph,
             goal=goal,
             run=start.run,
-            memory=start.memory,
-            progress=start.progress,
             nodes=nodes,
-            runtime=self.runtime,
-            recorder=recorder,
+            effects=Effects(recorder),
             sleep=self._sleep,
             timer=self._timer,
         )
-        try:
-            if start.unsaved:
-                await recorder.save("input", None, start.progress, start.memory)
-            result = await execution.drive()
-        except BaseException as error:
-            self.runtime.end_run(False, f"interrupted by {type(error).__name__}", run=start.run)
-            raise
+        execution = Execution(Walk(setting, start.memory, start.progress, self.runtime, recorder))
+        with watching_interrupts(wanted=writer is not None) as watch:
+            try:
+                if start.progress.status == "running":
+                    await recorder.begin()
+                if start.unsaved:
+                    await recorder.save(start.unsaved, None, start.progress, start.memory)
+                result = await execution.drive()
+            except BaseException as error:
+                self.runtime.end_run(False, f"interrupted by {type(error).__name__}", run=start.run)
+                if not isinstance(error, GeneratorExit):  # nothing can be awaited any more
+                    await self._interrupted(execution, error, by_hand=watch.pressed)
+                raise
+            finally:
+                recorder.let_go()
         if manager is not None and writer is not None:
             manager.release(writer)
         self.runtime.end_run(result.success, _narrative(result), result.output, run=start.run)
         return result
+
+    async def _interrupted(
+        self, execution: Execution, error: BaseException, *, by_hand: bool
+    ) -> None:
+        """Leave the run so that anybody can go on with it; paused if a person stopped it."""
+        walk = execution.walk
+        lost = isinstance(error, errors.ConflictError)  # somebody else goes on with it
+        if (by_hand or isinstance(error, KeyboardInterrupt)) and not lost:
+            await walk.recorder.pause(walk.progress, walk.memory)
+        await walk.recorder.give_up()
 
     def _implementations(self, graph: GraphSpec) -> dict[str, Node]:
         problems = graph.validate()

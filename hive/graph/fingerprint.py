@@ -9,7 +9,7 @@ can say what changed and not only that something did.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
@@ -50,10 +50,10 @@ def digest_of(text: str) -> str:
         ) from error
 
 
-def idempotency_key(run: str, node: str, visit: int) -> str:
-    """Return the key of one visit of a node in a run as 64 hex digits."""
+def idempotency_key(run: str, node: str, visit: int, branch: Sequence[str] = ()) -> str:
+    """Return the key of one visit of a node in a run, or in a branch of it, as 64 hex digits."""
     hasher = blake3(b"hive idempotency key 1")
-    for part in (run, node, str(visit)):
+    for part in (run, node, str(visit), *branch):
         encoded = part.encode()
         # With its length before each part, ("ab", "c") and ("a", "bc") do not meet.
         hasher.update(len(encoded).to_bytes(8, "big"))

@@ -94,7 +94,18 @@ def node_for(spec: NodeSpec, registered: Node | None, function: Callable[..., An
         )
     if function is None:
         raise errors.InvalidInputError(f"{place}: nothing implements it: call register_function")
+    if spec.timeout_seconds is not None and not _is_async(function):
+        # It would hold up the event loop, timer included, until it returned.
+        raise errors.InvalidInputError(
+            f"{place}.timeout_seconds: its function is not async, so nothing can interrupt it"
+        )
     return RouterNode(function) if spec.node_type == "router" else FunctionNode(function)
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004  it is called: the object may be async
+    )
 
 
 def _parameters(function: Callable[..., Any]) -> tuple[list[str], bool]:

@@ -107,6 +107,10 @@ class SharedMemory:
             self._layers[-2].update(self._layers[-1])
             self._layers[-1].clear()
 
+    def written(self) -> dict[str, Any]:
+        """Return what was written through this staged view and is not applied, uncopied."""
+        return dict(self._layers[-1])
+
     def lend(self) -> dict[str, Any]:
         """Return all values uncopied, for a reader that is done with them before anything runs."""
         if len(self._layers) == 1:

@@ -29,6 +29,9 @@ class NodeSpec(BaseModel):
         retry_on: Names of the exception classes worth a retry, subclasses included. Empty: all.
         backoff_seconds: Wait before the first retry; doubled for each further one.
         backoff_max_seconds: Upper bound of one wait, inclusive.
+        timeout_seconds: How long one attempt may take, exclusive; it then is cancelled and has
+            failed with a ``TimeoutError``. Only what awaits can be cancelled, so a function that
+            is not async cannot have one.
         max_visits: How often a run may enter the node, inclusive; None for no limit of its own.
         routes: For a router: ``{route name: node id}``. Empty: the function returns node ids.
         settings: Free settings for the node's implementation (a prompt, a model name, ...).
@@ -48,6 +51,7 @@ class NodeSpec(BaseModel):
     retry_on: list[str] = Field(default_factory=list)
     backoff_seconds: float = Field(default=0.1, ge=0.0)
     backoff_max_seconds: float = Field(default=30.0, ge=0.0)
+    timeout_seconds: float | None = Field(default=None, gt=0.0)
     max_visits: int | None = Field(default=None, ge=1)
     routes: dict[str, str] = Field(default_factory=dict)
     settings: dict[str, JsonValue] = Field(default_factory=dict)

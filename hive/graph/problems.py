@@ -14,6 +14,7 @@ from hive.graph.names import name_problem
 if TYPE_CHECKING:
     from hive.graph.edge import EdgeSpec
     from hive.graph.node import NodeSpec
+    from hive.graph.parallel import ParallelSpec
     from hive.graph.spec import GraphSpec
 
 __all__ = ["problems_of"]
@@ -29,6 +30,8 @@ def problems_of(graph: GraphSpec) -> list[str]:
         *(problem for node in graph.nodes for problem in _node(node, known)),
         *_duplicates("edges", (edge.id for edge in graph.edges)),
         *(problem for edge in graph.edges for problem in _edge(edge, graph, known)),
+        *_duplicates("parallel", (spec.source for spec in graph.parallel)),
+        *(problem for spec in graph.parallel for problem in _parallel(spec, graph, known)),
         *_unreachable(graph, known),
     ]
 
@@ -45,7 +48,7 @@ def _ends(graph: GraphSpec, known: set[str]) -> Iterator[str]:
         else:
             yield (
                 f"{place}: names {len(target)} nodes to start in parallel; a run starts at one "
-                "node: name one, or lead from it to the others"
+                "node: name one, and declare what begins after it in graph.parallel"
             )
     for field in ("terminal_nodes", "pause_nodes"):
         for index, node in enumerate(getattr(graph, field)):
@@ -87,6 +90,21 @@ def _edge(edge: EdgeSpec, graph: GraphSpec, known: set[str]) -> Iterator[str]:
         yield f"{place}: never followed, the run ends when terminal node {edge.source!r} succeeds"
 
 
+def _parallel(spec: ParallelSpec, graph: GraphSpec, known: set[str]) -> Iterator[str]:
+    place = f"parallel[{spec.source!r}]"
+    yield from _unknown(f"{place}.source", spec.source, known)
+    yield from _unknown(f"{place}.join", spec.join, known)
+    starts = [edge.target for edge in graph.get_outgoing_edges(spec.source)]
+    if spec.source in known and not starts:
+        yield f"{place}.source: no edge leaves it, so no branch begins"
+    if spec.source in graph.terminal_nodes:
+        yield f"{place}.source: the run ends when terminal node {spec.source!r} succeeds"
+    if spec.join == spec.source or spec.source in _reached(graph, starts, stop=spec.join):
+        yield f"{place}: a branch leads back to {spec.source!r} without coming to {spec.join!r}"
+    if spec.errors_key is not None and spec.on_failure != "continue":
+        yield f"{place}.errors_key: only for on_failure 'continue'"
+
+
 def _unreachable(graph: GraphSpec, known: set[str]) -> Iterator[str]:
     # A node object, and a router without routes, may go anywhere: then nothing can be said.
     if any(
@@ -94,22 +112,32 @@ def _unreachable(graph: GraphSpec, known: set[str]) -> Iterator[str]:
         for node in graph.nodes
     ):
         return
-    leads_to: dict[str, set[str]] = {node.id: set(node.routes.values()) for node in graph.nodes}
-    for edge in graph.edges:
-        leads_to.setdefault(edge.source, set()).add(edge.target)
-    waiting = [graph.entry_node]
+    starts = [graph.entry_node]
     for target in graph.entry_points.values():
-        waiting += [target] if isinstance(target, str) else target
-    seen: set[str] = set()
-    while waiting:
-        node_id = waiting.pop()
-        if node_id not in seen:
-            seen.add(node_id)
-            waiting += leads_to.get(node_id, ())
+        starts += [target] if isinstance(target, str) else target
+    seen = _reached(graph, starts)
     if seen & known:  # with an unknown entry node everything would be reported once more
         for node in graph.nodes:
             if node.id not in seen:
                 yield f"nodes[{node.id!r}]: cannot be reached from entry node {graph.entry_node!r}"
+
+
+def _reached(graph: GraphSpec, starts: Iterable[str], *, stop: str | None = None) -> set[str]:
+    """Return the nodes to which edges and routes lead; none behind ``stop``."""
+    leads_to: dict[str, set[str]] = {node.id: set(node.routes.values()) for node in graph.nodes}
+    for source, target in [
+        *((edge.source, edge.target) for edge in graph.edges),
+        *((spec.source, spec.join) for spec in graph.parallel),
+    ]:
+        leads_to.setdefault(source, set()).add(target)
+    waiting = list(starts)
+    seen: set[str] = set()
+    while waiting:
+        node = waiting.pop()
+        if node not in seen and node != stop:
+            seen.add(node)
+            waiting += leads_to.get(node, ())
+    return seen
 
 
 def _unknown(place: str, node_id: str, known: set[str]) -> Iterator[str]:

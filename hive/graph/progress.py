@@ -1,7 +1,8 @@
 """How far a run has come: everything besides its memory that a checkpoint must hold to resume.
 
 The state of a checkpoint is the memory alone; this goes into its execution record, together with
-the canonical texts of graph and goal and the decisions so far.
+the canonical texts of graph and goal and the decisions so far. While branches of the run go on in
+parallel, each has a progress of its own within that of the run.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hive import errors
 
-__all__ = ["EXECUTOR", "Finished", "Progress", "Status"]
+__all__ = ["EXECUTOR", "BranchProgress", "FailedVisit", "Finished", "Progress", "Section", "Status"]
 
 Status = Literal["running", "paused", "completed", "failed"]
 
@@ -39,6 +40,15 @@ class Finished(BaseModel):
     node_input: dict[str, Any]
 
 
+class FailedVisit(BaseModel):
+    """The visit that a run failed in. It counts in the result; after a resume it is made again."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    node: str
+    retries: int
+
+
 class Progress(BaseModel):
     """The mutable progress of one run.
 
@@ -60,6 +70,10 @@ class Progress(BaseModel):
         paused_at: The pause node after which the run waits.
         error: Why the run failed.
         finished: Set where the run failed while it looked for the node after this one.
+        failed_visit: The visit in which the run failed.
+        node_state: What the node in flight saved with ``ctx.checkpoint``; None if nothing.
+        renamed: The ids that nodes had when the run began, by the ids they have now.
+        section: The branches that go on in parallel, instead of ``next_node``.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -78,18 +92,35 @@ class Progress(BaseModel):
     paused_at: str | None = None
     error: str | None = None
     finished: Finished | None = None
+    failed_visit: FailedVisit | None = None
+    node_state: Any = None
+    renamed: dict[str, str] = Field(default_factory=dict)
+    section: Section | None = None
+
+    def first_id(self, node: str) -> str:
+        """Return the id that a node had when the run began."""
+        return self.renamed.get(node, node)
+
+    def go_on(self) -> list[BranchProgress]:
+        """Make a run that paused or failed go on; return the branches that take new input."""
+        before = self.status
+        if before not in {"paused", "failed"}:
+            return []
+        self.status, self.paused_at, self.error, self.failed_visit = "running", None, None, None
+        branches = [] if self.section is None else list(self.section.branches.values())
+        stopped = [branch for branch in branches if branch.progress.status == before]
+        for branch in stopped:
+            stopped += branch.progress.go_on()
+        # Without any that stopped, the run paused where the branches are about to begin.
+        return stopped or [branch for branch in branches if branch.progress.status == "running"]
 
     def to_record(self) -> dict[str, Any]:
-        """Return the progress as a dict that shares its values with this object.
+        """Return the progress as it is now, as plain data.
 
-        ``model_dump`` would turn the user's own models inside the inputs into dicts.
+        What the user put in is shared and not copied: nothing changes it. ``model_dump`` would turn
+        the user's own models inside the inputs into dicts.
         """
-        record = {name: getattr(self, name) for name in type(self).model_fields}
-        if self.finished is not None:
-            record["finished"] = {
-                name: getattr(self.finished, name) for name in Finished.model_fields
-            }
-        return {"executor": EXECUTOR, "format": FORMAT, **record}
+        return {"executor": EXECUTOR, "format": FORMAT, **_fields(self)}
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Progress:
@@ -115,3 +146,63 @@ class Progress(BaseModel):
         except ValidationError as error:
             places = ", ".join(".".join(map(str, item["loc"])) for item in error.errors())
             raise errors.InvalidInputError(f"execution record is malformed at {places}") from None
+
+
+class BranchProgress(BaseModel):
+    """One of the branches that go on in parallel.
+
+    Attributes:
+        progress: Where it stands. Its counters are its own; visits and steps of the run before the
+            branches began are not in them.
+        given: What the edge that began it mapped. Only this branch sees it.
+        written: What it has written to memory so far.
+        decisions: What it has decided so far.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    progress: Progress
+    given: dict[str, Any] = Field(default_factory=dict)
+    written: dict[str, Any] = Field(default_factory=dict)
+    decisions: list[dict[str, Any]] = Field(default_factory=list)
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the branch as it is now, as plain data."""
+        return _fields(self)
+
+
+class Section(BaseModel):
+    """The part of a run in which branches go on in parallel.
+
+    Attributes:
+        source: The node whose success began them.
+        visit: Which visit of that node it was.
+        branches: By the id of the edge that began each, in the order in which they are merged.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    source: str
+    visit: int
+    branches: dict[str, BranchProgress]
+
+
+Progress.model_rebuild()
+
+
+def _fields(model: BaseModel) -> dict[str, Any]:
+    return {name: _plain(getattr(model, name)) for name in type(model).model_fields}
+
+
+def _plain(value: Any) -> Any:
+    """Return models of this module as dicts; containers that change in place are copied."""
+    if isinstance(value, Progress | Finished | FailedVisit | BranchProgress | Section):
+        return _fields(value)
+    if type(value) is list:
+        return list(value)
+    if type(value) is dict:
+        return {
+            key: _plain(item) if isinstance(item, BranchProgress) else item
+            for key, item in value.items()
+        }
+    return value

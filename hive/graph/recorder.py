@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
 
+from hive import errors
 from hive.graph.fingerprint import canonical_text
+from hive.graph.records import branch_task
 from hive.graph.run_recorder import RunRecorder
 
 if TYPE_CHECKING:
     from hive.graph.goal import Goal
     from hive.graph.memory import SharedMemory
-    from hive.graph.progress import Progress
+    from hive.graph.progress import BranchProgress, Progress
     from hive.graph.result import ExecutionResult
     from hive.graph.run_writer import RunWriter
     from hive.graph.runtime import Runtime
     from hive.graph.spec import GraphSpec
 
-__all__ = ["Recorder"]
+__all__ = ["BranchRecorder", "Recorder", "next_nodes_of"]
+
+_IN_NODE: Final = frozenset({"node_start", "node_progress"})
+"""Kinds of checkpoint after which a node has begun already."""
 
 
 class Recorder(RunRecorder):
@@ -32,9 +39,11 @@ class Recorder(RunRecorder):
         goal: Goal,
         runtime: Runtime,
         checkpoint_id: str | None = None,
+        last_kind: str | None = None,
     ) -> None:
-        """Record ``run``, whose last checkpoint so far is ``checkpoint_id``."""
+        """Record ``run``, whose last checkpoint so far is ``checkpoint_id``, of ``last_kind``."""
         super().__init__(writer, run=run, runtime=runtime, checkpoint_id=checkpoint_id)
+        self.last_kind = last_kind
         self._graph = graph
         self._goal = goal
 
@@ -50,15 +59,41 @@ class Recorder(RunRecorder):
         Raises:
             HiveError: It could not be saved and the manager's policy is to raise.
         """
+        self.last_kind = kind
         if self._writer is None:
             return
-        next_nodes = () if progress.next_node is None else (progress.next_node,)
-        await self.record(kind, node, memory.lend(), progress.to_record(), next_nodes)
+        await self.record(
+            kind, node, dict(memory.lend()), progress.to_record(), next_nodes_of(progress)
+        )
+
+    async def save_start(self, node: str, progress: Progress, memory: SharedMemory) -> None:
+        """Save a checkpoint before the first attempt of a visit, if those are wanted."""
+        wanted = self._writer is not None and self._writer.config.save_node_starts
+        if wanted and not progress.failed_attempts and self.last_kind not in _IN_NODE:
+            await self.save("node_start", node, progress, memory)
 
     async def save_attempt(self, node: str, progress: Progress, memory: SharedMemory) -> None:
         """Save a checkpoint after a failed attempt, if those are wanted."""
         if self.saves_failed_attempts:
             await self.save("attempt_failed", node, progress, memory)
+
+    async def pause(self, progress: Progress, memory: SharedMemory) -> None:
+        """Save that a person stopped the run where it is; it waits for no input."""
+        if self._writer is not None and progress.status == "running" and self.last_kind is not None:
+            with contextlib.suppress(errors.HiveError):  # it is in the report
+                await self.save("paused", _last_node(progress), progress, memory)
+
+    def branch(
+        self, path: Sequence[str], progress: BranchProgress, runtime: Runtime
+    ) -> BranchRecorder:
+        """Return what records a branch of this run.
+
+        Args:
+            path: Names the branch.
+            progress: Of the branch; kept up to date, also without a manager.
+            runtime: What the branch reports to.
+        """
+        return BranchRecorder(self, path, progress, runtime)
 
     def session_state(self, progress: Progress, result: ExecutionResult) -> dict[str, Any]:
         """Return what continues this run in ``execute(..., session_state=...)``."""
@@ -71,3 +106,51 @@ class Recorder(RunRecorder):
             "memory": copy.deepcopy(result.output),
             "progress": copy.deepcopy(self.execution_of(progress.to_record())),
         }
+
+
+class BranchRecorder(Recorder):
+    """Saves where one branch stands, as a pending write of the checkpoint at which it began.
+
+    So the results of branches that ended are there after a crash, whatever the others had done.
+    """
+
+    def __init__(
+        self, whole: Recorder, path: Sequence[str], progress: BranchProgress, runtime: Runtime
+    ) -> None:
+        """Record the branch ``path`` of the run that ``whole`` records."""
+        super().__init__(
+            whole._writer,
+            run=whole._run,
+            graph=whole._graph,
+            goal=whole._goal,
+            runtime=runtime,
+            checkpoint_id=whole.checkpoint_id,
+        )
+        self._task = branch_task(path)
+        self._branch = progress
+
+    async def save(
+        self, kind: str, node: str | None, progress: Progress, memory: SharedMemory
+    ) -> None:
+        """Save where the branch stands."""
+        self.last_kind = kind
+        self._branch.written = memory.written()
+        self._branch.decisions = self._decisions()
+        if self._writer is not None:
+            with self._reporting(node):
+                await self._writer.pend(self._task, self._branch.to_record())
+
+    async def save_start(self, node: str, progress: Progress, memory: SharedMemory) -> None:
+        """Save nothing: where the branch stands has been saved when the node before it ended."""
+
+
+def _last_node(progress: Progress) -> str | None:
+    return progress.path[-1] if progress.path else None
+
+
+def next_nodes_of(progress: Progress) -> list[str]:
+    """Return the nodes that come next: one, or that of each branch, or none."""
+    if progress.section is not None:
+        branches = progress.section.branches.values()
+        return [node for branch in branches for node in next_nodes_of(branch.progress)]
+    return [] if progress.next_node is None else [progress.next_node]

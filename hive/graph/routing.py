@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hive.graph.progress import Finished
     from hive.graph.spec import GraphSpec
 
-__all__ = ["Choice", "choose"]
+__all__ = ["Choice", "choose", "choose_all"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +57,7 @@ def choose(
         InvalidInputError: A condition cannot be evaluated, or a mapping names a key that is neither
             in the output nor in memory.
     """
-    output = finished.output
-    if not finished.success:
-        output = {**output, "error": finished.error}
+    output = _output(finished)
     edges = graph.get_outgoing_edges(finished.node)
     if finished.success and finished.next_node is not None:
         edge = next((edge for edge in edges if edge.target == finished.next_node), None)
@@ -67,7 +65,53 @@ def choose(
         # A router adds nothing of its own: what it was given goes on to the node it chose.
         passed = mapped or output or finished.node_input
         return Choice(finished.next_node, passed, mapped, "chosen by the node itself")
-    names = ChainMap(
+    names = _names(edges, output, memory, goal, visits, steps)
+    for edge in edges:
+        if _may_follow(edge, finished, names):
+            return _along(edge, output, memory)
+    return None
+
+
+def choose_all(
+    graph: GraphSpec,
+    finished: Finished,
+    memory: Mapping[str, Any],
+    *,
+    goal: Goal,
+    visits: Mapping[str, int],
+    steps: int,
+) -> dict[str, Choice]:
+    """Return every edge that may be followed after a success, by id, in the declared order.
+
+    Raises:
+        InvalidInputError: As ``choose``.
+    """
+    output = _output(finished)
+    edges = [edge for edge in graph.edges if edge.source == finished.node]
+    names = _names(edges, output, memory, goal, visits, steps)
+    return {
+        edge.id: _along(edge, output, memory)
+        for edge in edges
+        if _may_follow(edge, finished, names)
+    }
+
+
+def _output(finished: Finished) -> dict[str, Any]:
+    return finished.output if finished.success else {**finished.output, "error": finished.error}
+
+
+def _names(
+    edges: Sequence[EdgeSpec],
+    output: Mapping[str, Any],
+    memory: Mapping[str, Any],
+    goal: Goal,
+    visits: Mapping[str, int],
+    steps: int,
+) -> Mapping[str, Any]:
+    """Return what conditions can name: also the memory's keys, where they hide nothing else."""
+    if all(edge.condition is not EdgeCondition.CONDITIONAL for edge in edges):
+        return {}
+    return ChainMap(
         {
             "output": output,
             "memory": memory,
@@ -78,13 +122,13 @@ def choose(
         },
         dict(memory),
     )
-    for edge in edges:
-        if _may_follow(edge, finished, names):
-            mapped = _mapped(edge, output, memory)
-            return Choice(
-                edge.target, mapped or output, mapped, f"edge {edge.id} ({edge.condition.value})"
-            )
-    return None
+
+
+def _along(edge: EdgeSpec, output: Mapping[str, Any], memory: Mapping[str, Any]) -> Choice:
+    mapped = _mapped(edge, output, memory)
+    return Choice(
+        edge.target, mapped or dict(output), mapped, f"edge {edge.id} ({edge.condition.value})"
+    )
 
 
 def _may_follow(edge: EdgeSpec, finished: Finished, names: Mapping[str, Any]) -> bool:

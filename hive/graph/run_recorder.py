@@ -55,8 +55,9 @@ class RunRecorder:
         Args:
             kind: Of checkpoint.
             node: What it was saved after.
-            state: The state. What is the same object as at the last checkpoint is not looked into.
-            progress: Goes into the execution record.
+            state: The state. What is the same object as at the last checkpoint is not looked into,
+                and nothing in it may ever change: it may be encoded while the run goes on.
+            progress: Goes into the execution record; the same holds for it.
             next_nodes: What comes next.
 
         Raises:
@@ -65,7 +66,7 @@ class RunRecorder:
         if self._writer is None:
             return
         with self._reporting(node):
-            staged = self._writer.stage(
+            saved = await self._writer.asave(
                 state,
                 kind=kind,
                 node=node,
@@ -75,12 +76,31 @@ class RunRecorder:
                 # Values in memory are replaced and never changed, so what is the same object as
                 # at the last checkpoint need not be looked into.
                 trust_identity=True,
+                frozen=True,
             )
-            saved = staged.id
-            if staged.finish is not None:
-                saved = await in_thread(staged.finish)
             if saved is not None:
                 self.checkpoint_id = str(saved)
+
+    async def begin(self) -> None:
+        """Claim the run for this execution, which ends with ``let_go``.
+
+        Raises:
+            ConflictError: Somebody else goes on with it.
+            HiveError: The claim could not be written and the manager's policy is to raise.
+        """
+        if self._writer is not None:
+            with self._reporting(None):
+                await in_thread(self._writer.claim)
+
+    async def give_up(self) -> None:
+        """After an interruption: write what waits, and leave the run to whoever wants it."""
+        if self._writer is not None:
+            await in_thread(self._writer.give_up)
+
+    def let_go(self) -> None:
+        """End the claim within this process; others see by the run's head that it stopped."""
+        if self._writer is not None:
+            self._writer.let_go()
 
     async def flush(self) -> None:
         """Wait until what was saved is durable."""
@@ -89,9 +109,30 @@ class RunRecorder:
                 last = await in_thread(self._writer.flush)
                 self.checkpoint_id = None if last is None else str(last)
 
+    async def effect(self, name: str, default: Any) -> Any:
+        """Return the recorded side effect of that name, or ``default`` if there is none."""
+        return default if self._writer is None else self._writer.effect(name, default)
+
+    async def record_effect(self, name: str, value: Any) -> Any:
+        """Record a side effect durably and return the value that is stored: the first one.
+
+        Raises:
+            HiveError: It could not be stored and the manager's policy is to raise.
+        """
+        if self._writer is None:
+            return value
+        writer = self._writer
+        with self._reporting(None):
+            return await in_thread(lambda: writer.record_effect(name, value))
+
     def execution_of(self, progress: Mapping[str, Any]) -> dict[str, Any]:
         """Return the execution record: the progress, what is executed, and the decisions."""
-        return {**progress, **self._texts, "decisions": self._decisions()}
+        # Containers that the executor goes on changing are copied: the record may be encoded later.
+        now = {
+            name: value.copy() if type(value) is list or type(value) is dict else value
+            for name, value in progress.items()
+        }
+        return {**now, **self._texts, "decisions": self._decisions()}
 
     @property
     def saves_failed_attempts(self) -> bool:

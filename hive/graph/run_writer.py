@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import threading
 import warnings
@@ -10,21 +11,26 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from hive import errors
-from hive.graph.background import drop_after_fork
+from hive.graph.background import drop_after_fork, finished, in_thread
+from hive.graph.saves import Pend, Save
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from cas.digest import Digest
     from hive.graph.background import BackgroundThread
     from hive.graph.housekeeping import Housekeeper
     from hive.graph.schema import StateSchema
     from hive.schemas.checkpoint import CheckpointConfig
     from manifests import Checkpoint, PreparedCommit, Repository
+    from manifests.claims import RunClaim
 
 __all__ = ["CheckpointWarning", "RunWriter", "Staged", "is_transient"]
 
 STOPS: Final = frozenset({"paused", "failed", "final"})
 """The kinds of checkpoint at which a run stops; ``exit`` durability writes these at once."""
 
+_PENDING: Final = "branch"
 _PASSING: Final = frozenset({"EAGAIN", "EINTR", "EBUSY", "EMFILE", "ENFILE", "ETIMEDOUT"})
 
 
@@ -34,16 +40,19 @@ class CheckpointWarning(UserWarning):
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """A checkpoint that is encoded, so that the state it was made from may change.
+    """A checkpoint on its way, so that the state it was made from may change.
 
     Attributes:
-        id: Its id; None if it could not be encoded and the policy is to warn.
+        id: Its id; None if it is not known yet, or it could not be encoded and the policy is to
+            warn.
         finish: What is left to do, and may block on the disk or on a full queue; returns the id,
             or None if it could not be saved and the policy is to warn. None: nothing is left.
+        save: The same for the background thread, where that may do it.
     """
 
     id: Digest | None
     finish: Callable[[], Digest | None] | None = None
+    save: Save | None = None
 
     def complete(self) -> Digest | None:
         """Do what is left and return the id."""
@@ -80,20 +89,24 @@ class RunWriter:
         self._last: Digest | None = None if tip is None else tip.id
         self._background = background
         self._sleep = sleep
+        self._claims = False
+        self._claim: RunClaim | None = None
         self._held: PreparedCommit | None = None
         self._failure: Exception | None = None
-        self._round = 0
+        self.round = 0
         self._lock = threading.Lock()
         self._housekeeper = housekeeper
         self._retention = housekeeper.of_run(repository, run)
         drop_after_fork(self)
 
-    def stage(self, state: Any, *, kind: str, **fields: Any) -> Staged:
+    def stage(self, state: Any, *, kind: str, frozen: bool = False, **fields: Any) -> Staged:
         """Encode a checkpoint, and hand it over as far as that needs no waiting.
 
         Args:
             state: The state.
             kind: Of checkpoint.
+            frozen: Neither the state nor the execution record will ever change: they may be encoded
+                later. A value that cannot be encoded is then an error of a later call.
             **fields: ``node``, ``next_nodes``, ``execution``, ``labels``, ``graph`` and
                 ``trust_identity`` as for ``Repository.commit``.
 
@@ -103,25 +116,44 @@ class RunWriter:
         """
         self._surface()
         fields["labels"] = self._schema.labels(fields.get("labels"))
+
+        def prepare() -> PreparedCommit:
+            return self._prepare(state, kind=kind, **fields)
+
+        if frozen and self.config.durability == "async":
+            return self._queue(Save(self, None, prepare, awaited=False), None)
         try:
-            prepared = self._prepare(state, kind=kind, **fields)
+            if self.config.durability == "async":
+                prepared = self._prepare_behind(state, kind=kind, **fields)
+                return self._queue(Save(self, prepared, None, awaited=False), prepared.id)
+            prepared = prepare()
         except errors.HiveError as error:
             self._judge(error)
             return Staged(None)
-        match self.config.durability:
-            case "sync":
-                # Until this save returns, the state is what it was: it can be encoded once more.
-                return Staged(
-                    prepared.id,
-                    lambda: self._complete(
-                        prepared, again=lambda: self._prepare(state, kind=kind, **fields)
-                    ),
-                )
-            case "async":
-                return self._queue(prepared)
-            case "exit":
-                self._held = prepared
-                return Staged(prepared.id, self.flush if kind in STOPS else None)
+        if self.config.durability == "exit":
+            self._held = prepared
+            return Staged(prepared.id, self.flush if kind in STOPS else None)
+        # Until this save returns, the state is what it was: it can be encoded once more.
+        return Staged(
+            prepared.id,
+            lambda: self._complete(prepared, again=prepare),
+            Save(self, prepared, prepare, awaited=True),
+        )
+
+    async def asave(self, state: Any, *, kind: str, **fields: Any) -> Digest | None:
+        """Save a checkpoint as ``stage`` and ``complete`` do; the event loop does not block.
+
+        Saves of several runs share transactions.
+        """
+        staged = self.stage(state, kind=kind, **fields)
+        if staged.save is None:
+            return staged.id if staged.finish is None else await in_thread(staged.finish)
+        self._background.submit(self, staged.save, bounded=False)
+        try:
+            return await finished(staged.save.future)
+        except errors.HiveError as error:
+            self._judge(error)
+            return None
 
     def flush(self) -> Digest | None:
         """Wait until everything saved is durable; return the id of the run's last checkpoint.
@@ -154,8 +186,29 @@ class RunWriter:
         self._last = None if self._tip is None else self._tip.id
 
     def _prepare(self, state: Any, **fields: Any) -> PreparedCommit:
-        if self.config.durability == "async" and self._background.pending(self):
-            # The one before may not be written yet. The repository remembers what it encoded last.
+        """Encode a checkpoint on top of what is durable."""
+        tip = self._tip
+        parent = None if tip is None else tip.id
+        # The repository remembers what it saw last of the run, which nearly always is the tip.
+        prepared = self._repository.prepare(self.run, state, **fields)
+        if prepared.place.branches or prepared.place.parent != parent:
+            place = None if tip is None else (self.run, tip.sequence)
+            prepared = self._repository.prepare(self.run, state, parent=place, **fields)
+        if prepared.place.branches or prepared.place.parent != parent:
+            raise errors.ConflictError(
+                f"run {self.run!r} was moved on by somebody else; resume it from its head, or from "
+                "a checkpoint as a fork",
+                run=self.run,
+            )
+        self._last = prepared.id
+        if tip is None and self._claims:
+            self.let_go()  # of a first checkpoint that could not be written
+            prepared, self._claim = self._repository.claim_with(prepared)
+        return prepared
+
+    def _prepare_behind(self, state: Any, **fields: Any) -> PreparedCommit:
+        """Encode a checkpoint on top of the last one, which may not be written yet."""
+        if self._background.pending(self):
             prepared = self._repository.prepare(self.run, state, **fields)
             if prepared.place.parent == self._last and not prepared.place.branches:
                 self._last = prepared.id
@@ -163,62 +216,136 @@ class RunWriter:
             # Somebody resolved or committed the run through the same handle meanwhile.
             self.settle()
             self._surface()
-        tip = self._tip
-        place = None if tip is None else (self.run, tip.sequence)
-        prepared = self._repository.prepare(self.run, state, parent=place, **fields)
-        if prepared.place.branches or prepared.place.parent != (None if tip is None else tip.id):
-            raise errors.ConflictError(
-                f"run {self.run!r} was moved on by somebody else; resume it from its head, or from "
-                "a checkpoint as a fork",
-                run=self.run,
-            )
-        self._last = prepared.id
-        return prepared
+        return self._prepare(state, **fields)
 
     def _complete(
         self, prepared: PreparedCommit, *, again: Callable[[], PreparedCommit] | None = None
     ) -> Digest | None:
         try:
-            try:
-                self._write(prepared)
-            except errors.MissingObjectError:
-                # Something stored earlier turned out to be damaged. A commit that is encoded
-                # anew carries everything, and storing that heals it.
-                if again is None:
-                    raise
-                prepared = again()
-                self._write(prepared)
+            return self.write(prepared, again=again)
         except errors.HiveError as error:
             self._judge(error)
             return None
+
+    def _queue(self, save: Save, digest: Digest | None) -> Staged:
+        if self._background.submit(self, save, wait=False):
+            return Staged(digest)
+
+        def when_there_is_room() -> Digest | None:
+            self._background.submit(self, save)
+            return digest
+
+        return Staged(digest, when_there_is_room)
+
+    # Beside the states
+
+    async def pend(self, task: str, value: Any) -> None:
+        """Save what one branch has done since the last checkpoint, as durably as checkpoints.
+
+        It replaces what was saved under the same task. Nothing in ``value`` may ever change.
+
+        Raises:
+            HiveError: This, or an earlier save in the background, failed, and the policy is to
+                raise.
+        """
+        self._surface()
+
+        def write() -> None:
+            if self._tip is not None:
+                write = PendingWrite(task, 0, _PENDING, value)
+                self._repository.put_pending(self.run, self._tip.sequence, [write], replace=True)
+
+        from manifests import PendingWrite
+
+        if self.config.durability == "async":
+            pending = Pend(self, write)
+            if not self._background.submit(self, pending, wait=False):
+                await in_thread(lambda: self._background.submit(self, pending))
+        elif self.config.durability == "sync":
+            try:
+                await in_thread(write)
+            except errors.HiveError as error:
+                self._judge(error)
+
+    def effect(self, name: str, default: Any) -> Any:
+        """Return a recorded side effect of the run, or ``default``."""
+        return self._repository.effect(self.run, name, default)
+
+    def record_effect(self, name: str, value: Any) -> Any:
+        """Record a side effect durably, whatever the durability; return what is recorded.
+
+        Raises:
+            HiveError: It could not be stored, and the policy is to raise.
+        """
+        try:
+            return self._repository.record_effect(self.run, name, value)
+        except errors.HiveError as error:
+            self._judge(error)
+            return value
+
+    # Who goes on with the run
+
+    def claim(self) -> None:
+        """Say durably that this process goes on with the run from the writer's tip.
+
+        Raises:
+            ConflictError: Somebody else does.
+            HiveError: It could not be written, and the policy is to raise.
+        """
+        tip = self._tip
+        self._claims = True
+        if tip is None:
+            return  # the first checkpoint brings the claim along, and is refused if it is not
+        try:
+            self._claim = self._repository.claim(self.run, tip, stopped=tip.kind in STOPS)
+        except errors.HiveError as error:
+            self._judge(error)
+
+    def let_go(self) -> None:
+        """End the claim in this process."""
+        if self._claim is not None:
+            self._repository.end_claim(self._claim, durable=False)
+
+    def give_up(self) -> None:
+        """Write what waits, then let others go on with the run. Nobody is told what fails here."""
+        with contextlib.suppress(errors.HiveError):
+            self.flush()
+        if self._claim is not None:
+            claim, self._claim = self._claim, None
+            with contextlib.suppress(errors.HiveError):
+                self._repository.end_claim(claim)
+
+    # For the saves of this run
+
+    def write(
+        self, prepared: PreparedCommit, *, again: Callable[[], PreparedCommit] | None = None
+    ) -> Digest:
+        """Write an encoded checkpoint; ``again`` encodes it anew where that can help."""
+        try:
+            self.wrote(self._store(prepared))
+        except errors.MissingObjectError:
+            # Something stored earlier turned out to be damaged. A commit that is encoded
+            # anew carries everything, and storing that heals it.
+            if again is None:
+                raise
+            prepared = again()
+            self.wrote(self._store(prepared))
         return prepared.id
 
-    def _queue(self, prepared: PreparedCommit) -> Staged:
-        number = self._round
+    def submit(self, prepared: PreparedCommit) -> Future[Checkpoint]:
+        """Queue an encoded checkpoint for the store's next transaction."""
+        return self._repository.submit(prepared)
 
-        def job() -> None:
-            with self._lock:
-                if self._round != number:
-                    return  # encoded on top of one that could not be written
-            try:
-                self._write(prepared)
-            except Exception as error:  # any: it has to reach the caller, in another thread
-                with self._lock:
-                    self._failure = error
-                    self._round += 1
-
-        if self._background.submit(self, job, wait=False):
-            return Staged(prepared.id)
-
-        def when_there_is_room() -> Digest:
-            self._background.submit(self, job)
-            return prepared.id
-
-        return Staged(prepared.id, when_there_is_room)
-
-    def _write(self, prepared: PreparedCommit) -> None:
-        self._tip = tip = self._store(prepared)
+    def wrote(self, tip: Checkpoint) -> None:
+        """Note what is durable."""
+        self._tip = tip
         self._retention.saved(tip)
+
+    def failed(self, error: Exception) -> None:
+        """Note what could not be written, for the next caller. What stands on it is discarded."""
+        with self._lock:
+            self._failure = error
+            self.round += 1
 
     def _store(self, prepared: PreparedCommit) -> Checkpoint:
         tries_left, delay = self.config.write_attempts, self.config.retry_delay_seconds

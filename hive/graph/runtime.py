@@ -87,6 +87,7 @@ class Runtime:
     def __init__(self) -> None:
         """Start without runs."""
         self._records: dict[str, RunRecord] = {}
+        self._prefix = ""
 
     def start_run(
         self,
@@ -143,9 +144,8 @@ class Runtime:
     ) -> str:
         """Record a decision and return its id."""
         decisions = self.record(run).decisions
-        decision = Decision(
-            f"d{len(decisions) + 1}", intent, chosen, tuple(options), reasoning, node_id
-        )
+        decision_id = f"{self._prefix}d{len(decisions) + 1}"
+        decision = Decision(decision_id, intent, chosen, tuple(options), reasoning, node_id)
         decisions.append(decision)
         return decision.id
 
@@ -184,6 +184,19 @@ class Runtime:
         """Record that something went wrong."""
         self.record(run).problems.append(Problem(severity, description, node_id))
 
+    def branch(self, run: str, prefix: str, decisions: Iterable[Mapping[str, Any]] = ()) -> Runtime:
+        """Return what a branch of a run reports to: its decisions are kept apart until it ends.
+
+        So their order does not depend on which of the branches was faster. Problems are reported
+        at once.
+
+        Args:
+            run: Name of the run.
+            prefix: Begins the ids of its decisions.
+            decisions: What it decided before it was resumed, as records.
+        """
+        return _BranchRuntime(self, run, prefix, decisions)
+
     def record(self, run: str | None = None) -> RunRecord:
         """Return the report of a run, by default of the only one that goes on, else the last one.
 
@@ -206,3 +219,32 @@ class Runtime:
     def runs(self) -> list[RunRecord]:
         """Return the reports of all runs, oldest first."""
         return list(self._records.values())
+
+
+class _BranchRuntime(Runtime):
+    """Keeps the decisions of one branch, and passes its problems on."""
+
+    def __init__(
+        self, parent: Runtime, run: str, prefix: str, decisions: Iterable[Mapping[str, Any]]
+    ) -> None:
+        super().__init__()
+        whole = parent.record(run)
+        self._parent = parent
+        self._prefix = f"{parent._prefix}{prefix}."
+        self.start_run(
+            whole.goal_id,
+            whole.goal_description,
+            run=run,
+            decisions=[Decision.from_record(item) for item in decisions],
+        )
+
+    def report_problem(
+        self,
+        severity: Severity,
+        description: str,
+        *,
+        node_id: str | None = None,
+        run: str | None = None,
+    ) -> None:
+        """Report to the run that the branch belongs to."""
+        self._parent.report_problem(severity, description, node_id=node_id, run=run)

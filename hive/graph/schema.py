@@ -31,8 +31,8 @@ _PLACES: Final = {
         ("inputs", "*"),
         ("finished", "output"),
         ("finished", "node_input"),
-        ("section", "branches", "*", "memory"),
-        ("section", "branches", "*", "progress", "input_data"),
+        ("section", "branches", "*", "given"),
+        ("section", "branches", "*", "written"),
     ),
     "plan": (("given",), ("inputs", "*"), ("step_states", "*", "outputs")),
 }
@@ -119,10 +119,27 @@ class StateSchema:
         """
         steps = self._steps(checkpoint)
         record = dict(execution)
-        if steps:
-            for place in _PLACES.get(record.get("executor", ""), ()):
-                record = self._at(record, place, steps)
-        return record
+        return self._record(record, _PLACES.get(record.get("executor", ""), ()), steps)
+
+    def is_current(self, checkpoint: Checkpoint) -> bool:
+        """Tell whether the state of a checkpoint has this version."""
+        return checkpoint.labels.get(LABEL, "1") == str(self.version)
+
+    def _record(
+        self, record: dict[str, Any], places: tuple[tuple[str, ...], ...], steps: range
+    ) -> dict[str, Any]:
+        if not steps:
+            return record
+        for place in places:
+            record = self._at(record, place, steps)
+        section = record.get("section")
+        if section is None:
+            return record
+        branches = {
+            edge: {**branch, "progress": self._record(branch["progress"], places, steps)}
+            for edge, branch in section["branches"].items()
+        }
+        return {**record, "section": {**section, "branches": branches}}
 
     def _steps(self, checkpoint: Checkpoint) -> range:
         """Return the versions to migrate from, one after the other."""

@@ -15,7 +15,8 @@ from hive.graph.equality import is_same_data
 from hive.graph.fingerprint import canonical_text, differences
 from hive.graph.memory import SharedMemory
 from hive.graph.names import name_problem
-from hive.graph.progress import Progress
+from hive.graph.progress import BranchProgress, Progress
+from hive.graph.records import renamed_record
 from hive.graph.runtime import Decision
 
 if TYPE_CHECKING:
@@ -39,7 +40,9 @@ class Start:
         progress: Where it stands. ``running`` unless there is nothing left to do.
         decisions: What it decided before.
         tip: The run's head, which the next checkpoint goes on top of; None if the run is new.
-        unsaved: Memory or progress hold something that no checkpoint of the run has.
+        unsaved: The kind of checkpoint to save first, where memory or progress hold something
+            that no checkpoint of the run has.
+        waiting: The branches that new input is for, besides the run itself.
     """
 
     run: str
@@ -47,7 +50,8 @@ class Start:
     progress: Progress
     decisions: list[Decision] = field(default_factory=list)
     tip: Checkpoint | None = None
-    unsaved: bool = False
+    unsaved: str | None = None
+    waiting: list[BranchProgress] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,7 @@ class StartRequest:
     input_data: dict[str, Any]
     run: str | None
     accept_changed_graph: bool
+    renamed_nodes: Mapping[str, str] = field(default_factory=dict)
 
     async def new_run(self, manager: CheckpointManager | None) -> Start:
         """Begin a run at the graph's entry node.
@@ -77,7 +82,7 @@ class StartRequest:
                 )
         given = copy_value(self.input_data, "input_data")
         progress = Progress(next_node=self.graph.entry_node, input_data=given, inputs=[given])
-        return Start(run, SharedMemory(given), progress, unsaved=True)
+        return Start(run, SharedMemory(given), progress, unsaved="input")
 
     async def from_session(
         self, session: Mapping[str, Any], manager: CheckpointManager | None
@@ -101,7 +106,7 @@ class StartRequest:
                 raise errors.InvalidInputError("session_state['progress'] is not a mapping")
             start = self._from_record(run, memory, record)
         self._add_input(start)
-        start.unsaved = True
+        start.unsaved = "input"
         if manager is not None:
             start.tip = await in_thread(partial(manager.latest, run))
             if start.tip is not None and str(start.tip.id) != session.get("checkpoint_id"):
@@ -140,6 +145,8 @@ class StartRequest:
         self._add_input(start)
         start.tip = await in_thread(partial(manager.fork, checkpoint, self.run))
         start.run = start.tip.run
+        if start.progress.section is not None:  # what its branches have done is the other run's
+            start.unsaved = start.unsaved or "resumed"
         return start
 
     async def _continue_run(self, manager: CheckpointManager) -> Start:
@@ -174,20 +181,35 @@ class StartRequest:
     def _from_point(self, run: str, point: ResumePoint) -> Start:
         start = self._from_record(run, point.state, point.execution)
         start.tip = point.checkpoint
+        if not point.is_current and start.progress.section is not None:
+            # What branches do from here on is not of the version of the checkpoint they began at.
+            start.unsaved = start.unsaved or "resumed"
         return start
 
     def _from_record(self, run: str, memory: Mapping[str, Any], record: Mapping[str, Any]) -> Start:
-        progress = Progress.from_record(copy_value(dict(record), "execution"))
-        self._check_unchanged(run, record)
-        if progress.status in {"paused", "failed"}:
-            progress.status, progress.paused_at, progress.error = "running", None, None
+        record = copy_value(dict(record), "execution")
+        progress = Progress.from_record(record)
+        if self.renamed_nodes:
+            record = renamed_record(record, self.renamed_nodes)
+            progress = Progress.from_record(record)
+        changed = self._changes(record)
+        if changed and not self.accept_changed_graph:
+            raise errors.ConflictError(
+                f"run {run!r} was made with another graph or goal ({'; '.join(changed)}); resume "
+                "it with the old one, name renamed nodes with renamed_nodes={old: new}, or pass "
+                "accept_changed_graph=True",
+                run=run,
+            )
+        waiting = progress.go_on()
         self._check_place(progress)
         decisions = [Decision.from_record(item) for item in record.get("decisions", ())]
-        return Start(run, SharedMemory(memory), progress, decisions)
+        start = Start(run, SharedMemory(memory), progress, decisions, waiting=waiting)
+        if (changed or self.renamed_nodes) and progress.status == "running":
+            start.unsaved = "resumed"  # the checkpoints from here on are of the new graph
+        return start
 
-    def _check_unchanged(self, run: str, record: Mapping[str, Any]) -> None:
-        if self.accept_changed_graph:
-            return
+    def _changes(self, record: Mapping[str, Any]) -> list[str]:
+        """Say what differs in graph and goal from those of a record."""
         changed = [
             line
             for what, spec in (("graph", self.graph), ("goal", self.goal))
@@ -195,22 +217,27 @@ class StartRequest:
         ]
         if len(changed) > MAX_SHOWN_CHANGES:
             changed[MAX_SHOWN_CHANGES:] = [f"and {len(changed) - MAX_SHOWN_CHANGES} more"]
-        if changed:
-            raise errors.ConflictError(
-                f"run {run!r} was made with another graph or goal ({'; '.join(changed)}); resume "
-                "it with the old one, or pass accept_changed_graph=True",
-                run=run,
-            )
+        return changed
 
     def _check_place(self, progress: Progress) -> None:
+        """Refuse to go on at a node that the graph does not have."""
         finished = None if progress.finished is None else progress.finished.node
-        for node in (progress.next_node, finished):
+        source = None if progress.section is None else progress.section.source
+        for node in (progress.next_node, finished, source):
             if node is not None and self.graph.get_node(node) is None:
                 raise errors.InvalidInputError(
                     f"the run goes on at node {node!r}, which the graph does not have"
                 )
-        if progress.status == "running" and not (progress.next_node or finished or progress.path):
+        if source is not None and self.graph.get_parallel(source) is None:
+            raise errors.InvalidInputError(
+                f"the run is in branches that began after node {source!r}, and the graph declares "
+                "no parallel there"
+            )
+        known = progress.next_node or finished or source or progress.path
+        if progress.status == "running" and not known:
             raise errors.InvalidInputError("the session names no node to go on with")
+        for branch in () if progress.section is None else progress.section.branches.values():
+            self._check_place(branch.progress)
 
     def _add_input(self, start: Start) -> None:
         """Put new input into memory and into the next node's input."""
@@ -220,8 +247,11 @@ class StartRequest:
         for key, value in given.items():
             start.memory.write(key, value)
         start.progress.input_data = {**start.progress.input_data, **given}
+        for branch in start.waiting:
+            branch.written.update(given)
+            branch.progress.input_data = {**branch.progress.input_data, **given}
         start.progress.inputs.append(given)
-        start.unsaved = True
+        start.unsaved = "input"
 
     def _session_entry(self, session: Mapping[str, Any]) -> str:
         """Find the node that a session without progress names: an entry point or a node."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Container, Mapping
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hive import errors
 from hive.graph.context import NodeContext
-from hive.graph.copies import Copies
+from hive.graph.copies import Copies, copy_value
 from hive.graph.memory import SharedMemory
 from hive.graph.node import NodeResult
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from hive.graph.goal import Goal
     from hive.graph.node import Node, NodeSpec
     from hive.graph.runtime import Runtime
+    from hive.graph.services import NodeServices
 
 __all__ = ["Attempt", "Visit", "backoff_seconds"]
 
@@ -53,6 +55,8 @@ class Visit:
         targets: The node ids that a result may name as the next node.
         sleep: Waits before a retry.
         timer: A monotonic clock in seconds.
+        services: What is done for the node while it runs.
+        branch: In which branch of the run the visit is.
     """
 
     run: str
@@ -66,11 +70,14 @@ class Visit:
     targets: Container[str]
     sleep: Callable[[float], Awaitable[None]]
     timer: Callable[[], float]
+    services: NodeServices | None = None
+    branch: tuple[str, ...] = ()
 
-    async def attempt(self, number: int) -> Attempt:
+    async def attempt(self, number: int, saved_state: Any = None) -> Attempt:
         """Make attempt ``number`` (from 1), after the wait that precedes a retry.
 
-        A resumed run waits again: the wait before the attempt in flight is not known to be over.
+        ``saved_state`` is what an earlier attempt saved with ``ctx.checkpoint``. A resumed run
+        waits again: the wait before the attempt in flight is not known to be over.
         """
         if number > 1:
             await self.sleep(backoff_seconds(self.spec, number - 1))
@@ -79,7 +86,7 @@ class Visit:
         started = self.timer()
         # Only Exception: cancellation and Ctrl-C end the run where it is and are no failed attempt.
         try:
-            result = await self._execute(number, staged, copies)
+            result = await self._execute(number, staged, copies, saved_state)
             causes = [_leading_name(result.error)]
         except Exception as error:
             result = NodeResult(success=False, error=f"{type(error).__name__}: {error}")
@@ -91,7 +98,9 @@ class Visit:
         wanted = not self.spec.retry_on or any(cause in self.spec.retry_on for cause in causes)
         return Attempt(result, result.success or used_up or not wanted, latency_ms)
 
-    async def _execute(self, number: int, staged: SharedMemory, copies: Copies) -> NodeResult:
+    async def _execute(
+        self, number: int, staged: SharedMemory, copies: Copies, saved_state: Any
+    ) -> NodeResult:
         """Run the node and write its output into the staged memory."""
         spec = self.spec
         # Undeclared keys are no limit. A node may read back what it writes.
@@ -107,15 +116,36 @@ class Visit:
             max_attempts=spec.max_retries + 1,
             run=self.run,
             visit=self.number,
+            branch=self.branch,
+            saved_state=copy_value(saved_state, "state of the node"),
+            services=self.services,
         )
         result: Any = self.node.execute(context)
         if inspect.isawaitable(result):
-            result = await result
+            result = await self._in_time(result)
         checked = self._checked(result, copies)
         if checked.success:
             declared = spec.output_keys or checked.output
             staged.adopt({key: checked.output[key] for key in checked.output if key in declared})
         return checked
+
+    async def _in_time(self, result: Awaitable[Any]) -> Any:
+        """Wait for a result, for as long as the node may take.
+
+        Raises:
+            TimeoutError: It took too long, and was cancelled.
+        """
+        seconds = self.spec.timeout_seconds
+        if seconds is None:
+            return await result
+        timer = asyncio.timeout(seconds)
+        try:
+            async with timer:
+                return await result
+        except TimeoutError:
+            if not timer.expired():
+                raise  # the node's own
+            raise TimeoutError(f"no result within {seconds:g} seconds") from None
 
     def _checked(self, result: Any, copies: Copies) -> NodeResult:
         """Return a copy of what a node object returned, which the node may still hold and change.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hive import errors
 from hive.graph.executor import GraphExecutor
+from hive.graph.services import Effects
 from hive.plan.actions import Actions, GraphAction
 from hive.plan.config import ExecutorConfig
 from hive.plan.execution import ApprovalCallback, PlanExecution
@@ -214,7 +215,15 @@ class FlexibleGraphExecutor:
             plan=plan,
             progress=start.progress,
             config=self._config,
-            work=Work(start.run, goal, actions, self._judge, self._sleep, self._timer),
+            work=Work(
+                start.run,
+                goal,
+                actions,
+                self._judge,
+                self._sleep,
+                self._timer,
+                Effects(recorder),
+            ),
             runtime=self.runtime,
             recorder=recorder,
             ask=self._ask,

@@ -11,6 +11,7 @@ from hive.graph.copies import copy_value
 from hive.graph.memory import SharedMemory
 from hive.graph.node import NodeResult, NodeSpec
 from hive.graph.runtime import RunRecord, Runtime
+from hive.graph.services import Effects, NodeServices
 from hive.graph.visit import Attempt, Visit
 from hive.plan.actions import FEEDBACK
 from hive.plan.judge import Judgment, JudgmentAction, StepOutcome
@@ -56,6 +57,7 @@ class Work:
         judge: Judges attempts.
         sleep: Waits before a retry.
         timer: A monotonic clock in seconds.
+        effects: The side effects that are recorded.
     """
 
     run: str
@@ -64,6 +66,7 @@ class Work:
     judge: Judge
     sleep: Callable[[float], Awaitable[None]]
     timer: Callable[[], float]
+    effects: Effects
 
     async def attempt(
         self,
@@ -131,6 +134,7 @@ class Work:
             targets=(),
             sleep=self.sleep,
             timer=self.timer,
+            services=NodeServices(step.id, self.effects),
         )
         return await visit.attempt(state.failed_attempts + 1)
 

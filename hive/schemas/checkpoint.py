@@ -37,6 +37,8 @@ class CheckpointConfig(BaseModel):
             somebody else continues the run.
         save_failed_attempts: Save after each failed attempt of a node, so that a crash does not
             make the attempts count from one again.
+        save_node_starts: Save before the first attempt of each visit of a node, so that the history
+            shows which node was in flight.
         write_attempts: How often a write is tried in all, when the error may pass.
         retry_delay_seconds: Wait before the second try; doubled for each further one.
         max_pending: For ``async``: how many encoded checkpoints may wait to be written, inclusive,
@@ -56,6 +58,7 @@ class CheckpointConfig(BaseModel):
     gc_seconds: float | None = Field(default=None, gt=0.0)
     on_save_error: Literal["raise", "warn"] = "raise"
     save_failed_attempts: bool = True
+    save_node_starts: bool = False
     write_attempts: int = Field(default=4, ge=1)
     retry_delay_seconds: float = Field(default=0.05, ge=0.0)
     max_pending: int = Field(default=64, ge=1)

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import pytest
 
 import hive
+from cas.store import ObjectStore
 from hive import (
     AccessError,
     CheckpointConfig,
@@ -30,6 +31,7 @@ from hive import (
 )
 from hive.graph.checkpoint_manager import CheckpointWarning
 from hive.graph.run_writer import is_transient
+from manifests import commits
 from tests.hive.crashing import in_child
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -38,26 +40,31 @@ EVERY = pytest.mark.parametrize("durability", ["sync", "async", "exit"])
 
 
 class Gate:
-    """Stands before every write of a repository: delays it, or makes it fail."""
+    """Stands before every transaction and delays it, or makes a checkpoint within it fail."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.open = threading.Event()
         self.open.set()
         self.errors: list[Exception | None] = []
         self.written: list[int] = []
-        write = Repository.write
+        write, write_commit = ObjectStore.write, commits.write_commit
 
-        def gated(repository: Repository, prepared: Any) -> Any:
+        def delayed(store: ObjectStore, work: Callable[[Any], Any], **options: Any) -> Any:
             assert self.open.wait(20)
+            return write(store, work, **options)
+
+        def gated(writer: Any, prepared: Any) -> Any:
             error = self.errors.pop(0) if self.errors else None
             if error is not None:
-                repository._seen.take_back(prepared.place)  # as the real one does when it fails
                 raise error
-            checkpoint = write(repository, prepared)
+            checkpoint = write_commit(writer, prepared)
             self.written.append(checkpoint.sequence)
             return checkpoint
 
-        monkeypatch.setattr(Repository, "write", gated)
+        monkeypatch.setattr(ObjectStore, "write", delayed)
+        for module in list(sys.modules.values()):
+            if getattr(module, "write_commit", None) is write_commit:
+                monkeypatch.setattr(module, "write_commit", gated)
 
 
 @pytest.fixture

@@ -1,0 +1,77 @@
+"""Whether Ctrl-C was pressed while a run went on. The handler that was there does its work as ever.
+
+``asyncio.run`` turns Ctrl-C into the cancellation of its main task, so a run that is cancelled
+cannot tell by itself whether a person wants to pause it or a server is shutting down.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+__all__ = ["InterruptWatch", "watching_interrupts"]
+
+
+class InterruptWatch:
+    """Tells whether Ctrl-C was pressed since a run began to watch."""
+
+    def __init__(self) -> None:
+        """Begin with what was pressed so far."""
+        self._before = _watcher.pressed
+
+    @property
+    def pressed(self) -> bool:
+        """Whether it was pressed meanwhile."""
+        return _watcher.pressed > self._before
+
+
+@contextmanager
+def watching_interrupts(*, wanted: bool) -> Iterator[InterruptWatch]:
+    """Watch for Ctrl-C if that is wanted and possible: in the main thread, beside a handler."""
+    installed = wanted and _watcher.enter()
+    try:
+        yield InterruptWatch()
+    finally:
+        if installed:
+            _watcher.leave()
+
+
+class _Watcher:
+    """The one handler of this process, installed while at least one run watches."""
+
+    def __init__(self) -> None:
+        self.pressed = 0
+        self._watching = 0
+        self._previous: Any = None
+
+    def enter(self) -> bool:
+        """Install the handler if it is not; whether ``leave`` has to be called."""
+        if threading.current_thread() is not threading.main_thread():
+            return False
+        if not self._watching:
+            previous = signal.getsignal(signal.SIGINT)
+            if not callable(previous):  # ignored, the system's own, or not Python's
+                return False
+            self._previous = previous
+            signal.signal(signal.SIGINT, self)
+        self._watching += 1
+        return True
+
+    def leave(self) -> None:
+        """Put the handler back that was there, unless somebody has put another one there since."""
+        self._watching -= 1
+        previous = self._previous
+        if not self._watching and signal.getsignal(signal.SIGINT) is self:
+            signal.signal(signal.SIGINT, previous)
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Note that it was pressed, and do what would have been done."""
+        self.pressed += 1
+        self._previous(number, frame)
+
+
+_watcher = _Watcher()

@@ -1,0 +1,130 @@
+"""Saves that wait to be written, and writing those of several runs in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import TYPE_CHECKING
+
+from hive import errors
+
+if TYPE_CHECKING:
+    from cas.digest import Digest
+    from hive.graph.background import Job
+    from hive.graph.run_writer import RunWriter
+    from manifests import Checkpoint, PreparedCommit
+
+__all__ = ["Pend", "Save", "write_together"]
+
+
+class Save:
+    """One checkpoint of a run on its way to the disk; calling it takes it there.
+
+    Attributes:
+        future: Completes with the checkpoint's id when it is durable, or with what went wrong.
+    """
+
+    def __init__(
+        self,
+        writer: RunWriter,
+        prepared: PreparedCommit | None,
+        prepare: Callable[[], PreparedCommit] | None,
+        *,
+        awaited: bool,
+    ) -> None:
+        """Save what is prepared, or what ``prepare`` will encode when its turn has come.
+
+        ``prepare`` is None where the state may have changed since. Of what is not ``awaited``, the
+        writer is told what went wrong.
+        """
+        self.future: Future[Digest] = Future()
+        self._writer = writer
+        self._prepared = prepared
+        self._prepare = prepare
+        self._round = writer.round
+        self._awaited = awaited
+
+    def __call__(self) -> None:
+        """Write the checkpoint and wait until it is durable."""
+        if self.encode():
+            self.conclude(None)
+
+    def encode(self) -> bool:
+        """Encode the checkpoint if it is not; whether there is anything to write."""
+        if not self._awaited and self._writer.round != self._round:
+            # It was meant to stand on one that could not be written.
+            self.future.cancel()
+            return False
+        try:
+            if self._prepared is None and self._prepare is not None:
+                self._prepared = self._prepare()
+        except Exception as error:  # any: it has to reach the caller, in another thread
+            self._fail(error)
+            return False
+        return True
+
+    def submit(self) -> Future[Checkpoint]:
+        """Queue the encoded checkpoint for the next transaction."""
+        assert self._prepared is not None
+        return self._writer.submit(self._prepared)
+
+    def conclude(self, written: Future[Checkpoint] | None) -> None:
+        """Wait until the encoded checkpoint is durable; write it alone if that is what is left.
+
+        Args:
+            written: What ``submit`` gave; None if it was not called.
+        """
+        assert self._prepared is not None
+        try:
+            if written is not None:
+                error = written.exception()
+                if error is None:
+                    self._writer.wrote(written.result())
+                    self.future.set_result(self._prepared.id)
+                    return
+                if not isinstance(error, errors.HiveError):
+                    raise error
+            self.future.set_result(self._writer.write(self._prepared, again=self._prepare))
+        except Exception as error:  # any: it has to reach the caller, in another thread
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        if not self._awaited:
+            self._writer.failed(error)
+        self.future.set_exception(error)
+
+
+class Pend:
+    """A pending write on its way to the disk, in its turn among the saves of its run."""
+
+    def __init__(self, writer: RunWriter, write: Callable[[], None]) -> None:
+        """Do ``write`` when called."""
+        self._writer = writer
+        self._round = writer.round
+        self._write = write
+
+    def __call__(self) -> None:
+        """Write it, unless the checkpoint that it belongs to could not be written."""
+        if self._writer.round != self._round:
+            return
+        try:
+            self._write()
+        except Exception as error:  # any: it has to reach the caller, in another thread
+            self._writer.failed(error)
+
+
+def write_together(jobs: Sequence[Job]) -> None:
+    """Do jobs of different runs; their saves share a transaction."""
+    saves = []
+    for job in jobs:
+        if isinstance(job, Save):
+            if job.encode():
+                saves.append(job)
+        else:
+            job()
+    if len(saves) == 1:
+        saves[0].conclude(None)
+        return
+    submitted = [(save, save.submit()) for save in saves]
+    for save, future in submitted:
+        save.conclude(future)

@@ -1,0 +1,87 @@
+"""What an executor does for a node while it runs: recorded side effects, and saving its state."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from hive import errors
+from hive.graph.copies import copy_value
+
+if TYPE_CHECKING:
+    from hive.graph.context import NodeContext
+    from hive.graph.run_recorder import RunRecorder
+
+__all__ = ["Effects", "NodeServices"]
+
+MAX_EFFECT_NAME: Final = 200
+_MISSING: Final = object()
+
+
+class Effects:
+    """The recorded side effects of one run: in the store, or in memory where there is none."""
+
+    def __init__(self, recorder: RunRecorder) -> None:
+        """Record where ``recorder`` saves the run's checkpoints."""
+        self._recorder = recorder
+        self._known: dict[str, Any] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    async def once(self, key: str, function: Callable[[], Any]) -> Any:
+        """Return the stored value of ``key``; where there is none, call and store what it gives."""
+        # Two tasks of a node that name the same effect: the second one waits for the first.
+        async with self._locks.setdefault(key, asyncio.Lock()):
+            value = self._known.get(key, _MISSING)
+            if value is _MISSING:
+                value = await self._recorder.effect(key, _MISSING)
+            if value is _MISSING:
+                value = function()
+                if inspect.isawaitable(value):
+                    value = await value
+                value = copy_value(value, f"effect {key}")
+                value = await self._recorder.record_effect(key, value)
+            self._known[key] = value
+            return copy_value(value, f"effect {key}")
+
+
+@dataclass(frozen=True, slots=True)
+class NodeServices:
+    """What is done for one visit of a node.
+
+    Attributes:
+        first_id: The id that the node had when the run began.
+        effects: The side effects of the run.
+        save_state: Saves the state of the visit; None where the executor cannot.
+    """
+
+    first_id: str
+    effects: Effects
+    save_state: Callable[[Any], Awaitable[None]] | None = None
+
+    async def effect(
+        self,
+        ctx: NodeContext,
+        name: str,
+        function: Callable[..., Any],
+        arguments: Sequence[Any],
+    ) -> Any:
+        """Do what ``NodeContext.effect`` says."""
+        if not 1 <= len(name) <= MAX_EFFECT_NAME:
+            raise errors.InvalidInputError(
+                f"the name of an effect is a text of 1 to {MAX_EFFECT_NAME} characters"
+            )
+        key = json.dumps([*ctx.branch, self.first_id, ctx.visit, name], ensure_ascii=False)
+        return await self.effects.once(key, lambda: function(*arguments))
+
+    async def checkpoint(self, ctx: NodeContext, state: Any) -> None:
+        """Do what ``NodeContext.checkpoint`` says."""
+        if self.save_state is None:
+            raise errors.InvalidInputError(
+                "a step of a plan saves no state of its own: make it several steps"
+            )
+        ctx.saved_state = copy_value(state, "state of the node")
+        await self.save_state(copy_value(state, "state of the node"))
