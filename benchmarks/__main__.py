@@ -18,7 +18,7 @@ __all__ = ["main"]
 
 _HERE: Final = Path(__file__).resolve().parent
 _IN_MEMORY: Final = ("tmpfs", "ramfs")
-_QUICK_STEPS: Final = 100
+_COPIED_STEPS: Final = 100
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,7 +46,8 @@ def _measure(options: argparse.Namespace) -> Results:
         peers=options.peers,
         figures=options.figures,
         rounds=options.rounds or (1 if options.quick else 3),
-        limit_copies=_QUICK_STEPS if options.quick else None,
+        limit_copies=_COPIED_STEPS if options.quick or options.budget is not None else None,
+        minutes=options.budget,
         tiny=options.tiny,
     )
     shutil.rmtree(folder, ignore_errors=True)
@@ -88,10 +89,13 @@ def _parser() -> argparse.ArgumentParser:
             help=f"comma-separated, or none; of: {', '.join(known)}",
         )
     parser.add_argument("--rounds", type=int, help="how often to measure (3; 1 with --quick)")
+    reckoned = f"{_COPIED_STEPS} steps of stores that copy everything, the rest reckoned"
+    parser.add_argument("--quick", action="store_true", help=f"one round; {reckoned}")
     parser.add_argument(
-        "--quick",
-        action="store_true",
-        help=f"one round, {_QUICK_STEPS} steps of stores that copy everything, the rest reckoned",
+        "--budget",
+        type=float,
+        metavar="MINUTES",
+        help=f"begin nothing that would take longer, what matters least is left out; {reckoned}",
     )
     parser.add_argument("--tiny", action="store_true", help="as small as the tests")
     parser.add_argument(

@@ -7,7 +7,7 @@ from typing import Final
 
 from benchmarks.peers import LABELS
 from benchmarks.results import Measured, Results
-from benchmarks.runner import PLOTTED
+from benchmarks.schedule import PLOTTED
 
 __all__ = ["draw"]
 

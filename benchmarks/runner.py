@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
@@ -20,13 +20,11 @@ from benchmarks.peers import NAMES as PEERS
 from benchmarks.peers import Peer, find_peer
 from benchmarks.race import race
 from benchmarks.results import Measured, Results
+from benchmarks.schedule import PLOTTED, Budget, Job, jobs_of
 from benchmarks.workloads import NAMES as WORKLOADS
 from benchmarks.workloads import Workload, make_workload
 
-__all__ = ["PLOTTED", "Plan", "run_plan"]
-
-PLOTTED = "chat-1000"
-"""The workload whose bytes and times are kept step by step, for the plot."""
+__all__ = ["Plan", "run_plan"]
 
 _ONLY_ON = {
     # It loads and saves a whole turn, 20 ms and more; three workloads show what that adds.
@@ -47,16 +45,13 @@ _PACKAGES = (
 )  # fmt: skip
 
 
-_ONCE = ("large", "million")
-"""Figures that take a minute, and are far from any noise."""
-
-
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What to measure, and how thoroughly.
 
-    In every round the quick stores save and load beside each other; in the first one each store is
-    also measured alone. ``limit_copies`` stops those that copy the whole state after so many steps.
+    In every round the quick stores save and load beside each other; once each store is also
+    measured alone. ``limit_copies`` stops those that copy the whole state after so many steps, and
+    after a quarter of all. ``minutes`` is the time after which nothing is begun (None: no limit).
     """
 
     folder: Path
@@ -66,6 +61,7 @@ class Plan:
     rounds: int = 3
     limit_copies: int | None = None
     repeats: int = 5
+    minutes: float | None = None
     tiny: bool = False
     about: dict[str, Any] = field(default_factory=dict)
 
@@ -77,52 +73,84 @@ def run_plan(plan: Plan, *, say: Callable[[str], None], keep: Callable[[Results]
     workloads = _workloads(plan, results)
     results.titles = {workload.name: workload.title for workload in workloads}
     peers = _peers(plan, results)
-    for number in range(plan.rounds):
-        for workload in workloads:
-            _measure_workload(plan, results, workload, peers, number, say)
-            keep(results)
-        for name in plan.figures:
-            if name in _ONCE and number:
-                continue
-            say(f"round {number + 1}: {name}")
-            with _Folder(plan.folder / name) as folder:
-                for figure in figures.measure_figures(name, folder, tiny=plan.tiny):
-                    figure.round = number
-                    results.figures.append(figure)
-            keep(results)
+    measuring = _Measuring(plan, results, workloads, peers)
+    budget = Budget(plan.minutes)
+    for job in jobs_of(workloads, plan.figures, plan.rounds, measuring.suited):
+        if not budget.begin(job):
+            results.skipped[str(job)] = "no time was left"
+            continue
+        say(str(job))
+        measuring.do(job)
+        budget.end(job)
+        keep(results)
     results.about["seconds"] = round(time.perf_counter() - start)
     keep(results)
     return results
 
 
-def _measure_workload(
-    plan: Plan,
-    results: Results,
-    workload: Workload,
-    peers: list[type[Peer]],
-    number: int,
-    say: Callable[[str], None],
-) -> None:
-    """Race the quick stores; in the first round also measure each store alone."""
-    trial = Trial(
-        round=number,
-        limit_copies=plan.limit_copies,
-        repeats=plan.repeats,
-        watch_memory=not plan.tiny,
-        series=workload.name == PLOTTED and number == 0,
-    )
-    suited = [kind for kind in peers if _suits(plan, results, workload, kind)]
-    racers = [kind for kind in suited if not (kind.once or kind.copies)]
-    say(f"round {number + 1}: {workload.name}: {', '.join(kind.name for kind in racers)}")
-    floor, raced = race(racers, workload, plan.folder / "race", trial)
-    results.floors.append(floor)
-    for kind in suited if number == 0 else ():
-        say(f"round 1: {workload.name}: {kind.name}")
-        alone = measure_peer(kind, workload, plan.folder / kind.name, trial)
-        times = [item for item in raced if item.peer == kind.name]
-        results.measured.append(_with_times_of(times[0], alone) if times else alone)
-    if number:
-        results.measured += raced
+class _Measuring:
+    """Does one measurement after the other, and enters it into the results."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        results: Results,
+        workloads: Sequence[Workload],
+        peers: Sequence[type[Peer]],
+    ) -> None:
+        self._plan = plan
+        self._results = results
+        self._workloads = {workload.name: workload for workload in workloads}
+        self._suited = {
+            workload.name: [kind for kind in peers if _suits(plan, results, workload, kind)]
+            for workload in workloads
+        }
+
+    def suited(self, workload: Workload) -> Sequence[type[Peer]]:
+        """Return the stores to measure on a workload."""
+        return self._suited[workload.name]
+
+    def do(self, job: Job) -> None:
+        """Measure."""
+        if job.kind == "race":
+            self._race(self._workloads[job.subject], job.round)
+        elif job.peer is not None:
+            self._alone(self._workloads[job.subject], job.peer)
+        else:
+            self._figures(job.subject, job.round)
+
+    def _race(self, workload: Workload, number: int) -> None:
+        racers = [kind for kind in self.suited(workload) if not (kind.once or kind.copies)]
+        trial = self._trial(workload, number)
+        floor, raced = race(racers, workload, self._plan.folder / "race", trial)
+        self._results.floors.append(floor)
+        self._results.measured += raced
+
+    def _alone(self, workload: Workload, kind: type[Peer]) -> None:
+        trial = self._trial(workload, 0)
+        alone = measure_peer(kind, workload, self._plan.folder / kind.name, trial)
+        measured = self._results.measured
+        for place, raced in enumerate(measured):
+            if (raced.workload, raced.peer, raced.round) == (workload.name, kind.name, 0):
+                measured[place] = _with_times_of(raced, alone)
+                return
+        measured.append(alone)
+
+    def _figures(self, name: str, number: int) -> None:
+        with _Folder(self._plan.folder / name) as folder:
+            for figure in figures.measure_figures(name, folder, tiny=self._plan.tiny):
+                figure.round = number
+                self._results.figures.append(figure)
+
+    def _trial(self, workload: Workload, number: int) -> Trial:
+        limit = self._plan.limit_copies
+        return Trial(
+            round=number,
+            limit_copies=None if limit is None else min(limit, -(-len(workload.turns()) // 4)),
+            repeats=self._plan.repeats,
+            watch_memory=not self._plan.tiny,
+            series=workload.name == PLOTTED and number == 0,
+        )
 
 
 def _with_times_of(raced: Measured, alone: Measured) -> Measured:
