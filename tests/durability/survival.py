@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from cas.errors import ConflictError
-from manifests import Repository
+from manifests import PendingWrite, Repository
 
-__all__ = ["Journal", "assert_survived", "disturb", "state_of"]
+__all__ = ["Journal", "assert_survived", "disturb", "pending_of", "state_of"]
 
 _SHARED = [{"role": "system", "content": "policy " * 200}]
 
@@ -27,6 +27,12 @@ def state_of(run: str, sequence: int) -> dict[str, Any]:
         "step": sequence,
         "common": f"what several runs have alike: {sequence % 7} " * 10,
     }
+
+
+def pending_of(run: str, sequence: int) -> list[PendingWrite]:
+    """The pending writes that checkpoint `sequence` of `run` must have if it has any."""
+    value = {"role": "assistant", "content": f"{run} is about to say {sequence} " * 30}
+    return [PendingWrite("task", 0, "messages", value), PendingWrite("task", 1, "step", sequence)]
 
 
 class Journal:
@@ -47,6 +53,8 @@ def disturb(repo: Repository, journal: Journal, seed: int, run: str, what: str) 
         for _ in range(rng.randint(1, 6)):
             sequence = repo.commit(run, state_of(run, sequence + 1)).sequence
             journal.tell("kept", run, sequence)
+        repo.put_pending(run, sequence, pending_of(run, sequence))
+        journal.tell("wrote", run, sequence)
         listed = [found.sequence for found in repo.log(run)][1:]
         gone = rng.sample(listed, len(listed) // 2)
         for place in gone:
@@ -74,9 +82,12 @@ def _lines(text: str) -> Iterator[tuple[str, str, int]]:
 def assert_survived(home: Path, told: str) -> None:
     """Assert that everything a journal told of is there, sound, and that the next gc finishes."""
     kept: set[tuple[str, int]] = set()
+    wrote: set[tuple[str, int]] = set()
     for what, run, sequence in _lines(told):
         if what == "kept":
             kept.add((run, sequence))
+        elif what == "wrote":
+            wrote.add((run, sequence))
         elif what == "going":
             kept.discard((run, sequence))
     with Repository.open(home) as repo:
@@ -88,6 +99,8 @@ def assert_survived(home: Path, told: str) -> None:
         assert repo.gc().complete
         for run, sequence in listed:
             assert repo.restore((run, sequence)) == state_of(run, sequence)
+        for run, sequence in wrote & listed:
+            assert repo.pending(run, sequence) == pending_of(run, sequence)
         assert repo.gc(whole=True).objects_removed == 0, "the collection before left garbage"
         report = repo.check()
         assert report.ok, report.damage
