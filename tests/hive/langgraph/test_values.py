@@ -1,0 +1,341 @@
+"""Values: what LangGraph's serializer knows comes back as it was, and nothing hostile is run."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import datetime as dt
+import decimal
+import enum
+import ipaddress
+import json
+import logging
+import os
+import pathlib
+import pickle
+import re
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import ormsgpack
+import pydantic
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from langchain_core.documents import Document
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    ChatMessage,
+    FunctionMessage,
+    HumanMessage,
+    RemoveMessage,
+    SystemMessage,
+    ToolMessage,
+)
+from langgraph.checkpoint.base import empty_checkpoint
+from langgraph.checkpoint.serde.types import _DeltaSnapshot
+from langgraph.store.base import Item
+from langgraph.types import Command, Interrupt, Overwrite, Send, TimeoutPolicy
+
+from hive.adapters.langgraph import HiveSaver
+from hive.adapters.langgraph.codecs import MESSAGES, Opaque, ThreadRegistry
+from hive.adapters.langgraph.serializer import StrictSerializer, serving
+from hive.errors import HiveError, InvalidInputError
+from manifests import Repository, UnregisteredValue
+from tests.hive.langgraph.graphs import config_of
+from tests.manifests.memory import Memory
+
+MOMENT = dt.datetime(2030, 1, 2, 3, 4, 5, 6, tzinfo=ZoneInfo("Europe/Berlin"))
+VALUES: dict[str, Any] = {
+    "human": HumanMessage("hello", id="1", name="bob"),
+    "multimodal": HumanMessage(
+        [{"type": "image_url", "image_url": {"url": "data:" + "A" * 9_000}}]
+    ),
+    "ai": AIMessage(
+        "",
+        tool_calls=[{"name": "f", "args": {"a": [1, None]}, "id": "c"}],
+        usage_metadata={"input_tokens": 1, "output_tokens": 2, "total_tokens": 3},
+        response_metadata={"model": "m"},
+    ),
+    "chunk": AIMessageChunk("par", id="x"),
+    "system": SystemMessage("be good"),
+    "tool": ToolMessage("done", tool_call_id="c", artifact={"raw": b"\0" * 9_000}, status="error"),
+    "function": FunctionMessage(content="r", name="f"),
+    "chat": ChatMessage(content="c", role="critic"),
+    "remove": RemoveMessage(id="1"),
+    "extra": HumanMessage("x", custom={"k": 1}),
+    "document": Document("page", metadata={"source": "x"}, id="d"),
+    "send": Send("node", {"a": HumanMessage("x")}, timeout=TimeoutPolicy(run_timeout=2.0)),
+    "command": Command(update={"a": 1}, goto=[Send("n", 1), "m"], resume={"i": 2}),
+    "interrupt": Interrupt({"q": (1, 2)}, id="i"),
+    "overwrite": Overwrite([1, 2]),
+    "snapshot": _DeltaSnapshot([HumanMessage("x")]),
+    "item": Item(value={"a": 1}, key="k", namespace=("n",), created_at=MOMENT, updated_at=MOMENT),
+    "python": [
+        uuid.UUID(int=7),
+        decimal.Decimal("1.10"),
+        {1, "a"},
+        frozenset({2}),
+        collections.deque([1, 2], maxlen=3),
+        MOMENT,
+        MOMENT.date(),
+        dt.timedelta(seconds=1),
+        ZoneInfo("UTC"),
+        pathlib.PurePosixPath("/a/b"),
+        re.compile("a+", re.I),
+        ipaddress.ip_address("::1"),
+        ipaddress.ip_network("10.0.0.0/8"),
+        (1, [2.5, b"b", bytearray(b"c")], {"k": None, 3: True}),
+        1 << 80,
+    ],
+}
+
+
+@pytest.fixture
+def saver(tmp_path: Path) -> Iterator[HiveSaver]:
+    with HiveSaver(tmp_path / "home") as opened:
+        yield opened
+
+
+def round_trip(saver: HiveSaver, value: Any, thread: str = "t") -> Any:
+    """Save a value in a channel and as a write; return what both come back as, if it is one."""
+    checkpoint = {
+        **empty_checkpoint(),
+        "channel_values": {"value": value},
+        "channel_versions": {"value": 1},
+    }
+    config = config_of(thread, checkpoint_ns="")
+    stored = saver.put(config, checkpoint, {"source": "loop", "step": 0}, {"value": 1})  # type: ignore[arg-type]
+    saver.put_writes(stored, [("value", value)], "task")
+    found = saver.get_tuple(stored)
+    assert found is not None
+    assert found.pending_writes is not None
+    first, second = found.checkpoint["channel_values"]["value"], found.pending_writes[0][2]
+    assert repr(first) == repr(second)
+    return first
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_what_langgraph_knows_comes_back_as_it_was(saver: HiveSaver, name: str) -> None:
+    value = VALUES[name]
+    found = round_trip(saver, value)
+    assert found == value
+    assert type(found) is type(value)
+    assert repr(found) == repr(value)
+    if isinstance(value, pydantic.BaseModel):
+        assert found.model_fields_set == value.model_fields_set
+        assert found.model_dump() == value.model_dump()
+
+
+BLOCKS = st.fixed_dictionaries({"type": st.just("text"), "text": st.text()})
+
+
+@given(
+    st.sampled_from([HumanMessage, AIMessage, SystemMessage]),
+    st.text(max_size=40) | st.lists(BLOCKS, max_size=3),
+    st.none() | st.text(max_size=9),
+    st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5), max_size=3),
+)  # fmt: skip
+def test_any_message_comes_back(cls: Any, content: Any, name: Any, metadata: Any) -> None:
+    message = cls(content, name=name, response_metadata=metadata)
+    memory = Memory(ThreadRegistry())
+    found = memory.read(memory.save(message))
+    assert (found, found.model_fields_set) == (message, message.model_fields_set)
+    assert found.__dict__.keys() == message.__dict__.keys()
+
+
+def test_every_kind_of_message_has_a_codec() -> None:
+    from langgraph._internal._serde import curated_core_allowlist
+
+    known = {name for _module, name in curated_core_allowlist()} - {
+        "BaseMessage",
+        "BaseMessageChunk",
+    }
+    assert known <= MESSAGES.keys()
+
+
+def test_a_messages_list_costs_its_new_messages(saver: HiveSaver) -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:" + os.urandom(60_000).hex()}}
+    messages: list[Any] = [
+        HumanMessage([image], id="0"),
+        ToolMessage("x" * 30_000, tool_call_id="c"),
+    ]
+    sizes = []
+    parent: Any = config_of("t", checkpoint_ns="")
+    for number in range(6):
+        messages = [*messages, AIMessage(f"answer {number} " * 9, id=f"a{number}")]
+        checkpoint: Any = {
+            **empty_checkpoint(),
+            "channel_values": {"messages": messages},
+            "channel_versions": {"messages": number + 1},
+        }
+        before = saver.repository.stats().stored_bytes
+        parent = saver.put(parent, checkpoint, {"source": "loop"}, {"messages": number + 1})
+        sizes.append(saver.repository.stats().stored_bytes - before)
+    assert sizes[0] > 60_000
+    assert max(sizes[1:]) < 2_500
+    before = saver.repository.stats().stored_bytes
+    round_trip(saver, [messages[0], HumanMessage("another thread")], "other")
+    assert saver.repository.stats().stored_bytes - before < 2_500
+
+
+# -- classes of the application -------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Plan:
+    steps: list[str]
+
+
+class Mood(enum.Enum):
+    GOOD = 1
+
+
+class Profile(pydantic.BaseModel):
+    name: str
+    plan: Any = None
+
+
+def test_classes_that_were_named_come_back_as_themselves(tmp_path: Path) -> None:
+    value = {"profile": Profile(name="x", plan=Plan(["a"])), "mood": Mood.GOOD}
+    with HiveSaver(tmp_path, types=[Plan, Profile, Mood]) as saver:
+        assert round_trip(saver, value) == value
+    with HiveSaver(tmp_path, types={f"{__name__}.Plan": Plan}) as fewer:
+        with pytest.raises(
+            InvalidInputError, match=r"thread 't', checkpoint .* channel 'value'.*types="
+        ):
+            fewer.get_tuple(config_of("t"))
+
+
+def test_others_come_back_as_data_and_that_is_said(
+    saver: HiveSaver, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert round_trip(saver, Profile(name="x")) == {"name": "x", "plan": None}
+    assert "types=[Profile]" in caplog.text
+
+
+def test_an_allowlist_lets_them_back(saver: HiveSaver) -> None:
+    clone = saver.with_allowlist([(__name__, "Profile")])
+    assert clone is not saver
+    assert isinstance(clone, HiveSaver)
+    assert round_trip(clone, Profile(name="x")) == Profile(name="x")
+    assert round_trip(saver, Profile(name="x")) == {"name": "x", "plan": None}
+
+
+def test_what_no_tree_takes_goes_through_the_serializer(saver: HiveSaver) -> None:
+    deep: Any = "end"
+    for _ in range(150):
+        deep = [deep]
+    assert round_trip(saver, {"deep": deep}) == {"deep": deep}
+    assert "broken" in round_trip(saver, "broken \ud800 text")
+    with pytest.raises(InvalidInputError, match=r"thread 't', checkpoint .*neither by"):
+        round_trip(saver, {"lock": object()})
+
+
+def test_arrays_come_back(saver: HiveSaver) -> None:
+    found = round_trip(saver, np.arange(6.0).reshape(2, 3))
+    assert found.dtype == np.float64
+    assert found.tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+# -- hostile bytes --------------------------------------------------------------------------------
+
+
+def planted(saver: HiveSaver, kind: str, data: bytes) -> Any:
+    """Put bytes where the serializer's own would be, and read them."""
+    return round_trip(saver, Opaque(kind, data))
+
+
+def extension(code: int, *parts: Any) -> bytes:
+    return ormsgpack.packb(ormsgpack.Ext(code, ormsgpack.packb(parts)))
+
+
+@pytest.fixture
+def canary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A file that exists once a shell was run."""
+    file = tmp_path / "was-run"
+    monkeypatch.setenv("CANARY", str(file))
+    yield file
+    assert not file.exists()
+
+
+class _Runs:
+    def __reduce__(self) -> Any:
+        return os.system, ('touch "$CANARY"',)
+
+
+@pytest.mark.parametrize("code", range(8))
+def test_a_record_that_names_a_function_is_data(saver: HiveSaver, canary: Path, code: int) -> None:
+    command = 'touch "$CANARY"'
+    for argument in (command, [command], {"command": command}):
+        found, said = None, ""
+        try:
+            found = planted(saver, "msgpack", extension(code, "os", "system", argument, "system"))
+        except HiveError as error:
+            said = str(error)
+        assert ("thread 't', checkpoint " in said and "channel 'value'" in said) or found in (
+            argument,
+            _DeltaSnapshot(["os", "system", argument, "system"]),
+        )
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        ("pickle", pickle.dumps(_Runs())),
+        ("unknown", b"x"),
+        ("msgpack", b"\xc1"),
+        ("msgpack", extension(6, "nonsense", (2,), "C", b"1234")),
+        ("msgpack", extension(99, "x")),
+        ("msgpack", ormsgpack.packb(ormsgpack.Ext(0, b"\xc1"))),
+        ("json", b"{"),
+        ("json", b"[" * 100_000),
+    ],
+)
+def test_bytes_that_cannot_be_read_are_an_error_and_never_none(
+    saver: HiveSaver, canary: Path, kind: str, data: bytes
+) -> None:
+    with pytest.raises(InvalidInputError, match=r"thread 't', checkpoint .*channel 'value'"):
+        planted(saver, kind, data)
+
+
+def test_a_json_record_builds_messages_and_nothing_else(saver: HiveSaver, canary: Path) -> None:
+    record = {"lc": 2, "type": "constructor", "id": ["os", "system"], "args": ['touch "$CANARY"']}
+    assert planted(saver, "json", json.dumps(record).encode()) == record
+    prompt = {"lc": 1, "type": "constructor", "id": ["langchain_core", "prompts", "PromptTemplate"],
+              "kwargs": {"template": "{{x}}", "template_format": "jinja2"}}  # fmt: skip
+    assert planted(saver, "json", json.dumps(prompt).encode()) == prompt
+    message = {"lc": 1, "type": "constructor", "kwargs": {"content": "old"},
+               "id": ["langchain", "schema", "messages", "HumanMessage"]}  # fmt: skip
+    assert planted(saver, "json", json.dumps(message).encode()) == HumanMessage("old")
+
+
+def test_a_forged_name_of_a_class_is_refused(saver: HiveSaver) -> None:
+    with Repository.open(saver.repository.home) as forger:
+        value = UnregisteredValue("os.system", 1, "touch x")
+        execution = {"langgraph": {"metadata": {}, "channel_versions": {"value": 1}}}
+        forger.commit("t", {"value": value}, key="1", parent=None, execution=execution)
+    with pytest.raises(InvalidInputError, match=r"channel 'value'.*'os.system'"):
+        saver.get_tuple(config_of("t"))
+
+
+def test_runs_of_others_are_not_taken_for_threads(saver: HiveSaver) -> None:
+    saver.repository.commit("t", {"n": 1})
+    assert saver.get_tuple(config_of("t")) is None
+    assert list(saver.list(None)) == []
+    with pytest.raises(InvalidInputError, match=r"thread 't'.*no keys"):
+        round_trip(saver, 1)
+
+
+def test_the_strict_serializer_reads_what_it_writes() -> None:
+    serializer = StrictSerializer(MESSAGES)
+    with serving(serializer):
+        for name, value in VALUES.items():
+            if name not in ("python", "interrupt"):  # tuples become lists there
+                assert serializer.loads_typed(serializer.dumps_typed(value)) == value
