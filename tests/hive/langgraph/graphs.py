@@ -106,7 +106,7 @@ def delta_graph(saver: Saver, *, every: int = 4) -> Any:
 
     channel: Any = Annotated[list, DeltaChannel(_appended, snapshot_frequency=every)]
     # Annotations are texts in this module, which LangGraph could not evaluate.
-    state: Any = TypedDict("state", {"log": channel, "n": int})  # type: ignore[misc]
+    state: Any = TypedDict("state", {"log": channel, "n": int})
 
     def first(values: Any) -> dict[str, Any]:
         return {"log": [f"first {values['n']}"]}

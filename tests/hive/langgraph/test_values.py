@@ -62,7 +62,7 @@ VALUES: dict[str, Any] = {
         usage_metadata={"input_tokens": 1, "output_tokens": 2, "total_tokens": 3},
         response_metadata={"model": "m"},
     ),
-    "chunk": AIMessageChunk("par", id="x"),
+    "chunk": AIMessageChunk(content="par", id="x"),
     "system": SystemMessage("be good"),
     "tool": ToolMessage("done", tool_call_id="c", artifact={"raw": b"\0" * 9_000}, status="error"),
     "function": FunctionMessage(content="r", name="f"),
