@@ -68,6 +68,32 @@ def test_a_closure_is_read_from_the_file_once(tmp_path: Path) -> None:
         assert store.read(lambda reader: read(reader, 14))[0] is None
 
 
+@pytest.mark.parametrize("which", ["parent", "leaf"])
+def test_what_is_kept_of_another_file_is_not_returned(tmp_path: Path, which: str) -> None:
+    leaf = Object((), b"leaf")
+    parent = Object((leaf.address(),), b"parent")
+    with ObjectStore.open(tmp_path / "objects") as store:
+        numbers = {}
+        for name, item in (("leaf", leaf), ("parent", parent)):
+            store.put(item)
+            numbers[name] = store.counters().next_record - 1
+        generation = store.read(lambda reader: reader.transaction.generation)
+        store.kept = KeptRecords()
+        wrong = Object((), b"wrong")
+        store.kept.keep(generation, {numbers[which]: Kept(wrong.address(), (), wrong.payload)})
+
+        def read(reader: RecordReader) -> Closure | None:
+            return read_closure(reader, store.kept, [numbers["parent"]], 1_000)
+
+        closure = store.read(read)
+        if which == "parent":
+            assert closure is not None
+            assert closure.leaves == {numbers["leaf"]: b"leaf"}
+            assert closure.parents == {numbers["parent"]: ([numbers["leaf"]], b"parent")}
+        else:
+            assert closure is None  # then it is read step by step, from the file alone
+
+
 def test_what_was_written_is_kept(tmp_path: Path) -> None:
     leaf = Object((), b"leaf")
     with ObjectStore.open(tmp_path / "objects") as store:
