@@ -11,7 +11,7 @@ from manifests.forms import Form, Forms, Tagged, as_corruption
 from manifests.scalars import TEXT
 from manifests.trees import BYTES_NODE
 
-__all__ = ["Excerpt", "excerpt", "first_difference"]
+__all__ = ["Excerpt", "bytes_of", "excerpt", "first_difference", "string_of"]
 
 MOST_BYTES: Final = 16_384
 _LONGEST_CHARACTER: Final = 4
@@ -47,14 +47,14 @@ def excerpt(forms: Forms, form: Form, start: int, most: int = MOST_BYTES) -> Exc
         if isinstance(form, str):
             string: Form = form.encode()
         else:
-            string = _string(forms, form)
+            string = string_of(forms, form)
         if string is None:
             return None
         is_text = isinstance(form, str) or (isinstance(form, Tagged) and form.tag == SCALAR)
         total = len(string) if type(string) is bytes else sum(forms.node(string).counts)
         start, most = min(max(start, 0), total), max(most, _LONGEST_CHARACTER)
         low = max(start - _LONGEST_CHARACTER + 1, 0) if is_text else start
-        data = _bytes(forms, string, low, min(start + most, total))
+        data = bytes_of(forms, string, low, min(start + most, total))
         if is_text:
             while low < start < total and _is_inside(data[start - low]):
                 start -= 1
@@ -68,7 +68,7 @@ def first_difference(forms: Forms, before: Form, after: Form) -> int:
     """Return a position up to which two texts are surely equal; equal chunks are not read."""
     with as_corruption():
         same = 0
-        old, new = _string(forms, forms.follow(before)), _string(forms, forms.follow(after))
+        old, new = string_of(forms, forms.follow(before)), string_of(forms, forms.follow(after))
         if isinstance(old, Tagged) and isinstance(new, Tagged):
             for (one, size), (other, _size) in zip(forms.runs(old), forms.runs(new), strict=False):
                 if one != other:
@@ -77,7 +77,7 @@ def first_difference(forms: Forms, before: Form, after: Form) -> int:
         return same
 
 
-def _string(forms: Forms, form: Form) -> Form | None:
+def string_of(forms: Forms, form: Form) -> Form | None:
     """Return the bytes, or the tree of bytes, of a byte string or a long text; else None."""
     if type(form) is bytes:
         return form
@@ -86,13 +86,14 @@ def _string(forms: Forms, form: Form) -> Form | None:
     if form.tag == NODE and form.content[0] == BYTES_NODE:
         return form
     if form.tag == BYTEARRAY:
-        return _string(forms, forms.follow(form.content))
+        return string_of(forms, forms.follow(form.content))
     if form.tag == SCALAR and form.content[0] == TEXT:
-        return _string(forms, forms.follow(form.content[1]))
+        return string_of(forms, forms.follow(form.content[1]))
     return None
 
 
-def _bytes(forms: Forms, string: Form, start: int, stop: int) -> bytes:
+def bytes_of(forms: Forms, string: Form, start: int, stop: int) -> bytes:
+    """Return bytes of what ``string_of`` returned; only the chunks that hold them are read."""
     if type(string) is bytes:
         return string[start:stop]
     parts = forms.node(string)
@@ -101,7 +102,7 @@ def _bytes(forms: Forms, string: Form, start: int, stop: int) -> bytes:
         low, high = max(start - first, 0), min(stop - first, count)
         if low < high:
             below = _leaf(forms, child, count) if parts.level == 1 else forms.below(parts, child)
-            found.append(_bytes(forms, below, low, high))
+            found.append(bytes_of(forms, below, low, high))
         first += count
     return b"".join(found)
 

@@ -20,6 +20,7 @@ from cas.errors import CorruptObjectError, InvalidInputError, NotFoundError
 from manifests.cbor import FROZENSET, NODE, PAIRS, SET, TREE_DICT, TUPLE
 from manifests.forms import Form, Forms, LinkForm, Tagged, as_corruption, pairs
 from manifests.paths import Entry, Field, Step, path_text
+from manifests.portion import portion
 from manifests.trees import LIST_NODE
 
 __all__ = ["PathLike", "Places", "is_written", "parse_path", "path_of", "step_to"]
@@ -166,13 +167,22 @@ class Places:
         listed = self.sequence(found)
         part = steps[at]
         if listed is None:
-            whole = self._forms.value(found)
-            if not isinstance(whole, str | bytes | bytearray) or at + 1 < len(steps):
-                raise NotFoundError(f"{_shown(steps, at)} is no list to take a part of")
-            return whole[part]
+            return self._part(found, steps, at)
         start, stop, _ = part.indices(self.length(listed))
         items = [self._value(item, steps, at + 1) for item in self.items(listed, start, stop)]
         return tuple(items) if _is_tuple(found) else items
+
+    def _part(self, form: Form, steps: list[Step], at: int) -> Any:
+        """Return the slice at the end of the steps of what is no list."""
+        if at + 1 == len(steps):
+            part: Any = steps[at]
+            found = portion(self._forms, form, part)
+            if found is not None:
+                return found
+            whole = self._forms.value(form)
+            if isinstance(whole, str | bytes | bytearray):
+                return whole[part]
+        raise NotFoundError(f"{_shown(steps, at)} is no list to take a part of")
 
     def find(self, root: Form, steps: Sequence[Step]) -> Form:
         """Return the form at a place, without slices. Raises ``NotFoundError``."""
