@@ -2,7 +2,7 @@
 # make and Python >= 3.11: they create $(VENV), install what they need, and are quick from then on.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test browser lint types format torture bench reference docs clean
+.PHONY: help demo test browser lint types format torture bench waits reference docs clean
 
 VENV ?= .venv
 PYTHON ?=
@@ -86,6 +86,9 @@ torture: $(INSTALLED_DEV) ## Run the long loops and the property tests in full (
 
 bench: $(INSTALLED_BENCH) ## Measure Hive beside its peers (OPTIONS="--quick" for a first look)
 	@$(BIN)/python -m benchmarks $(OPTIONS)
+
+waits: $(INSTALLED_DEV) ## Measure how long people wait for the command line
+	@$(BIN)/python -m benchmarks.commands $(OPTIONS)
 
 reference: $(INSTALLED_DEV) ## Write docs/reference anew, from the code
 	@$(BIN)/python -m tools.commands docs/reference

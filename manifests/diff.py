@@ -18,6 +18,8 @@ __all__ = ["Change", "Difference", "Touched", "changes", "differences", "touched
 # Aligning two lists compares every item with every other; beyond this many pairs, what lies
 # between the equal beginning and the equal end is compared by position.
 _MOST_PAIRS: Final = 4_000_000
+_LEAVES: Final = 16
+"""Leaves of a list read at once."""
 
 
 Kind = Literal["added", "removed", "changed"]
@@ -237,6 +239,21 @@ class _Differ:
 
     def _lists(self, before: Form, after: Form, steps: list[Step]) -> Iterator[Difference]:
         start, old, new = self._differing_items(before, after)
+        # Most lists only grow: then what is new is read as it is asked for, and nothing is aligned.
+        shorter, longer = (old, new) if len(old) <= len(new) else (new, old)
+        rest, common = iter(longer), list(shorter)
+        if all(_token(one) == _token(other) for one, other in zip(common, rest, strict=False)):
+            for at, item in enumerate(rest, start + len(common)):
+                if longer is new:
+                    yield Difference("added", (*steps, at), None, item)
+                else:
+                    yield Difference("removed", (*steps, at), item, None)
+            return
+        yield from self._aligned(start, list(old), list(new), steps)
+
+    def _aligned(
+        self, start: int, old: list[Form], new: list[Form], steps: list[Step]
+    ) -> Iterator[Difference]:
         for kind, i, i_end, j, j_end in _alignment(old, new):
             if kind == "equal":
                 continue
@@ -248,25 +265,41 @@ class _Differ:
             for at in range(i + both, i_end):
                 yield Difference("removed", (*steps, start + at), old[at], None)
 
-    def _differing_items(self, before: Form, after: Form) -> tuple[int, list[Form], list[Form]]:
-        """Return (position, items, items) without what both lists begin and end with."""
-        if type(before) is list and type(after) is list:
-            return 0, before, after
+    def _differing_items(self, before: Form, after: Form) -> tuple[int, _Items, _Items]:
+        """Return (position, items, items) without the leaves that both begin and end with."""
         if type(before) is list or type(after) is list:
-            return 0, self._all_items(before), self._all_items(after)
+            return 0, self._items(before), self._items(after)
         tops = self._trees.top(before), self._trees.top(after)
         old, new = self._trees.descend(*tops, _without_common_ends)
-        items = [
-            [item for leaf in self._forms.follow_all(level.links) for item in leaf]
-            for level in (old, new)
-        ]
-        return new.start, items[0], items[1]
+        return new.start, _Items(self._forms, old), _Items(self._forms, new)
 
-    def _all_items(self, form: Form) -> list[Form]:
+    def _items(self, form: Form) -> _Items:
         if type(form) is list:
-            return form
-        links = list(self._forms.leaf_links(form))
-        return [item for leaf in self._forms.follow_all(links) for item in leaf]
+            return _Items(self._forms, None, form)
+        links, counts = [], []
+        for link, count in self._forms.runs(form):
+            links.append(link)
+            counts.append(count)
+        return _Items(self._forms, _Level(0, links, counts))
+
+
+class _Items:
+    """The items of some leaves of a list, read as they are looked at; or a list as it is."""
+
+    def __init__(self, forms: Forms, leaves: _Level | None, items: Sequence[Form] = ()) -> None:
+        self._forms = forms
+        self._leaves = leaves
+        self._plain = items
+
+    def __len__(self) -> int:
+        return len(self._plain) if self._leaves is None else sum(self._leaves.counts)
+
+    def __iter__(self) -> Iterator[Form]:
+        yield from self._plain
+        links = [] if self._leaves is None else self._leaves.links
+        for at in range(0, len(links), _LEAVES):
+            for leaf in self._forms.follow_all(links[at : at + _LEAVES]):
+                yield from leaf
 
 
 def _alignment(

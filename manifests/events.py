@@ -11,12 +11,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from cas.errors import HiveError
 from cas.mutex import Mutex
-from manifests.collection import CompactReport, GcReport
 from manifests.manifest import Checkpoint
+
+if TYPE_CHECKING:
+    from manifests.collection import CompactReport, GcReport
 
 __all__ = [
     "Compacted",

@@ -6,31 +6,34 @@ import datetime as dt
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pydantic
 
-from cas.backup import back_up
 from cas.errors import InvalidInputError, ReadOnlyStoreError
 from cas.store import ObjectStore
 from cas.upkeep import OnProgress, Progress
 from manifests import history, listing
 from manifests.catalogue import Catalogue
-from manifests.check import CheckReport, check
 from manifests.clock import Clock
-from manifests.collection import CompactReport, GcReport, collect, compact
 from manifests.events import Compacted, Events, Forgot, GarbageCollected, RunDeleted
-from manifests.export import ExportReport, export
-from manifests.forgetting import ForgetPlan, execute, plan_by_name, plan_by_policy
-from manifests.importing import ImportReport, import_bundle
 from manifests.manifest import Checkpoint, microseconds
 from manifests.reading import StoreReader, stable
 from manifests.refs import RefLike
-from manifests.repair import RepairReport, repair
-from manifests.retention import RetentionPolicy
 from manifests.roots import STORE_TABLES
 from manifests.seen import SeenHeads
-from manifests.sources import opened_source
+
+if TYPE_CHECKING:
+    from manifests.check import CheckReport
+    from manifests.collection import CompactReport, GcReport
+    from manifests.export import ExportReport
+    from manifests.forgetting import ForgetPlan
+    from manifests.importing import ImportReport
+    from manifests.repair import RepairReport
+    from manifests.retention import RetentionPolicy
+
+# What a method here needs is imported when it is called: a program that saves and restores, and a
+# command that shows something, start a fifth sooner without it.
 
 __all__ = ["OBJECTS_FOLDER", "Pin", "Upkeep"]
 
@@ -90,6 +93,9 @@ class Upkeep:
                 that while earlier ones of more than 250 were forgotten.
             CorruptionError: What the policy has to know cannot be read. Nothing is forgotten.
         """
+        from manifests.forgetting import ForgetPlan, execute, plan_by_name, plan_by_policy
+        from manifests.retention import RetentionPolicy
+
         self._refuse_read_only()
         told = progress or _silent
         if isinstance(what, ForgetPlan):
@@ -106,7 +112,12 @@ class Upkeep:
             refs = _listed(what)
             if run is not None:
                 raise InvalidInputError("run goes with a policy; a reference names its run itself")
-            made = stable(self._store, lambda reader: _plan_by_name(reader, refs))
+            made = stable(
+                self._store,
+                lambda reader: plan_by_name(
+                    reader, [history.find(reader, ref).checkpoint for ref in refs]
+                ),
+            )
         if dry_run:
             return replace(made, dry_run=True)
         with self.events.during("forget") as tell:
@@ -181,6 +192,8 @@ class Upkeep:
             ConflictError: Another gc or compact outlasted the ``time_budget``.
             StoreFullError: The disk is too full even for that.
         """
+        from manifests.collection import collect
+
         self._refuse_read_only()
         if after is not None and not dry_run:
             raise InvalidInputError("a plan goes with dry_run; execute it with forget before gc")
@@ -210,6 +223,8 @@ class Upkeep:
             CorruptionError: Something that is in use is damaged; nothing was changed.
             StoreFullError: The disk has no room for the copy; nothing was changed.
         """
+        from manifests.collection import compact
+
         self._refuse_read_only()
         with self.events.during("compact") as tell:
             report = compact(self._store, progress=progress)
@@ -230,6 +245,8 @@ class Upkeep:
             read_data: False leaves out hashing, which is about half of the work.
             progress: Is told how far it is.
         """
+        from manifests.check import check
+
         return check(self._store, read_data=read_data, progress=progress or _silent)
 
     def repair(
@@ -257,6 +274,9 @@ class Upkeep:
         Raises:
             CorruptStoreError: LMDB's own structure is damaged; nothing is changed then.
         """
+        from manifests.repair import repair
+        from manifests.sources import opened_source
+
         self._refuse_read_only()
         given = source._store if isinstance(source, Upkeep) else source
         place = Path(given) if isinstance(given, str) else given
@@ -289,6 +309,8 @@ class Upkeep:
             NotFoundError: A reference names nothing.
             CorruptionError: An object is damaged; no file is left.
         """
+        from manifests.export import export
+
         chosen, held = _listed(refs), _listed(have)
         return stable(
             self._store,
@@ -316,6 +338,8 @@ class Upkeep:
             LimitError: It holds more than ``max_bytes``.
             UnsupportedFormatError: A newer Hive wrote it.
         """
+        from manifests.importing import import_bundle
+
         self._refuse_read_only()
         return import_bundle(
             self._store,
@@ -334,6 +358,8 @@ class Upkeep:
             ConflictError: There is a store in that home.
             HiveError: It cannot be written; nothing is left behind.
         """
+        from cas.backup import back_up
+
         place = Path(home).absolute()
         back_up(self._store.environment, place / OBJECTS_FOLDER)
         return place
@@ -352,10 +378,6 @@ def _listed(refs: Iterable[RefLike]) -> list[RefLike]:
     if isinstance(refs, str | bytes | Checkpoint):
         raise InvalidInputError("this takes a list of references, not one")
     return list(refs)
-
-
-def _plan_by_name(reader: StoreReader, refs: list[RefLike]) -> ForgetPlan:
-    return plan_by_name(reader, [history.find(reader, ref).checkpoint for ref in refs])
 
 
 def _pins(reader: StoreReader) -> list[Pin]:
