@@ -20,8 +20,9 @@ SURFACE = {
     """,
     "hive.graph": """
         Constraint Decision EdgeCondition EdgeSpec ExecutionResult FlexibleGraphExecutor Goal
-        GraphExecutor GraphSpec Node NodeContext NodeResult NodeSpec Outcome Plan
-        PlanExecutionResult PlanStep Problem RunRecord Runtime SharedMemory SuccessCriterion
+        GraphExecutor GraphSpec MergeRule Node NodeContext NodeResult NodeSpec Outcome
+        ParallelSpec Plan PlanExecutionResult PlanStep Problem RunRecord Runtime SharedMemory
+        SuccessCriterion
     """,
     "hive.plan": """
         ActionSpec ActionType ApprovalDecision ApprovalRequest ApprovalResult EvaluationRule
@@ -35,8 +36,8 @@ SURFACE = {
         Branch Change CheckReport Checkpoint Clock CompactReport Compared Damage Event Events
         Excerpt ExportReport Footprint ForgetPlan GcReport ImportReport KeepEvery Match Outline
         Part PendingWrite Pin PreparedCommit Reason Redaction RefLike Registry RepairReport
-        Repository RetentionPolicy RunInfo RunStats StoreStats Touched TreeParameters Unread
-        UnregisteredValue Verdict system_clock
+        Repository RetentionPolicy RunInfo RunStats Snapshot StoreStats Touched TreeParameters
+        Unread UnregisteredValue Verdict system_clock
     """,
 }
 
