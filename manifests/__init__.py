@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from manifests.collection import CompactReport, GcReport
     from manifests.commits import PreparedCommit
     from manifests.diff import Change, Touched
-    from manifests.events import Event, Events
+    from manifests.events import Event
     from manifests.excerpt import Excerpt
     from manifests.export import ExportReport
     from manifests.forgetting import ForgetPlan
     from manifests.importing import ImportReport
+    from manifests.listeners import Events, OnEvent
     from manifests.manifest import Checkpoint, RunInfo, RunStats, StoreStats
     from manifests.outline import Outline, Part, Unread
     from manifests.parameters import TreeParameters
@@ -55,6 +56,7 @@ __all__ = [
     "ImportReport",
     "KeepEvery",
     "Match",
+    "OnEvent",
     "Outline",
     "Part",
     "PendingWrite",
@@ -89,7 +91,7 @@ _PLACES = {
     "Compared": "manifests.browsing",
     "Damage": "cas.check",
     "Event": "manifests.events",
-    "Events": "manifests.events",
+    "Events": "manifests.listeners",
     "Excerpt": "manifests.excerpt",
     "ExportReport": "manifests.export",
     "Footprint": "manifests.browsing",
@@ -98,6 +100,7 @@ _PLACES = {
     "ImportReport": "manifests.importing",
     "KeepEvery": "manifests.retention",
     "Match": "manifests.search",
+    "OnEvent": "manifests.listeners",
     "Outline": "manifests.outline",
     "Part": "manifests.outline",
     "PendingWrite": "manifests.pending",

@@ -1,20 +1,14 @@
-"""Events: what a repository did, told to whoever asked. They carry names and numbers, no values.
+"""Events: what a repository did. They carry names and numbers, and no values of states.
 
 Every kind is a frozen dataclass that extends ``Event``; layers above add kinds of their own.
-Without a listener, and with the logger ``hive.checkpoints`` above INFO, nothing is measured.
 """
 
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar
 
-from cas.errors import HiveError
-from cas.mutex import Mutex
 from manifests.manifest import Checkpoint
 
 if TYPE_CHECKING:
@@ -23,42 +17,51 @@ if TYPE_CHECKING:
 __all__ = [
     "Compacted",
     "Event",
-    "Events",
     "Failed",
     "Forgot",
     "Forked",
     "GarbageCollected",
-    "OnEvent",
-    "Operation",
     "Restored",
     "RunDeleted",
     "Saved",
 ]
 
-logging.getLogger("hive").addHandler(logging.NullHandler())
-_LOGGER: Final = logging.getLogger("hive.checkpoints")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that was done. ``seconds`` is how long the call took that did it."""
+    """Something that was done. ``seconds`` is how long the call took that did it.
 
+    A class of its own sets ``name``, under which tracing and metrics know it, ``level``, at which
+    it is logged, ``attributes`` and its text.
+    """
+
+    name: ClassVar[str] = "event"
     level: ClassVar[int] = logging.DEBUG
     seconds: float
 
+    def attributes(self) -> dict[str, str | int | bool]:
+        """Return the names and numbers that belong to it; never a value of a state."""
+        return {}
+
     def __str__(self) -> str:
-        return type(self).__name__.lower()
-
-
-OnEvent = Callable[[Event], None]
-"""A listener. It is called in the thread that did it, behind the operation; it should be quick."""
+        return self.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saved(Event):
     """A checkpoint is durable. Of a queued one, ``seconds`` are those since it was queued."""
 
+    name: ClassVar[str] = "save"
     checkpoint: Checkpoint
+
+    def attributes(self) -> dict[str, str | int | bool]:
+        """Return the names and numbers that belong to it."""
+        return {
+            **_names(self.checkpoint),
+            "new_bytes": self.checkpoint.new_bytes,
+            "new_objects": self.checkpoint.new_objects,
+            "logical_bytes": self.checkpoint.logical_bytes,
+        }
 
     def __str__(self) -> str:
         found = self.checkpoint
@@ -72,8 +75,14 @@ class Saved(Event):
 class Restored(Event):
     """A state was read; ``partial`` if only some of its keys."""
 
+    name: ClassVar[str] = "restore"
     checkpoint: Checkpoint
     partial: bool
+
+    def attributes(self) -> dict[str, str | int | bool]:
+        """Return the names and numbers that belong to it."""
+        logical = self.checkpoint.logical_bytes
+        return {**_names(self.checkpoint), "logical_bytes": logical, "partial": self.partial}
 
     def __str__(self) -> str:
         return f"restored {'keys of ' if self.partial else ''}{_place(self.checkpoint)}"
@@ -83,7 +92,12 @@ class Restored(Event):
 class Forked(Event):
     """A run was started at a checkpoint of another one. ``checkpoint`` is its head."""
 
+    name: ClassVar[str] = "fork"
     checkpoint: Checkpoint
+
+    def attributes(self) -> dict[str, str | int | bool]:
+        """Return the names and numbers that belong to it."""
+        return _names(self.checkpoint)
 
     def __str__(self) -> str:
         return f"forked {_place(self.checkpoint)}"
@@ -93,9 +107,14 @@ class Forked(Event):
 class Forgot(Event):
     """Checkpoints were taken off their runs' lists."""
 
+    name: ClassVar[str] = "forget"
     level: ClassVar[int] = logging.INFO
     dropped: int
     kept: int
+
+    def attributes(self) -> dict[str, str | int | bool]:
+        """Return the names and numbers that belong to it."""
+        return {"dropped": self.dropped, "kept": self.kept}
 
     def __str__(self) -> str:
         return f"forgot {self.dropped} checkpoints, kept {self.kept}"
@@ -105,9 +124,14 @@ class Forgot(Event):
 class RunDeleted(Event):
     """A run was removed with all it listed."""
 
+    name: ClassVar[str] = "delete_run"
     level: ClassVar[int] = logging.INFO
     run: str
     checkpoints: int
+
+    def attributes(self) -> dict[str, str | int | bool]:
+        """Return the names and numbers that belong to it."""
+        return {"run": self.run, "checkpoints": self.checkpoints}
 
     def __str__(self) -> str:
         return f"deleted run {self.run!r} with {self.checkpoints} checkpoints"
@@ -117,8 +141,19 @@ class RunDeleted(Event):
 class GarbageCollected(Event):
     """A garbage collection ended, completely or when its time was over."""
 
+    name: ClassVar[str] = "gc"
     level: ClassVar[int] = logging.INFO
     report: GcReport
+
+    def attributes(self) -> dict[str, str | int | bool]:
+        """Return the names and numbers that belong to it."""
+        return {
+            "complete": self.report.complete,
+            "scope": self.report.scope,
+            "objects_removed": self.report.objects_removed,
+            "objects_kept": self.report.objects_kept,
+            "bytes_removed": self.report.payload_bytes_removed,
+        }
 
     def __str__(self) -> str:
         report = self.report
@@ -132,8 +167,16 @@ class GarbageCollected(Event):
 class Compacted(Event):
     """The store's file was replaced by a dense one."""
 
+    name: ClassVar[str] = "compact"
     level: ClassVar[int] = logging.INFO
     report: CompactReport
+
+    def attributes(self) -> dict[str, str | int | bool]:
+        """Return the names and numbers that belong to it."""
+        return {
+            "bytes_before": self.report.bytes_before,
+            "bytes_after": self.report.bytes_after,
+        }
 
     def __str__(self) -> str:
         return f"compacted {self.report.bytes_before} bytes to {self.report.bytes_after}"
@@ -146,107 +189,27 @@ class Failed(Event):
     Never the text: it may come from a value's own class.
     """
 
+    name: ClassVar[str] = "failure"
     operation: str
     error: str
     code: str | None
+
+    def attributes(self) -> dict[str, str | int | bool]:
+        """Return the names and numbers that belong to it."""
+        return {"operation": self.operation, "error": self.error, "code": self.code or ""}
 
     def __str__(self) -> str:
         return f"{self.operation} failed: {self.error}"
 
 
+def _names(found: Checkpoint) -> dict[str, str | int | bool]:
+    return {
+        "run": found.run,
+        "sequence": found.sequence,
+        "kind": found.kind,
+        "node": found.node or "",
+    }
+
+
 def _place(found: Checkpoint) -> str:
     return f"{found.run!r}@{found.sequence}"
-
-
-class Operation:
-    """One operation that is under way, and whose end is told."""
-
-    __slots__ = ("_began", "_events", "_name")
-
-    def __init__(self, events: Events, name: str) -> None:
-        self._events = events
-        self._name = name
-        self._began = time.perf_counter()
-
-    def done(self, make: Callable[[float], Event]) -> None:
-        """Tell what was done: ``make`` is given the seconds that it took."""
-        self._events.emit(make(time.perf_counter() - self._began))
-
-    def failed(self, error: BaseException) -> None:
-        """Tell that it raised."""
-        code = error.code if isinstance(error, HiveError) else None
-        name = type(error).__name__
-        self.done(lambda s: Failed(operation=self._name, error=name, code=code, seconds=s))
-
-
-def _untold(_make: Callable[[float], Event]) -> None:
-    pass
-
-
-Tell = Callable[[Callable[[float], Event]], None]
-"""Takes what makes the event of an operation from the seconds that it took."""
-
-_UNTOLD: Final[AbstractContextManager[Tell]] = nullcontext(_untold)
-
-
-class Events:
-    """Who is told what a repository does. Safe to share by threads."""
-
-    def __init__(self) -> None:
-        self._listeners: tuple[OnEvent, ...] = ()
-        self._lock = Mutex()
-
-    def subscribe(self, listener: OnEvent) -> Callable[[], None]:
-        """Tell a listener from now on; returns what ends that. Ending it twice is harmless."""
-        # A tuple of its own each time is never changed under an ``emit`` that goes through it; the
-        # wrapper tells two subscriptions of one listener apart.
-        own = _Subscription(listener)
-        with self._lock:
-            self._listeners = (*self._listeners, own)
-
-        def end() -> None:
-            with self._lock:
-                self._listeners = tuple(each for each in self._listeners if each is not own)
-
-        return end
-
-    def begin(self, name: str) -> Operation | None:
-        """Begin to time an operation; None if nobody wants to know."""
-        if self._listeners or _LOGGER.isEnabledFor(logging.INFO):
-            return Operation(self, name)
-        return None
-
-    def during(self, name: str) -> AbstractContextManager[Tell]:
-        """Return a context that times an operation, and tells by itself if it raises."""
-        operation = self.begin(name)
-        return _UNTOLD if operation is None else _telling(operation)
-
-    def emit(self, event: Event) -> None:
-        """Log an event and tell it to every listener. What a listener raises stops nothing."""
-        if _LOGGER.isEnabledFor(event.level):
-            _LOGGER.log(event.level, "%s in %.4f s", event, event.seconds)
-        for listener in self._listeners:
-            try:
-                listener(event)
-            except Exception as error:
-                # What was told of is done already. The error's text may hold anything.
-                _LOGGER.error("a listener of events raised %s", type(error).__name__)
-
-
-class _Subscription:
-    __slots__ = ("_listener",)
-
-    def __init__(self, listener: OnEvent) -> None:
-        self._listener = listener
-
-    def __call__(self, event: Event) -> None:
-        self._listener(event)
-
-
-@contextmanager
-def _telling(operation: Operation) -> Iterator[Tell]:
-    try:
-        yield operation.done
-    except BaseException as error:
-        operation.failed(error)
-        raise

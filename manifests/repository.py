@@ -29,8 +29,9 @@ from manifests.commits import (
     place_after,
 )
 from manifests.diff import Change, Touched
-from manifests.events import Events, Forked, OnEvent, Restored, Saved
+from manifests.events import Forked, Restored, Saved
 from manifests.group import GroupCommitter
+from manifests.listeners import Events, OnEvent
 from manifests.manifest import Checkpoint, RunInfo, StoreStats, microseconds
 from manifests.names import check_key, check_name
 from manifests.outline import Outline

@@ -16,7 +16,8 @@ from cas.upkeep import OnProgress, Progress
 from manifests import history, listing
 from manifests.catalogue import Catalogue
 from manifests.clock import Clock
-from manifests.events import Compacted, Events, Forgot, GarbageCollected, RunDeleted
+from manifests.events import Compacted, Forgot, GarbageCollected, RunDeleted
+from manifests.listeners import Events
 from manifests.manifest import Checkpoint, microseconds
 from manifests.reading import StoreReader, stable
 from manifests.refs import RefLike

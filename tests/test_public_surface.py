@@ -29,15 +29,21 @@ SURFACE = {
         ExecutionStatus ExecutorConfig FlexibleGraphExecutor HybridJudge Judgment JudgmentAction
         Plan PlanExecutionResult PlanStep StepOutcome StepStatus
     """,
+    "hive.telemetry": """
+        SCOPE instrument
+    """,
+    "manifests.events": """
+        Compacted Event Failed Forgot Forked GarbageCollected Restored RunDeleted Saved
+    """,
     "hive.runner": """
         Agent AgentRun AgentRunner RunResult Wait
     """,
     "manifests": """
         Branch Change CheckReport Checkpoint Clock CompactReport Compared Damage Event Events
-        Excerpt ExportReport Footprint ForgetPlan GcReport ImportReport KeepEvery Match Outline
-        Part PendingWrite Pin PreparedCommit Reason Redaction RefLike Registry RepairReport
-        Repository RetentionPolicy RunInfo RunStats Snapshot StoreStats Touched TreeParameters
-        Unread UnregisteredValue Verdict system_clock
+        Excerpt ExportReport Footprint ForgetPlan GcReport ImportReport KeepEvery Match OnEvent
+        Outline Part PendingWrite Pin PreparedCommit Reason Redaction RefLike Registry
+        RepairReport Repository RetentionPolicy RunInfo RunStats Snapshot StoreStats Touched
+        TreeParameters Unread UnregisteredValue Verdict system_clock
     """,
 }
 

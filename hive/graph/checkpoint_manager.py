@@ -27,7 +27,7 @@ from hive.schemas.checkpoint import CheckpointConfig
 if TYPE_CHECKING:
     from cas.digest import Digest
     from cas.owner import Owner
-    from manifests import Checkpoint, RefLike, Repository
+    from manifests import Checkpoint, OnEvent, RefLike, Repository
 
 __all__ = ["CheckpointManager", "CheckpointWarning", "InterruptedRun", "ResumePoint"]
 
@@ -82,6 +82,7 @@ class CheckpointManager:
         storage: A repository, which stays the caller's to close; the path of a home directory;
             or None for the default home. A path is opened when it is first needed.
         config: How to save and what to keep.
+        on_event: Is told what the repository does (see ``manifests.events``), until this is closed.
         schema: The version of the states of runs, and the migrations to it; by default version 1.
         sleep: Waits before a write is tried again, in seconds.
     """
@@ -91,6 +92,7 @@ class CheckpointManager:
         storage: Repository | str | os.PathLike[str] | None = None,
         config: CheckpointConfig | None = None,
         *,
+        on_event: OnEvent | None = None,
         schema: StateSchema | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -105,6 +107,10 @@ class CheckpointManager:
         self._owns = storage is None or isinstance(storage, str | os.PathLike)
         self._home = storage if isinstance(storage, str | os.PathLike) else None
         self._repository = None if isinstance(storage, str | os.PathLike) else storage
+        self._on_event = on_event
+        self._stop_telling: Callable[[], None] | None = None
+        if on_event is not None and self._repository is not None:
+            self._stop_telling = self._repository.events.subscribe(on_event)
         self._sleep = sleep
         self._background = BackgroundThread(
             max_pending=self.config.max_pending, together=write_together
@@ -136,7 +142,7 @@ class CheckpointManager:
             if self._repository is None:
                 from hive.home import open_repository
 
-                self._repository = open_repository(self._home)
+                self._repository = open_repository(self._home, on_event=self._on_event)
             return self._repository
 
     # Saving
@@ -262,6 +268,8 @@ class CheckpointManager:
             with self._lock:
                 self._closed = True
                 self._writers.clear()
+                if self._stop_telling is not None:
+                    self._stop_telling()
                 if self._owns and self._repository is not None:
                     self._repository.close()
 
