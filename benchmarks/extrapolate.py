@@ -29,7 +29,7 @@ def extrapolate(found: Measured, workload: Workload) -> None:
     found.limited_to, found.steps = done, total
     for name in ("saved_bytes", "forgotten_bytes", "forget_seconds"):
         setattr(found, name, getattr(found, name) * all_states)
-    for name in ("late_p50", "late_p95", "late_cpu", "load_latest"):
+    for name in ("late_p50", "late_p95", "late_cpu", "load_latest", "load_again"):
         setattr(found, name, getattr(found, name) * last_state)
     found.load_middle *= middle_state
 

@@ -90,7 +90,7 @@ def _measure(watch: Stopwatch, found: Measured, names: list[CheckpointName], tri
     found.ballast_bytes = everything - int(found.saved_bytes)
     latest, middle = key_checkpoints(peer.workload, len(names))
     _load(watch, [latest, middle], trial.repeats)
-    _load(watch, names[:: max(1, len(names) // _SPOT_CHECKS)], 1)
+    _verify(watch, names[:: max(1, len(names) // _SPOT_CHECKS)])
     watch.report(found, latest, middle)
     _compact(peer, found, [latest, middle], trial.repeats)
     _forget(peer, found, names)
@@ -134,6 +134,11 @@ def _load(watch: Stopwatch, names: list[CheckpointName], repeats: int) -> None:
             watch.load(name, saved)
 
 
+def _verify(watch: Stopwatch, names: list[CheckpointName]) -> None:
+    for name in names:
+        watch.verify(name, watch.peer.workload.state_at(*name))
+
+
 def _compact(peer: Peer, found: Measured, names: list[CheckpointName], repeats: int) -> None:
     start = time.perf_counter()
     if not peer.compact():
@@ -159,4 +164,4 @@ def _forget(peer: Peer, found: Measured, names: list[CheckpointName]) -> None:
     found.forget_seconds = time.perf_counter() - start
     _reopen(peer)
     found.forgotten_bytes = allocated_bytes(peer.folder)
-    _load(Stopwatch(peer), names[-1:], 1)
+    _verify(Stopwatch(peer), names[-1:])

@@ -65,9 +65,6 @@ def _save(workload: Workload, meter: FloorMeter, watches: list[Stopwatch]) -> No
 def _load(workload: Workload, meter: FloorMeter, watches: list[Stopwatch], repeats: int) -> None:
     names = key_checkpoints(workload)
     saved = [workload.state_at(*name) for name in names]
-    for watch in watches:
-        watch.peer.close()
-        watch.peer.open()
     for _ in range(repeats):
         meter.loads(*saved)
         for watch in watches:

@@ -21,6 +21,7 @@ NAN = float("nan")
 class Measured:
     """One store on one workload in one round. Times in milliseconds where the name says no unit.
 
+    Loads are those of a store just opened, ``load_again`` is of the latest state right after that.
     ``bytes`` are allocated on disk: ``saved`` after the last save, ``compact`` after compaction,
     ``forgotten`` after all but the newest tenth of every run was dropped and freed. NaN is what the
     store cannot do. ``limited_to``: only so many steps were saved; the rest is reckoned.
@@ -38,6 +39,7 @@ class Measured:
     late_cpu: float = NAN
     load_latest: float = NAN
     load_middle: float = NAN
+    load_again: float = NAN
     saved_bytes: float = NAN
     compact_bytes: float = NAN
     compact_seconds: float = NAN

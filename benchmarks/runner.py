@@ -37,6 +37,7 @@ _NOT_ON = {
 
 _RACED = (
     "early_p50", "early_p95", "late_p50", "late_p95", "late_cpu", "load_latest", "load_middle",
+    "load_again",
 )  # fmt: skip
 
 _PACKAGES = (

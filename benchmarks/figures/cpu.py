@@ -9,6 +9,7 @@ from statistics import median
 from typing import Any
 
 import cbor2
+import lmdb
 
 from benchmarks.results import Figure
 from benchmarks.text import TextSource
@@ -34,8 +35,9 @@ def measure_cpu(folder: Path, *, messages: int = 10_000, repeats: int = 11) -> l
     def append() -> None:
         state["messages"].append(more.pop())
 
+    raw = median(_raw_commits(folder / "raw", repeats)) / encoding
     size = f"{messages:,} unchanged messages"
-    with Repository.open(folder) as repository:
+    with Repository.open(folder / "hive") as repository:
         repository.commit("run", state)
 
         def share(change: Callable[[], None], changed: Collection[str] | None) -> float:
@@ -47,6 +49,7 @@ def measure_cpu(folder: Path, *, messages: int = 10_000, repeats: int = 11) -> l
 
         return [
             Figure("cpu-dumps", f"cbor2.dumps of {messages:,} messages", 1e3 * encoding, "ms"),
+            Figure("cpu-raw", "a synced LMDB commit of one row of 300 bytes", raw, "x dumps"),
             Figure("cpu-scalar", f"one scalar beside {size}", share(count, None), "x dumps"),
             Figure(
                 "cpu-scalar-named",
@@ -62,6 +65,18 @@ def measure_cpu(folder: Path, *, messages: int = 10_000, repeats: int = 11) -> l
                 "x dumps",
             ),
         ]
+
+
+def _raw_commits(folder: Path, repeats: int) -> list[float]:
+    """Return the CPU seconds of commits that nothing but LMDB has a part in."""
+    folder.mkdir(parents=True)
+    with lmdb.open(str(folder), max_spare_txns=0) as environment:
+
+        def commit() -> None:
+            with environment.begin(write=True) as transaction:
+                transaction.put(b"key", bytes(300))
+
+        return [_cpu(commit) for _ in range(repeats)]
 
 
 def _cpu(work: Callable[[], object]) -> float:

@@ -47,6 +47,7 @@ def some_results() -> Results:
                     late_p50=late * slow,
                     load_latest=15.0,
                     load_middle=12.5,
+                    load_again=10.0,
                     saved_bytes=2_000,
                     compact_bytes=1_700 if peer.startswith("hive") else NAN,
                 )
