@@ -9,6 +9,7 @@ import typer
 
 from hive.cli.options import HomeOption, JsonOption, open_to_read, open_to_write
 from hive.cli.output import line, write_json
+from hive.cli.progress import shown_waiting
 from hive.cli.quantities import parse_size
 from hive.cli.text import count, escape, size
 
@@ -36,7 +37,7 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Write checkpoints, and only the objects they need, to one file."""
-    with open_to_read(home) as repo:
+    with open_to_read(home) as repo, shown_waiting("export"):
         report = repo.export(refs, file, history=history, have=have or ())
     if as_json:
         write_json(
@@ -74,7 +75,7 @@ def import_bundle(
 ) -> None:
     """Take over the checkpoints of a bundle. Everything is verified before it gets a name."""
     limit = None if max_bytes is None else parse_size(max_bytes)
-    with open_to_write(home, create=True) as repo:
+    with open_to_write(home, create=True) as repo, shown_waiting("import"):
         report = repo.import_bundle(file, name=name, max_bytes=limit)
     if as_json:
         write_json(
@@ -107,7 +108,7 @@ def backup(
 
     Copying its folder instead would give no usable store.
     """
-    with open_to_read(home) as repo:
+    with open_to_read(home) as repo, shown_waiting("copy"):
         copy = repo.backup(place)
     if as_json:
         write_json({"home": str(copy)})

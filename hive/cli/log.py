@@ -98,10 +98,10 @@ def log(
         [
             Column(title=""),
             Column(title="SEQ", right=True),
-            Column(title="ID"),
-            Column(title="KIND"),
+            Column(title="ID", spare=3),
+            Column(title="KIND", spare=1),
             Column(title="NODE", shrinks=True),
-            Column(title="AGE", right=True),
+            Column(title="AGE", right=True, spare=2),
             Column(title="NEW", right=True),
             Column(title="CHANGED", shrinks=True),
             Column(title="NAMES", shrinks=True),

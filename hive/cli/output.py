@@ -1,8 +1,8 @@
 """What commands print: tables and lines for people, JSON for programs.
 
-On a terminal, tables come from rich and fit its width. Into a pipe or a file they are plain columns
-of text, nothing cut off and no control sequences, and rich is not even imported. JSON is always
-ASCII, so it survives every locale and cannot carry a control character.
+On a terminal, tables fit its width. Into a pipe or a file they are plain columns of text, nothing
+cut off and no control sequences. JSON is always ASCII, so it survives every locale and cannot carry
+a control character.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from hive.cli.columns import GAP, Column, fit
 from hive.cli.text import escape
 
 __all__ = [
@@ -37,22 +37,11 @@ PIECE = 32_768
 """Characters or bytes written at once."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Column:
-    """A column of a table."""
-
-    title: str
-    right: bool = False
-    """Numbers stand to the right."""
-    shrinks: bool = False
-    """Shortened with an ellipsis when the terminal is too narrow; other columns never are."""
-
-
 def table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
     """Print rows below their titles. Cells are escaped here: pass them as they are."""
     cells = [[escape(cell) for cell in row] for row in rows]
     if is_terminal():
-        _rich_table(columns, cells)
+        _terminal_table(columns, cells)
         return
     widths = [
         max(len(cell) for cell in (column.title, *(row[place] for row in cells)))
@@ -140,31 +129,30 @@ def discard_output() -> None:
     os.close(nowhere)
 
 
-def _rich_table(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in columns:
-        shown.add_column(
-            column.title,
-            justify="right" if column.right else "left",
-            no_wrap=True,
-            overflow="ellipsis",
-            min_width=None if column.shrinks else _width(cells, columns, column),
-        )
-    for row in cells:
-        # Text, not str: rich would read "[red]" in a run name as markup.
-        shown.add_row(*(Text(cell) for cell in row))
-    Console(file=sys.stdout, highlight=False, emoji=False).print(shown)
-
-
-def _width(cells: Sequence[Sequence[str]], columns: Sequence[Column], column: Column) -> int:
+def _terminal_table(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> None:
+    # Some characters take two places, others none.
     from rich.cells import cell_len
 
-    place = columns.index(column)
-    return max(cell_len(cell) for cell in (column.title, *(row[place] for row in cells)))
+    titles = [column.title for column in columns]
+    natural = [max(map(cell_len, column)) for column in zip(titles, *cells, strict=True)]
+    widths = fit(columns, natural, terminal_width())
+    for row in (titles, *cells):
+        parts = [_cell(row[at], width, right=columns[at].right) for at, width in widths.items()]
+        text = (" " * GAP).join(parts).rstrip()
+        if row is titles:
+            heading(text)
+        else:
+            line(text)
+
+
+def _cell(text: str, width: int, *, right: bool) -> str:
+    """Return a text in exactly ``width`` places, shortened with an ellipsis or filled up."""
+    from rich.cells import cell_len, set_cell_size
+
+    if cell_len(text) > width:
+        return set_cell_size(text, max(width - 1, 0)) + "\u2026"
+    filling = " " * (width - cell_len(text))
+    return filling + text if right else text + filling
 
 
 def _wants_colour() -> bool:

@@ -85,7 +85,7 @@ def _steps(repo: Repository, infos: list[RunInfo]) -> list[NextStepJson]:
     for info in by_status.get("interrupted", [])[:EACH]:
         steps.append(_step("hive resume", info.name, f"interrupted {_when(info, moment)}"))
     for info in by_status.get("paused", [])[:EACH]:
-        waits = f"waits for input since {_when(info, moment)}"
+        waits = f"waits for input; paused {_when(info, moment)}"
         steps.append(_step("hive resume", info.name, waits, "--input '{...}'"))
     for info in by_status.get("failed", [])[:EACH]:
         steps.append(_step("hive diff", info.name, f"failed {_when(info, moment)}"))

@@ -12,6 +12,7 @@ from hive.cli.describe import checkpoint_json, status
 from hive.cli.failures import say
 from hive.cli.options import HomeOption, JsonOption, open_to_read
 from hive.cli.output import Column, line, table, write_json
+from hive.cli.progress import shown_waiting
 from hive.cli.quantities import parse_since
 from hive.cli.text import age, size
 from hive.cli.waiting import show_waiting, waits_in
@@ -93,7 +94,8 @@ def runs(
         ]
         infos.sort(key=lambda info: (info.updated_at, info.name), reverse=True)
         left_out = measured is None and repo.objects() > MOST_MEASURED
-        stats = {} if measured is False or left_out or not infos else repo.stats().runs
+        with shown_waiting("measure"):
+            stats = {} if measured is False or left_out or not infos else repo.stats().runs
         rows = [_row(repo, info, stats) for info in infos]
     if as_json:
         write_json(rows)
@@ -166,10 +168,13 @@ def _show(rows: list[RunJson], moment: datetime, *, measured: bool) -> None:
         Column(title="STEPS", right=True),
         Column(title="LAST NODE", shrinks=True),
         Column(title="AGE", right=True),
-        Column(title="CHECKPOINTS", right=True),
+        Column(title="CHECKPOINTS", right=True, spare=3),
     ]
     if measured:
-        columns += [Column(title="ONLY HERE", right=True), Column(title="SHARED", right=True)]
+        columns += [
+            Column(title="ONLY HERE", right=True, spare=1),
+            Column(title="SHARED", right=True, spare=2),
+        ]
     table(
         columns,
         [

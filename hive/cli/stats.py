@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hive.cli.options import HomeOption, JsonOption, open_to_read, open_to_write
 from hive.cli.output import Column, line, table, write_json
+from hive.cli.progress import shown_waiting
 from hive.cli.text import count, escape, size
 
 if TYPE_CHECKING:
@@ -23,10 +24,11 @@ def stats(home: HomeOption = None, as_json: JsonOption = False) -> None:
 
     The table shows the runs that hold most for themselves: ONLY HERE is what deleting one frees.
     """
-    with open_to_read(home) as repo:
+    with open_to_read(home) as repo, shown_waiting("measure"):
         figures = repo.stats()
         place = repo.home
-    freeable = _freeable(home)
+    with shown_waiting("look for garbage"):
+        freeable = _freeable(home)
     if as_json:
         write_json(_as_json(place, figures, freeable))
         return
@@ -55,7 +57,7 @@ def _show_runs(figures: StoreStats) -> None:
         [
             Column(title="RUN", shrinks=True),
             Column(title="CHECKPOINTS", right=True),
-            Column(title="LOGICAL", right=True),
+            Column(title="LOGICAL", right=True, spare=1),
             Column(title="ONLY HERE", right=True),
             Column(title="SHARED", right=True),
         ],
