@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import Callable
@@ -9,7 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hive.graph import EdgeCondition, EdgeSpec, Goal, GraphSpec, NodeContext, NodeSpec
+from hive.graph import (
+    EdgeCondition,
+    EdgeSpec,
+    Goal,
+    GraphSpec,
+    NodeContext,
+    NodeSpec,
+    ParallelSpec,
+)
 
 __all__ = ["FAMILY", "GOAL", "RUN", "Case", "Effects"]
 
@@ -37,6 +46,21 @@ class Effects:
         self._count += 1
         self._crash(self._count)
 
+    def charge(self, ctx: NodeContext, what: str) -> list[Any]:
+        """Do something outside that must happen once for each visit; return what it gave."""
+        entry = [ctx.node_id, ctx.visit, what]
+        descriptor = os.open(f"{self._path}.charged", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            os.write(descriptor, (json.dumps(entry) + "\n").encode())
+        finally:
+            os.close(descriptor)
+        return entry
+
+    def charges(self) -> list[list[Any]]:
+        """Return what was done outside so far."""
+        path = Path(f"{self._path}.charged")
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
     def read(self) -> list[tuple[Any, ...]]:
         """Return the (node, visit, attempt, key) of all attempts so far."""
         if not self._path.exists():
@@ -49,7 +73,9 @@ class Case:
     """One graph of the family.
 
     ``attempts`` is how many attempts of nodes an uninterrupted run makes, ``commits`` how many
-    checkpoints it saves. ``fails`` tells whether it ends in failure.
+    checkpoints it saves. ``fails`` tells whether it ends in failure. ``again`` are the nodes that
+    run once more if a run is resumed after its failure was saved. ``at_once`` is how many nodes are
+    in flight at the same time, at most: if several are, their order is not always the same.
     """
 
     name: str
@@ -59,6 +85,8 @@ class Case:
     given: dict[str, Any] = field(default_factory=lambda: {"n": 0, "log": []})
     answer: dict[str, Any] = field(default_factory=dict)
     fails: bool = False
+    again: str = ""
+    at_once: int = 1
 
 
 def _node(effects: Effects, name: str, **changes: Any) -> NodeSpec:
@@ -211,9 +239,110 @@ def _exhausted(effects: Effects) -> GraphSpec:
     return GraphSpec(
         id="exhausted",
         entry_node="a",
-        max_steps=3,
+        max_steps=8,
         nodes=[_node(effects, "a")],
         edges=[_edge("a-a")],
+    )
+
+
+def _branch(effects: Effects, name: str, waits: int = 0, fails: int = 0) -> NodeSpec:
+    """A node of a branch, which lets others go on while it works."""
+
+    async def work(ctx: NodeContext, n: int, log: list[Any], said: Any = None) -> dict[str, Any]:
+        for _ in range(waits):
+            await asyncio.sleep(0)
+        effects.note(ctx)
+        if ctx.attempt <= fails:
+            raise ConnectionError(f"attempt {ctx.attempt}")
+        return {"n": n + 1, "log": [*log, (name, ctx.visit)], name: said}
+
+    return NodeSpec(
+        id=name,
+        input_keys=["n", "log", "said"],
+        output_keys=["n", "log", name],
+        backoff_seconds=0,
+        max_retries=1,
+        function=work,
+    )
+
+
+_MERGE = {"n": "add", "log": "append"}
+
+
+def _parallel(effects: Effects) -> GraphSpec:
+    return GraphSpec(
+        id="parallel",
+        entry_node="a",
+        nodes=[
+            _node(effects, "a"),
+            *(_branch(effects, "b"), _branch(effects, "c", 3), _branch(effects, "d", 1)),
+            *(_branch(effects, "e", 2, fails=1), _branch(effects, "f"), _node(effects, "j")),
+        ],
+        edges=[
+            *(_edge("a-b"), _edge("b-c"), _edge("c-j")),
+            *(_edge("a-d"), _edge("d-d", "conditional", condition_expr="visits.d < 2")),
+            *(_edge("d-j", priority=-1), _edge("a-e"), _edge("e-f"), _edge("f-j")),
+        ],
+        parallel=[ParallelSpec.model_validate({"source": "a", "join": "j", "merge": _MERGE})],
+    )
+
+
+def _nested(effects: Effects) -> GraphSpec:
+    return GraphSpec(
+        id="nested",
+        entry_node="a",
+        pause_nodes=["f"],
+        nodes=[
+            _node(effects, "a"),
+            *(_branch(effects, name, waits) for waits, name in enumerate("bcdefg")),
+            _node(effects, "j"),
+        ],
+        edges=[
+            *(_edge("a-b"), _edge("b-c"), _edge("b-d"), _edge("c-e"), _edge("d-e"), _edge("e-j")),
+            *(_edge("a-f"), _edge("f-g"), _edge("g-j")),
+        ],
+        parallel=[
+            ParallelSpec.model_validate({"source": source, "join": join, "merge": _MERGE})
+            for source, join in (("a", "j"), ("b", "e"))
+        ],
+    )
+
+
+def _broken(effects: Effects) -> GraphSpec:
+    return GraphSpec(
+        id="broken",
+        entry_node="a",
+        nodes=[
+            _node(effects, "a"),
+            *(_branch(effects, "b", 2), _branch(effects, "c", fails=9)),
+            *(_branch(effects, "d", 1), _node(effects, "j")),
+        ],
+        edges=[_edge("a-b"), _edge("b-d"), _edge("d-j"), _edge("a-c"), _edge("c-j")],
+        parallel=[ParallelSpec.model_validate({"source": "a", "join": "j", "merge": _MERGE})],
+    )
+
+
+def _outside(effects: Effects) -> GraphSpec:
+    """Nodes that do things outside, of which each has to happen once, and that save states."""
+
+    async def work(ctx: NodeContext, n: int, log: list[Any]) -> dict[str, Any]:
+        first = await ctx.effect("first", effects.charge, ctx, "first")
+        done = ctx.saved_state or []
+        while len(done) < 2:
+            done = [*done, (len(done), first)]
+            await ctx.checkpoint(done)
+        second = await ctx.effect("second", effects.charge, ctx, "second")
+        effects.note(ctx)
+        return {"n": n + 1, "log": [*log, (ctx.node_id, first, second, *done)]}
+
+    keys = ["n", "log"]
+    return GraphSpec(
+        id="outside",
+        entry_node="a",
+        nodes=[
+            NodeSpec(id=name, input_keys=keys, output_keys=keys, function=work) for name in "ab"
+        ],
+        edges=[_edge("a-b"), _edge("b-a", "conditional", condition_expr="n < 3")],
     )
 
 
@@ -226,7 +355,11 @@ FAMILY = {
         Case("retry", attempts=9, commits=10, build=_retry),
         Case("handled", attempts=4, commits=5, build=_handled),
         Case("pause", attempts=3, commits=6, build=_pause, answer={"said": "yes"}),
-        Case("failed", attempts=4, commits=5, build=_failed, fails=True),
-        Case("exhausted", attempts=3, commits=5, build=_exhausted, fails=True),
+        Case("failed", attempts=4, commits=5, build=_failed, fails=True, again="b"),
+        Case("exhausted", attempts=8, commits=10, build=_exhausted, fails=True),
+        Case("parallel", attempts=9, commits=4, build=_parallel, at_once=3),
+        Case("nested", attempts=8, commits=6, build=_nested, answer={"said": "yes"}, at_once=3),
+        Case("broken", attempts=5, commits=3, build=_broken, fails=True, again="c", at_once=2),
+        Case("outside", attempts=4, commits=13, build=_outside),
     )
 }

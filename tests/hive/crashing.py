@@ -16,18 +16,28 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
+from cas.store import ObjectStore
 from hive.graph import ExecutionResult, GraphExecutor, Runtime
 from hive.graph.checkpoint_manager import CheckpointManager
 from hive.schemas.checkpoint import CheckpointConfig
 from manifests import Repository, commits
 from tests.hive.crash_graphs import FAMILY, GOAL, RUN, Case, Effects
 
-__all__ = ["Moment", "comparable", "in_child", "launch", "memory_folder", "run_case"]
+__all__ = [
+    "Moment",
+    "arm",
+    "arm_transactions",
+    "comparable",
+    "in_child",
+    "launch",
+    "memory_folder",
+    "run_case",
+]
 
 Phase = Literal["before", "inside", "after", "attempt"]
 Moment = tuple[Phase, int] | None
-"""When to die: before, inside or after the n-th commit of the process, or after its n-th attempt of
-a node (before anything is saved of that); None for never."""
+"""When to die: before, inside or after the n-th commit, or transaction, of the process; or after
+its n-th attempt of a node, before anything is saved of that. None for never."""
 
 
 def die() -> NoReturn:
@@ -75,6 +85,40 @@ def arm(moment: Moment, *, slow_seconds: float = 0.0) -> Callable[[int], None]:
     return attempted
 
 
+def arm_transactions(moment: Moment, count: Path, *, slow_seconds: float = 0.0) -> Any:
+    """Do what ``arm`` does for all transactions that change the store, and note how many there are.
+
+    Checkpoints, what branches did, effects and claims: whatever is made durable.
+    """
+    phase, number = moment or ("never", 0)
+    written = itertools.count(1)
+    write = ObjectStore.write
+
+    def armed(store: ObjectStore, work: Callable[[Any], Any]) -> Any:
+        current = next(written)
+        time.sleep(slow_seconds)
+        if (phase, number) == ("before", current):
+            die()
+
+        def dying(writer: Any) -> Any:
+            work(writer)
+            die()  # everything is put, and the transaction is open
+
+        done = write(store, dying if (phase, number) == ("inside", current) else work)
+        if (phase, number) == ("after", current):
+            die()
+        count.write_text(str(current))
+        return done
+
+    ObjectStore.write = armed  # type: ignore[method-assign,assignment]
+
+    def attempted(times: int) -> None:
+        if (phase, number) == ("attempt", times):
+            die()
+
+    return attempted
+
+
 def launch(
     case: Case, home: Path, effects: Effects, config: CheckpointConfig | None = None
 ) -> ExecutionResult:
@@ -83,7 +127,10 @@ def launch(
     graph = case.build(effects)
     with CheckpointManager(home, config) as manager:
         executor = GraphExecutor(
-            runtime=Runtime(), checkpoint_manager=manager, timer=lambda: next(ticks) / 64
+            runtime=Runtime(),
+            checkpoint_manager=manager,
+            # Where nodes run at the same time, how often the clock is looked at is left to chance.
+            timer=lambda: next(ticks) / 64 if case.at_once == 1 else 0.0,
         )
 
         def execute(given: dict[str, Any]) -> ExecutionResult:
@@ -105,8 +152,8 @@ def run_case(
     slow_seconds: float = 0.0,
 ) -> ExecutionResult:
     """Launch a case in this process, which may die of it. Its store and log lie in ``folder``."""
-    effects = Effects(folder / "effects", arm(moment, slow_seconds=slow_seconds))
-    return launch(FAMILY[name], folder / "home", effects, config)
+    attempted = arm_transactions(moment, folder / "transactions", slow_seconds=slow_seconds)
+    return launch(FAMILY[name], folder / "home", Effects(folder / "effects", attempted), config)
 
 
 def in_child(job: Callable[[], object]) -> int:

@@ -9,51 +9,76 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hive.graph.checkpoint_manager import CheckpointManager
-from hive.schemas.checkpoint import CheckpointConfig
 from tests.hive.crash_graphs import FAMILY, RUN, Case, Effects
-from tests.hive.crashing import Moment, comparable, in_child, launch, memory_folder, run_case
+from tests.hive.crashing import launch, memory_folder
+from tests.hive.zygote import Zygote
 
 PROJECT = Path(__file__).resolve().parents[2]
 CASES = pytest.mark.parametrize("case", FAMILY.values(), ids=lambda case: case.name)
 
 
+@pytest.fixture(scope="module")
+def zygote() -> Iterator[Zygote]:
+    with Zygote("tests.hive.crash_jobs") as started:
+        yield started
+
+
+class Crashes:
+    """Runs a case in processes, of which the first may be killed."""
+
+    def __init__(self, zygote: Zygote, case: Case, folder: Path, durability: str = "sync") -> None:
+        self.case = case
+        self.folder = folder
+        self._zygote = zygote
+        self._durability = durability
+
+    def die_at(self, phase: str | None, number: int = 0, *, slow_seconds: float = 0.0) -> int:
+        """Run or resume the case in a process that dies at a moment; return its exit status."""
+        place = str(self.folder)
+        return self._zygote.run(
+            "tests.hive.crash_jobs:run",
+            *(self.case.name, place, phase, number, self._durability, slow_seconds),
+        )
+
+    def finish(self) -> Outcome:
+        """Run or resume the case in a process that lives, and return what it left."""
+        status = self._zygote.run(
+            "tests.hive.crash_jobs:finish", self.case.name, str(self.folder), self._durability
+        )
+        assert status == 0
+        return Outcome(**json.loads((self.folder / "outcome").read_text()))
+
+    def transactions(self) -> int:
+        """Return how many transactions the last process made."""
+        return int((self.folder / "transactions").read_text())
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """What a run left: its result, its side effects, its checkpoints."""
+    """What a run left: its result, side effects and checkpoints; see ``crash_jobs.finish``."""
 
-    def __init__(self, case: Case, folder: Path) -> None:
-        effects = Effects(folder / "effects")
-        self.effects = effects.read()
-        with CheckpointManager(folder / "home") as manager:
-            self.kinds = [cp.kind for cp in reversed(manager.history(RUN))]
-            self.sequences = [cp.sequence for cp in reversed(manager.history(RUN))]
-            self.state = manager.restore(RUN)
-            point = manager.resume_point(RUN)
-            assert point is not None
-            self.execution = point.execution
-        self.result = json.loads((folder / "result").read_text())
+    result: dict[str, Any]
+    state: str
+    execution: str
+    kinds: list[str]
+    sequences: list[int]
+    before: int
+    completed: dict[str, int]
+    effects: list[list[Any]]
+    charges: list[list[Any]]
+    transactions: int = 0
 
-
-def run_to_end(case: Case, folder: Path, config: CheckpointConfig | None = None) -> None:
-    """Run or resume a case in a fresh process, and keep its result in the folder."""
-
-    def job() -> None:
-        result = run_case(case.name, folder, None, config)
-        (folder / "result").write_text(json.dumps(comparable(result)))
-
-    assert in_child(job) == 0
-
-
-def die_at(
-    case: Case, folder: Path, moment: Moment, config: CheckpointConfig | None = None
-) -> None:
-    """Run a case in a process that dies at ``moment``."""
-    assert in_child(lambda: run_case(case.name, folder, moment, config)) == -signal.SIGKILL
+    @property
+    def notes(self) -> list[tuple[Any, ...]]:
+        """The side-effect log."""
+        return [tuple(item) for item in self.effects]
 
 
 @pytest.fixture
@@ -63,13 +88,12 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
+def uninterrupted(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
     """What each case leaves when nothing interrupts it."""
     outcomes = {}
     for case in FAMILY.values():
-        folder = tmp_path_factory.mktemp(case.name)
-        run_to_end(case, folder)
-        outcomes[case.name] = Outcome(case, folder)
+        crashes = Crashes(zygote, case, tmp_path_factory.mktemp(case.name))
+        outcomes[case.name] = replace(crashes.finish(), transactions=crashes.transactions())
     return outcomes
 
 
@@ -79,72 +103,106 @@ def test_an_uninterrupted_run_is_what_the_case_says(
 ) -> None:
     outcome = uninterrupted[case.name]
     assert outcome.result["success"] is not case.fails
-    assert len(outcome.effects) == case.attempts
+    assert len(outcome.notes) == case.attempts
     assert len(outcome.kinds) == case.commits
     assert outcome.kinds[0] == "input"
     assert outcome.kinds[-1] == ("failed" if case.fails else "final")
     assert outcome.sequences == list(range(1, case.commits + 1))
-    assert outcome.state == {**outcome.result["output"], "log": outcome.state["log"]}
-    assert len({key for *_, key in outcome.effects}) == len({item[:2] for item in outcome.effects})
+    visits = {(node, visit) for node, visit, *_ in outcome.notes}
+    assert len({key for *_, key in outcome.notes}) == len(visits)
+    assert outcome.transactions >= case.commits
+
+
+def compare(outcome: Outcome, whole: Outcome, case: Case, where: str) -> None:
+    """Compare what an interrupted and resumed run left with what an uninterrupted one does."""
+    assert outcome.state == whole.state, where
+    # Latencies count the attempt that was lost only once, so they are equal as well.
+    assert outcome.result == whole.result, where
+    assert outcome.execution == whole.execution, where
+    assert outcome.kinds == whole.kinds, where
+    assert outcome.sequences == whole.sequences, where
+    compare_side_effects(outcome, whole, case, where)
+
+
+def compare_side_effects(outcome: Outcome, whole: Outcome, case: Case, where: str) -> None:
+    assert not Counter(whole.notes) - Counter(outcome.notes), where
+    seen, after = outcome.notes[: outcome.before], outcome.notes[outcome.before :]
+    # What was recorded as completed did not run again.
+    again = [item for item in after if item[1] <= outcome.completed.get(item[0], 0)]
+    assert not again, where
+    # Only attempts in flight did, once each, with the same number and the same key.
+    repeated = Counter(outcome.notes) - Counter(whole.notes)
+    assert sum(repeated.values()) <= case.at_once, where
+    assert set(repeated) <= set(seen[-1:] if case.at_once == 1 else seen), where
 
 
 @CASES
 @pytest.mark.parametrize("phase", ["before", "inside", "after", "attempt"])
 def test_a_run_killed_at_any_step_and_resumed_ends_like_an_uninterrupted_one(
-    case: Case, phase: Any, uninterrupted: dict[str, Outcome], folder: Path
+    case: Case, phase: Any, uninterrupted: dict[str, Outcome], zygote: Zygote, folder: Path
 ) -> None:
     whole = uninterrupted[case.name]
-    steps = case.attempts if phase == "attempt" else case.commits
+    steps = case.attempts if phase == "attempt" else whole.transactions
     for number in range(1, steps + 1):
         place = folder / str(number)
         place.mkdir()
-        die_at(case, place, (phase, number))
-        seen = Effects(place / "effects").read()
-        run_to_end(case, place)
-        outcome = Outcome(case, place)
-        where = f"{case.name}: killed {phase} {number}"
-        if case.fails and (phase, number) == ("after", steps):
-            # The failure was saved: resuming it asks for the failed visit once more.
-            again = [item for item in whole.effects if item[0] == "b"]
-            assert outcome.effects == whole.effects + again, where
+        crashes = Crashes(zygote, case, place)
+        where = f"{case.name}: killed {phase} {number} of {steps}"
+        status = crashes.die_at(phase, number)
+        # Transactions of branches are shared if they happen to wait for one another.
+        assert status == -signal.SIGKILL or (case.at_once > 1 and number == steps), where
+        outcome = crashes.finish()
+        if (
+            case.fails
+            and outcome.kinds[: case.commits] == whole.kinds
+            and len(outcome.kinds) > len(whole.kinds)
+        ):
+            # The failure was saved: resuming it asks for the failed visits once more.
+            tried = [item for item in whole.notes if item[0] in case.again]
+            assert Counter(outcome.notes) == Counter([*whole.notes, *tried]), where
             assert outcome.result["path"] == whole.result["path"], where
             assert outcome.result["visits"] == whole.result["visits"], where
             continue
-        assert outcome.state == whole.state, where
-        # Latencies count the attempt that was lost only once, so they are equal as well.
-        assert outcome.result == whole.result, where
-        assert outcome.execution == whole.execution, where
-        assert outcome.kinds == whole.kinds, where
-        assert outcome.sequences == whole.sequences, where
-        repeated = Counter(outcome.effects) - Counter(whole.effects)
-        assert not Counter(whole.effects) - Counter(outcome.effects), where
-        if phase == "after":
-            assert outcome.effects == whole.effects, where
-        else:
-            # Only the attempt in flight runs again, with the same number and the same key.
-            assert sum(repeated.values()) <= 1, where
-            assert set(repeated) <= set(seen[-1:]), where
+        compare(outcome, whole, case, where)
+        # An effect whose value is stored is not repeated; killed between the two, it is.
+        double = Counter(map(str, outcome.charges)) - Counter(map(str, whole.charges))
+        assert sum(double.values()) <= (phase != "after"), where
+
+
+def test_there_are_at_least_400_kill_points(uninterrupted: dict[str, Outcome]) -> None:
+    points = sum(
+        3 * whole.transactions + FAMILY[name].attempts for name, whole in uninterrupted.items()
+    )
+    print(f"{points} kill points")
+    assert points >= 400
 
 
 @CASES
 def test_a_run_killed_again_and_again_ends_like_an_uninterrupted_one(
-    case: Case, uninterrupted: dict[str, Outcome], folder: Path
+    case: Case, uninterrupted: dict[str, Outcome], zygote: Zygote, folder: Path
 ) -> None:
+    whole = uninterrupted[case.name]
+    crashes = Crashes(zygote, case, folder)
+    status = crashes.die_at("after", 1)
     deaths = 0
-    while in_child(lambda: run_case(case.name, folder, ("after", 1))) == -signal.SIGKILL:
+    while status == -signal.SIGKILL:
         deaths += 1
         with CheckpointManager(folder / "home") as manager:
             head = manager.latest(RUN)
             assert head is not None
-            assert head.sequence == deaths
         if head.kind == "failed":
             break
-    # One commit each time; a completed run commits nothing more and so does not die.
-    assert deaths == case.commits
-    assert Effects(folder / "effects").read() == uninterrupted[case.name].effects
+        status = crashes.die_at("after", 2)  # the first one is the claim on the run
+    assert deaths >= case.commits
+    if case.at_once == 1:
+        # Each death came after a transaction and before the next node. Attempts of nodes that save
+        # while they are in flight died before their note.
+        assert deaths <= whole.transactions
+        assert [tuple(item) for item in Effects(folder / "effects").read()] == whole.notes
     if not case.fails:
-        run_to_end(case, folder)
-        assert Outcome(case, folder).result == uninterrupted[case.name].result
+        outcome = crashes.finish()
+        assert outcome.result == whole.result
+        assert Counter(map(str, outcome.charges)) == Counter(map(str, whole.charges))
 
 
 @pytest.mark.parametrize("name", ["linear", "retry"])
@@ -167,57 +225,52 @@ def test_a_spawned_process_with_another_hash_seed_resumes_too(
             check=False,
         )
         assert done.returncode == (-signal.SIGKILL if number != "0" else 0), done.stderr
-    assert Outcome(FAMILY[name], folder).result == uninterrupted[name].result
+    assert json.loads((folder / "result").read_text()) == uninterrupted[name].result
 
 
 @CASES
 def test_async_durability_loses_at_most_a_tail_and_never_leaves_a_gap(
-    case: Case, uninterrupted: dict[str, Outcome], folder: Path
+    case: Case, uninterrupted: dict[str, Outcome], zygote: Zygote, folder: Path
 ) -> None:
     whole = uninterrupted[case.name]
-    config = CheckpointConfig(durability="async")
     repeated = 0
     for number in range(1, case.attempts + 1):
         place = folder / str(number)
         place.mkdir()
-        moment: Moment = ("attempt", number)
-        status = in_child(
-            lambda moment=moment, place=place: run_case(  # type: ignore[misc]
-                case.name, place, moment, config, slow_seconds=0.004
-            )
-        )
-        assert status == -signal.SIGKILL
-        before = Effects(place / "effects").read()
-        run_to_end(case, place, config)
-        outcome = Outcome(case, place)
-        after = outcome.effects[len(before) :]
-        assert outcome.result == whole.result
-        assert outcome.kinds == whole.kinds
-        assert outcome.sequences == whole.sequences
-        assert before == whole.effects[: len(before)]
-        assert after == whole.effects[-len(after) :]
-        assert len(before) + len(after) >= len(whole.effects)
-        repeated = max(repeated, len(before) + len(after) - len(whole.effects))
-    # The writer was behind, or this would have tested what `sync` promises. A pause waits for it.
-    assert repeated > 1 or case.name == "pause"
+        crashes = Crashes(zygote, case, place, "async")
+        assert crashes.die_at("attempt", number, slow_seconds=0.004) == -signal.SIGKILL
+        outcome = crashes.finish()
+        where = f"{case.name}: killed at attempt {number}"
+        assert outcome.result == whole.result, where
+        assert outcome.state == whole.state, where
+        assert outcome.execution == whole.execution, where
+        assert outcome.kinds == whole.kinds, where
+        assert outcome.sequences == whole.sequences, where
+        before, after = outcome.notes[: outcome.before], outcome.notes[outcome.before :]
+        assert not Counter(whole.notes) - Counter(outcome.notes), where
+        if case.at_once == 1:
+            assert before == whole.notes[: len(before)], where
+            assert after == whole.notes[-len(after) :], where
+        repeated = max(repeated, len(outcome.notes) - len(whole.notes))
+    # The writer was behind, or this would have tested what `sync` promises. A pause waits for it,
+    # and so does an effect.
+    assert repeated > 1 or case.name in {"pause", "outside"}
 
 
 @CASES
 def test_exit_durability_keeps_pauses_and_ends(
-    case: Case, uninterrupted: dict[str, Outcome], folder: Path
+    case: Case, uninterrupted: dict[str, Outcome], zygote: Zygote, folder: Path
 ) -> None:
     whole = uninterrupted[case.name]
-    config = CheckpointConfig(durability="exit")
-    die_at(case, folder, ("attempt", case.attempts), config)
+    crashes = Crashes(zygote, case, folder, "exit")
+    assert crashes.die_at("attempt", case.attempts) == -signal.SIGKILL
+    pauses = whole.kinds.count("paused")
     with CheckpointManager(folder / "home") as manager:
-        assert [cp.kind for cp in manager.history(RUN)] == (
-            ["paused", "paused"] if case.name == "pause" else []
-        )
-    run_to_end(case, folder, config)
-    outcome = Outcome(case, folder)
+        assert [cp.kind for cp in manager.history(RUN)] == ["paused"] * pauses
+    outcome = crashes.finish()
     assert outcome.result == whole.result
     assert outcome.state == whole.state
-    assert set(outcome.effects) == set(whole.effects)
+    assert set(outcome.notes) == set(whole.notes)
 
 
 def test_a_completed_run_gives_its_recorded_result_and_runs_nothing(folder: Path) -> None:
