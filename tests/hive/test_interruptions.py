@@ -1,0 +1,365 @@
+"""Runs that are interrupted: who may go on with them, Ctrl-C, SIGTERM, cancellation at any wait."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hive import CheckpointConfig, CheckpointManager, ConflictError
+from hive.graph import (
+    EdgeSpec,
+    ExecutionResult,
+    Goal,
+    GraphExecutor,
+    GraphSpec,
+    NodeContext,
+    NodeSpec,
+    ParallelSpec,
+    Runtime,
+)
+from manifests import Repository
+from tests.hive.crashing import in_child
+
+PROJECT = Path(__file__).resolve().parents[2]
+GOAL = Goal(id="goal")
+
+
+class Crash(BaseException):
+    """Ends an execution where it is."""
+
+
+@pytest.fixture
+def manager(home: Path) -> Iterator[CheckpointManager]:
+    with CheckpointManager(home) as made:
+        yield made
+
+
+def chain(function: Any, **changes: Any) -> GraphSpec:
+    """Nodes a, b and c, one after the other."""
+    return GraphSpec(
+        id="chain",
+        entry_node="a",
+        nodes=[NodeSpec(id=name, function=function, max_retries=0) for name in "abc"],
+        edges=[EdgeSpec(id=s + t, source=s, target=t) for s, t in itertools.pairwise("abc")],
+        **changes,
+    )
+
+
+async def note(ctx: NodeContext) -> dict[str, Any]:
+    return {ctx.node_id: os.getpid()}
+
+
+def execute(
+    manager: CheckpointManager, graph: GraphSpec, given: Any = None, **options: Any
+) -> ExecutionResult:
+    executor = GraphExecutor(Runtime(), manager)
+    return asyncio.run(executor.execute(graph, GOAL, given, **{"run": "r", **options}))
+
+
+def crashing_at(node: str, how: Any) -> Any:
+    """A function that stops a run in one node."""
+
+    async def work(ctx: NodeContext) -> dict[str, Any]:
+        if ctx.node_id == node:
+            how()
+        return await note(ctx)
+
+    return work
+
+
+def kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_run_of_a_killed_process_is_found_and_resumed_by_another(home: Path) -> None:
+    def job() -> None:
+        with CheckpointManager(home) as manager:
+            execute(manager, chain(note), run="completed")
+            execute(manager, chain(note, pause_nodes=["a"]), run="paused")
+            execute(manager, chain(crashing_at("b", kill)))
+
+    assert in_child(job) == -signal.SIGKILL
+    with CheckpointManager(home) as manager:
+        (found,) = manager.interrupted_runs()
+        assert (found.run, found.head.node, found.head.next_nodes) == ("r", "a", ("b",))
+        assert found.owner is not None
+        assert not found.owner.is_alive()
+        result = execute(manager, chain(note), resume=True)
+        assert result.path == ["a", "b", "c"]
+        assert result.output["b"] == os.getpid() != result.output["a"]
+        assert manager.interrupted_runs() == []
+
+
+@pytest.mark.parametrize("durability", ["sync", "async"])
+def test_two_processes_that_resume_one_run_one_wins_before_it_does_anything(
+    home: Path, tmp_path: Path, durability: Any
+) -> None:
+    config = CheckpointConfig(durability=durability)
+    with CheckpointManager(home, config) as manager, pytest.raises(Crash):
+        execute(manager, chain(crashing_at("b", lambda: (_ for _ in ()).throw(Crash()))))
+    reading, writing = os.pipe()
+    go_on, release = os.pipe()
+
+    def winner() -> None:
+        def wait() -> None:
+            os.write(writing, b"x")  # the claim is there, and nothing is committed
+            os.read(go_on, 1)
+
+        with CheckpointManager(home, config) as manager:
+            assert execute(manager, chain(crashing_at("b", wait)), resume=True).success
+
+    pid = os.fork()
+    if not pid:
+        os._exit(in_child(winner))
+    os.read(reading, 1)
+    ran: list[str] = []
+    with CheckpointManager(home, config) as manager:
+        assert manager.interrupted_runs() == []  # somebody goes on with it
+        with pytest.raises(ConflictError, match="is being executed by process"):
+            execute(manager, chain(crashing_at("b", lambda: ran.append("b"))), resume=True)
+    assert ran == []
+    os.write(release, b"x")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    with CheckpointManager(home) as manager:
+        assert manager.history("r")[0].kind == "final"
+    for descriptor in (reading, writing, go_on, release):
+        os.close(descriptor)
+
+
+def test_two_processes_that_begin_one_new_run_one_wins(home: Path) -> None:
+    with CheckpointManager(home) as manager:
+        manager.save("other", {})
+    lost = 0
+    for number in range(4):
+        pids = []
+        for _ in range(2):
+            pid = os.fork()
+            if not pid:
+                status = 3
+                try:
+                    with CheckpointManager(home) as manager:
+                        execute(manager, chain(note), run=f"new {number}")
+                    status = 0
+                except ConflictError:
+                    status = 2
+                finally:
+                    os._exit(status)
+            pids.append(pid)
+        codes = sorted(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids)
+        assert codes in ([0, 0], [0, 2]), codes
+        lost += codes == [0, 2]
+        with CheckpointManager(home) as manager:
+            assert len(manager.history(f"new {number}")) == 4
+    # [0, 0] cannot be: the second one finds the run, whether it is over or not.
+    assert lost == 4
+
+
+def test_a_process_that_lives_gives_up_what_it_paused_or_cancelled(home: Path) -> None:
+    """A server that paused a run must not keep it from another process."""
+    graph = chain(note, pause_nodes=["a"])
+    with CheckpointManager(home) as manager:
+        assert execute(manager, graph).paused_at == "a"
+        with pytest.raises(Crash):
+            execute(
+                manager,
+                chain(crashing_at("c", lambda: (_ for _ in ()).throw(Crash()))),
+                run="cancelled",
+            )
+
+        def other() -> None:
+            with CheckpointManager(home) as mine:
+                assert [found.run for found in mine.interrupted_runs()] == ["cancelled"]
+                assert execute(mine, graph, resume=True).success
+                assert execute(mine, chain(note), run="cancelled", resume=True).success
+
+        assert in_child(other) == 0
+
+
+def test_a_resumed_pause_whose_process_dies_at_once_is_interrupted(home: Path) -> None:
+    graph = chain(crashing_at("b", kill), pause_nodes=["a"])
+
+    def job() -> None:
+        with CheckpointManager(home) as manager:
+            execute(manager, graph)
+            execute(manager, graph, resume=True)
+
+    assert in_child(job) == -signal.SIGKILL
+    with CheckpointManager(home) as manager:
+        (found,) = manager.interrupted_runs()
+        assert found.head.kind == "paused"
+
+
+def test_a_run_that_is_deleted_and_begun_again_has_no_old_claim(manager: CheckpointManager) -> None:
+    with pytest.raises(Crash):
+        execute(manager, chain(crashing_at("b", lambda: (_ for _ in ()).throw(Crash()))))
+    manager.repository.delete_run("r")
+    assert manager.interrupted_runs() == []
+    assert manager.repository.claims() == []
+    assert execute(manager, chain(note)).success
+
+
+def test_what_nobody_executed_is_not_interrupted(manager: CheckpointManager) -> None:
+    manager.save("by hand", {"n": 1})
+    manager.repository.commit("another", {"n": 1})
+    assert manager.interrupted_runs() == []
+
+
+_PROGRAM = """
+import asyncio, os, sys
+from hive import CheckpointConfig, CheckpointManager
+from hive.graph import EdgeSpec, Goal, GraphExecutor, GraphSpec, NodeSpec, Runtime
+
+async def fast():
+    return {"fast": True}
+
+async def slow():
+    print("in slow", flush=True)
+    await asyncio.sleep(60)
+
+graph = GraphSpec(
+    id="g", entry_node="fast",
+    nodes=[NodeSpec(id="fast", function=fast), NodeSpec(id="slow", function=slow)],
+    edges=[EdgeSpec(id="e", source="fast", target="slow")],
+)
+with CheckpointManager(sys.argv[1], CheckpointConfig(durability=sys.argv[2])) as manager:
+    executor = GraphExecutor(Runtime(), manager)
+    asyncio.run(executor.execute(graph, Goal(id="g"), {"n": 1}, run="r", resume=True))
+"""
+
+
+def signalled(home: Path, durability: str, number: signal.Signals) -> int:
+    """Run a program, send it a signal while a node is in flight, and return its exit status."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM, str(home), durability],
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "in slow\n"
+        process.send_signal(number)
+        return process.wait()
+
+
+@pytest.mark.parametrize("durability", ["sync", "async", "exit"])
+def test_ctrl_c_pauses_the_run_which_goes_on_with_the_same_input(
+    home: Path, durability: str
+) -> None:
+    assert signalled(home, durability, signal.SIGINT) != 0
+    with CheckpointManager(home) as manager:
+        head = manager.latest("r")
+        assert head is not None
+        assert (head.kind, head.node, head.next_nodes) == ("paused", "fast", ("slow",))
+        assert manager.interrupted_runs() == []  # nobody has to look after it
+    # The program is started again as it was: its input is not taken for something new.
+    assert signalled(home, durability, signal.SIGINT) != 0
+    with Repository.open(home) as repo:
+        record = repo.execution("r")
+        assert record["inputs"] == [{"n": 1}]
+        assert record["path"] == ["fast"]
+
+
+@pytest.mark.parametrize("durability", ["async", "exit"])
+def test_sigterm_writes_what_waits_and_ends_the_process(home: Path, durability: str) -> None:
+    assert signalled(home, durability, signal.SIGTERM) == -signal.SIGTERM
+    with CheckpointManager(home) as manager:
+        head = manager.latest("r")
+        assert head is not None
+        assert (head.kind, head.node) == ("node_complete", "fast")
+        assert [found.run for found in manager.interrupted_runs()] == ["r"]
+
+
+def test_handlers_of_signals_are_put_back(home: Path) -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with CheckpointManager(home, CheckpointConfig(durability="async")) as manager:
+        execute(manager, chain(note))
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_somebody_elses_handler_is_left_alone(home: Path) -> None:
+    def mine(number: int, frame: Any) -> None: ...
+
+    before = signal.signal(signal.SIGTERM, mine)
+    try:
+        with CheckpointManager(home, CheckpointConfig(durability="async")) as manager:
+            execute(manager, chain(note))
+            assert signal.getsignal(signal.SIGTERM) is mine
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_an_execution_in_another_thread_watches_no_signals(home: Path) -> None:
+    async def main() -> Any:
+        with CheckpointManager(home) as manager:
+            return await asyncio.to_thread(execute, manager, chain(note))
+
+    assert asyncio.run(main()).success
+
+
+def branching() -> tuple[GraphSpec, list[str]]:
+    """A graph with a fork; the list notes the visits that came to their end."""
+    ran: list[str] = []
+
+    async def work(ctx: NodeContext) -> dict[str, Any]:
+        await asyncio.sleep(0)
+        await ctx.effect("done", ran.append, ctx.node_id)
+        await asyncio.sleep(0)
+        return {ctx.node_id: ctx.visit}
+
+    graph = GraphSpec(
+        id="branching",
+        entry_node="a",
+        nodes=[NodeSpec(id=name, function=work, max_retries=0) for name in "abcdj"],
+        edges=[
+            EdgeSpec(id=name, source=name[0], target=name[1])
+            for name in ("ab", "ac", "bd", "dj", "cj")
+        ],
+        parallel=[ParallelSpec(source="a", join="j")],
+    )
+    return graph, ran
+
+
+@pytest.mark.parametrize("durability", ["sync", "async", "exit"])
+def test_a_run_may_be_cancelled_at_every_wait(home: Path, durability: Any) -> None:
+    """Cancel after n turns of the event loop, for every n, and resume in the same process."""
+    turns_of_a_run = 0
+
+    async def cancelled_after(turns: int, manager: CheckpointManager, run: str) -> bool:
+        graph, ran = branching()
+        executor = GraphExecutor(Runtime(), manager, timer=lambda: 0.0)
+        task = asyncio.ensure_future(executor.execute(graph, GOAL, {"n": 1}, run=run))
+        for turn in itertools.count():
+            if task.done() or turn == turns:
+                break
+            nonlocal turns_of_a_run
+            turns_of_a_run = max(turns_of_a_run, turn)
+            await asyncio.sleep(0.0005)
+        task.cancel()
+        (result,) = await asyncio.gather(task, return_exceptions=True)
+        if not isinstance(result, asyncio.CancelledError):
+            assert isinstance(result, ExecutionResult)
+            assert result.success
+            return False
+        done = await executor.execute(graph, GOAL, {"n": 1}, run=run, resume=True)
+        assert done.output == {"n": 1, **dict.fromkeys("abcdj", 1)}, turns
+        assert done.path == ["a", "b", "d", "c", "j"], turns
+        assert sorted(ran) == sorted("abcdj"), turns  # effects: once each
+        return True
+
+    with CheckpointManager(home, CheckpointConfig(durability=durability)) as manager:
+        stopped = 0
+        for turns in range(60):
+            if not asyncio.run(cancelled_after(turns, manager, f"run {turns}")):
+                break
+            stopped += 1
+    assert stopped
