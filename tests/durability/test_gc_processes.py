@@ -168,10 +168,11 @@ def test_nine_processes_lose_nothing(
     drain()
     os.close(writer)
     os.close(told)
-    print(f"{crew.counts}, killed: {', '.join(crew.killed)}")
+    acknowledged = "".join(log).count("kept ")
+    print(f"{acknowledged} commits acknowledged; since the last start of each: {crew.counts}")
+    print(f"killed: {', '.join(crew.killed)}")
     assert crew.killed
-    unharmed = {name: count for name, count in crew.counts.items() if name not in crew.killed}
-    assert sum(unharmed.values()) > 0
+    assert acknowledged > 0
     with Repository.open(home) as repo:
         for info in repo.runs():
             if info.name.endswith("-fork"):
