@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -86,8 +87,8 @@ class Housekeeper:
         """Hand in a job of a run."""
         return self._thread.submit(owner, job, wait=wait)
 
-    def join(self, owner: RunRetention) -> None:
-        """Wait until the jobs of a run are done."""
+    def join(self, owner: object) -> None:
+        """Wait until the jobs of a run are done, or those of the housekeeper itself."""
         self._thread.join(owner)
 
     def forget(
@@ -112,13 +113,17 @@ class Housekeeper:
         self._repository = repository
         self._dropped += len(plan.dropped)
         if self._config.gc_seconds is not None and self._dropped >= GC_DROPS:
-            self._collect(repository)
+            # A job of its own, for which no flush of a run waits. Closing does one of its own.
+            with suppress(errors.InvalidInputError):
+                self._thread.submit(self, partial(self._collect, repository), wait=False)
         return len(plan.kept)
 
     def _limit(self, repository: Repository, policy: RetentionPolicy) -> None:
         self._due.looked(self.forget(repository, policy))
 
     def _collect(self, repository: Repository) -> None:
+        if not self._dropped:
+            return
         seconds = self._config.gc_seconds or 0.0
         deadline = time.monotonic() + seconds
         rest = _Rest()

@@ -225,7 +225,8 @@ def test_limits_of_the_store_hold_for_all_its_runs(home: Path) -> None:
     with Repository.open(home) as repo:
         kept = {info.name: info.checkpoints for info in repo.runs()}
     assert kept["new"] == 20
-    assert kept["old"] == 25 - 16, "as of the 16th save"
+    # It looks after the 16th save, while others go on.
+    assert 25 - 20 <= kept["old"] <= 25 - 16
 
 
 def test_space_is_freed_in_the_background(home: Path) -> None:
@@ -234,7 +235,7 @@ def test_space_is_freed_in_the_background(home: Path) -> None:
         for number in range(200):
             manager.save("r", {"n": f"{number} of its own " * 50})
         manager.flush()
-        manager._housekeeper.join(manager._writers["r"]._retention)
+        manager._housekeeper.join(manager._housekeeper)
         # A run of that size is not worth more than one collection before the end.
         assert manager.repository.stats().objects < 150
     with Repository.open(home) as repo:
