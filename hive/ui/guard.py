@@ -49,7 +49,8 @@ HEADERS: Final = {
 
 _ENTERED: Final = (
     '<!doctype html><html lang="en"><title>Hive</title>'
-    '<meta http-equiv="refresh" content="0;url=/"><p><a href="/">Go on to Hive</a></p></html>'
+    '<link rel="icon" href="/static/icon.svg"><meta http-equiv="refresh" content="0;url=/">'
+    '<p><a href="/">Go on to Hive</a></p></html>'
 )
 _REFUSED: Final = (
     '<!doctype html><html lang="en"><title>Hive</title><h1>No access</h1><p>{reason}</p>'

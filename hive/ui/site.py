@@ -15,8 +15,13 @@ from manifests import Checkpoint, Clock, Repository
 
 __all__ = ["STATUSES", "Site", "status_of_kind"]
 
-STATUSES: Final = ("running", "paused", "interrupted", "unfinished", "failed", "done")
-_STATUS_OF_KIND: Final = {"final": "done", "failed": "failed", "paused": "paused"}
+STATUSES: Final = ("running", "paused", "interrupted", "unfinished", "failed", "done", "abandoned")
+_STATUS_OF_KIND: Final = {
+    "final": "done",
+    "failed": "failed",
+    "paused": "paused",
+    "abandoned": "abandoned",
+}
 
 
 def status_of_kind(head: Checkpoint) -> str:

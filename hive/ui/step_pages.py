@@ -49,7 +49,7 @@ def step(site: Site, query: Query) -> str:
         parent=parent,
         touched=touched[:_TOUCHED],
         touched_more=len(touched) - _TOUCHED,
-        tags=sorted(name for name, each in repository.tags().items() if each.id == found.id),
+        tags=repository.tagged().get(found.id, []),
         error="" if focused else failure_of(repository, found),
         has_record=bool(repository.execution_outline(found, stop=0).length),
     )

@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from cas.digest import Digest
 from hive.errors import NotFoundError
 from hive.ui.chart import Chart, chart_of
 from hive.ui.lanes import Lanes, lanes_of
@@ -138,9 +137,7 @@ def _rows(
     repository: Repository, run: str, window: Sequence[Footprint], lanes: dict[int, Lanes]
 ) -> list[TimelineRow]:
     most = max(each.new_bytes for each in window) or 1
-    tags: dict[Digest, list[str]] = {}
-    for name, tagged in sorted(repository.tags().items()):
-        tags.setdefault(tagged.id, []).append(name)
+    tags = repository.tagged()
     forks: dict[int, list[str]] = {}
     for branch in repository.branches(run):
         forks.setdefault(branch.sequence, []).append(branch.run)

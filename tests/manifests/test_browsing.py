@@ -186,6 +186,15 @@ def test_footprints_of_a_long_run_take_several_transactions(
     assert [each.sequence for each in repo.footprints("run")] == list(range(9, 0, -1))
 
 
+def test_tags_of_checkpoints(repo: Repository) -> None:
+    found = repo.commit("run", 1)
+    other = repo.commit("run", 2)
+    for name in ("b", "a"):
+        repo.tag(name, found)
+    repo.tag("c", other)
+    assert repo.tagged() == {found.id: ["a", "b"], other.id: ["c"]}
+
+
 def test_branches_say_where_runs_were_forked(repo: Repository) -> None:
     for number in range(4):
         repo.commit("run", number)
