@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from hive.cli.completion import complete_ref
 from hive.cli.options import HomeOption, JsonOption, open_to_read, open_to_write
 from hive.cli.output import line, write_json
 from hive.cli.progress import shown_waiting
@@ -17,7 +18,10 @@ __all__ = ["backup", "export", "import_bundle"]
 
 
 def export(
-    refs: Annotated[list[str], typer.Argument(metavar="REF...", help="The checkpoints.")],
+    refs: Annotated[
+        list[str],
+        typer.Argument(metavar="REF...", help="The checkpoints.", autocompletion=complete_ref),
+    ],
     file: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="The bundle to write.")
     ],

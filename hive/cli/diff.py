@@ -50,10 +50,10 @@ def diff(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what changed in the state from A to B: added (+), removed (-), changed (~) places.
+    """Show what changed in the state from A to B.
 
-    Of long texts, the lines that differ. Parts that are equal are not even read. The paths can be
-    given to `hive show`.
+    Places are added (+), removed (-) or changed (~); of long texts, the lines that differ.
+    Parts that are equal are not even read. The paths can be given to `hive show`.
     """
     with open_to_read(home) as repo:
         if after is None:

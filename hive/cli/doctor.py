@@ -27,10 +27,11 @@ _MARKS = {
 
 
 def doctor(home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """Look for what may go wrong: permissions, disk, file system, readers, other programs.
+    """Look for what may go wrong around the store.
 
-    It changes nothing, and works where the store does not open. `hive check` looks for damage
-    inside the store. Exit code 1 means that there is a warning or an error.
+    That is permissions, the disk, the file system, readers and other programs. It changes
+    nothing, and works where the store does not open. `hive check` looks for damage inside the
+    store. Exit code 1 means that there is a warning or an error.
     """
     from hive.diagnosis import diagnose
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
 import typer
 
+from hive.cli.completion import complete_run
 from hive.cli.options import HomeOption, JsonOption, RunArgument, open_to_write
 from hive.cli.output import Column, line, table, write_json
 from hive.cli.policy import PolicyOptions, policy_from, with_policy_options
@@ -32,7 +33,13 @@ def forget(
     *,
     run: Annotated[
         str | None,
-        typer.Option("--run", metavar="RUN", help="Only of this run.", show_default=False),
+        typer.Option(
+            "--run",
+            metavar="RUN",
+            help="Only of this run.",
+            show_default=False,
+            autocompletion=complete_run,
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", "-n", help="Say what would go, and change nothing.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from hive.cli.completion import complete_ref
+from hive.cli.completion import complete_ref, complete_run
 from hive.cli.describe import shown_path
 from hive.cli.failures import FAILED, say
 from hive.cli.options import HomeOption, JsonOption, open_to_read
@@ -46,6 +46,7 @@ def grep(
             metavar="RUN",
             help="All checkpoints of this run. May be repeated.",
             show_default=False,
+            autocompletion=complete_run,
         ),
     ] = None,
     heads: Annotated[
@@ -64,10 +65,11 @@ def grep(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Find a text in states: each line that matches, where it stands, and since when.
+    """Find a text in the states of runs.
 
-    Texts and the keys of dicts are searched. Each different object is read once, however many
-    checkpoints hold it. Exit code 1 means that nothing matches.
+    It prints each line that matches, where it stands, and since when. Texts and the keys of
+    dicts are searched. Each different object is read once, however many checkpoints hold it.
+    Exit code 1 means that nothing matches.
     """
     import re
 

@@ -52,11 +52,12 @@ def log(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the checkpoints of a run, the newest first, with what each changed in the state.
+    """List the checkpoints of a run, and what each changed.
 
-    NEW is what storing it added. CHANGED counts places: `messages +2` gained two items, `plan -1
-    ~3` lost one and changed three, `+x` is a new key, `-x` one that is gone, and a name alone one
-    whose value was replaced. Lines on the left join a checkpoint to the one it was made from.
+    The newest stands first. NEW is what storing it added. CHANGED counts places: `messages +2`
+    gained two items, `plan -1 ~3` lost one and changed three, `+x` is a new key, `-x` one that
+    is gone, and a name alone one whose value was replaced. Lines on the left join a checkpoint
+    to the one it was made from.
     """
     from manifests.clock import system_clock
 

@@ -6,15 +6,18 @@ from typing import Annotated
 
 import typer
 
+from hive.cli.completion import complete_tag
 from hive.cli.describe import checkpoint_json
-from hive.cli.options import HomeOption, JsonOption, open_to_write
+from hive.cli.options import HomeOption, JsonOption, RefArgument, open_to_write
 from hive.cli.output import line, write_json
 from hive.cli.text import escape
 
 __all__ = ["fork", "pin", "tag", "unpin", "untag"]
 
-RefArgument = Annotated[str, typer.Argument(metavar="REF", help="The checkpoint.")]
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The tag's name.")]
+NameArgument = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="The tag's name.", autocompletion=complete_tag),
+]
 
 
 def tag(

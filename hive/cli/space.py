@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
 import typer
 
+from hive.cli.completion import complete_run
 from hive.cli.forget import plan_json, show_plan
 from hive.cli.options import HomeOption, JsonOption, open_to_write
 from hive.cli.output import line, write_json
@@ -31,7 +32,11 @@ def gc(
     run: Annotated[
         str | None,
         typer.Option(
-            "--run", metavar="RUN", help="Apply the policy to this run alone.", show_default=False
+            "--run",
+            metavar="RUN",
+            help="Apply the policy to this run alone.",
+            show_default=False,
+            autocompletion=complete_run,
         ),
     ] = None,
     dry_run: Annotated[

@@ -20,9 +20,10 @@ RUNS_SHOWN = 20
 
 
 def stats(home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """Show what the checkpoints take, what they share, and what a gc would free.
+    """Show what the checkpoints take and what they share.
 
-    The table shows the runs that hold most for themselves: ONLY HERE is what deleting one frees.
+    Also what a gc would free. The table shows the runs that hold most for themselves: ONLY HERE
+    is what deleting one frees.
     """
     with open_to_read(home) as repo, shown_waiting("measure"):
         figures = repo.stats()
