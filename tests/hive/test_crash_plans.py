@@ -14,6 +14,7 @@ import pytest
 
 from hive.graph.checkpoint_manager import CheckpointManager
 from hive.plan import PlanExecutionResult
+from hive.plan.progress import PlanProgress
 from hive.schemas.checkpoint import CheckpointConfig
 from tests.hive.crash_graphs import RUN, Effects
 from tests.hive.crash_plans import PLANS, PlanCase, run_plan_case
@@ -185,6 +186,31 @@ def test_async_durability_loses_at_most_a_tail_and_never_leaves_a_gap(
         assert _unordered(outcome.execution) == _unordered(whole.execution)
         assert Counter(outcome.kinds) == Counter(whole.kinds)
         assert not Counter(whole.effects) - Counter(outcome.effects)
+
+
+def test_a_counter_that_is_not_saved_would_be_noticed(
+    uninterrupted: dict[str, Outcome], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The negative control: children whose executor forgets how many steps it made."""
+    to_record = PlanProgress.to_record
+    monkeypatch.setattr(PlanProgress, "to_record", lambda self: {**to_record(self), "steps": 0})
+    case = PLANS["chain"]
+    assert in_child(lambda: run_plan_case("chain", folder, ("after", 3))) == -signal.SIGKILL
+    run_to_end(case, folder)
+    assert Outcome(folder).result != uninterrupted["chain"].result
+
+
+@CASES
+def test_exit_durability_keeps_pauses_and_ends(
+    case: PlanCase, uninterrupted: dict[str, Outcome], folder: Path
+) -> None:
+    config = CheckpointConfig(durability="exit")
+    status = in_child(lambda: run_plan_case(case.name, folder, ("attempt", case.attempts), config))
+    assert status == -signal.SIGKILL
+    with CheckpointManager(folder / "home") as manager:
+        assert {cp.kind for cp in manager.history(RUN)} <= {"paused", "failed"}
+    run_to_end(case, folder, config)
+    assert Outcome(folder).result == uninterrupted[case.name].result
 
 
 def _unordered(execution: dict[str, Any]) -> dict[str, Any]:

@@ -798,6 +798,45 @@ def test_a_cancelled_run_is_resumed_where_it_was(home: Any) -> None:
         assert result.results == {"a": 1, "b": 2}
 
 
+def test_of_two_that_continue_a_run_one_gets_a_conflict(home: Any) -> None:
+    made = plan(step("a"), step("b", dependencies=["a"]))
+    with CheckpointManager(home) as first, CheckpointManager(home) as second:
+
+        def resumed_meanwhile() -> int:
+            done = execute(
+                made, {"a": lambda: 2, "b": lambda: 3}, manager=second, run="r", resume=True
+            )
+            assert done.success
+            return 1
+
+        async def in_between() -> int:
+            return await asyncio.to_thread(resumed_meanwhile)
+
+        functions = {"a": in_between, "b": lambda: 4}
+        with pytest.raises(ConflictError):
+            execute(made, functions, manager=first, run="r", resume=True)
+        assert first.restore("r") == {"a": 2, "b": 3}
+
+
+def test_a_checkpoint_that_cannot_be_saved_is_reported(home: Any) -> None:
+    made = plan(step("a"), step("b", dependencies=["a"]))
+    functions = {"a": lambda: {"x": open("/dev/null", "rb")}, "b": lambda: 1}
+    with CheckpointManager(home) as manager:
+        result = execute(made, functions, manager=manager, run="r")
+        assert result.status is ExecutionStatus.NEEDS_REPLAN, "memory is for data"
+
+    class Live:
+        """Can be copied and not be stored."""
+
+    with CheckpointManager(home) as manager:
+        runtime = Runtime()
+        executor = FlexibleGraphExecutor(runtime, manager, {"a": Live, "b": lambda: 1})
+        with pytest.raises(InvalidInputError, match="Live"):
+            execute(made, {}, executor=executor, run="s")
+        assert "checkpoint not saved" in runtime.record("s").problems[0].description
+        assert runtime.record("s").success is False
+
+
 def test_a_node_decides_and_the_report_has_it() -> None:
     def work(ctx: NodeContext) -> None:
         ctx.decide("which", chosen=ctx.node_id)
