@@ -162,6 +162,15 @@ class Registry:
         """Return how a class is written, or None if it is not registered."""
         return self._by_class.get(cls)
 
+    def names(self) -> list[str]:
+        """Return the names under which classes are stored."""
+        return list(self._by_name)
+
+    def version_of(self, name: str) -> int | None:
+        """Return the version of the class stored under a name, or None if there is none."""
+        entry = self._by_name.get(name)
+        return None if entry is None else entry.version
+
     def read(self, name: str, version: int, fields: Any) -> Any:
         """Return the value stored under a name: of its class, or an ``UnregisteredValue``."""
         entry = self._by_name.get(name)

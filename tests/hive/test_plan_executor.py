@@ -820,7 +820,7 @@ def test_of_two_that_continue_a_run_one_gets_a_conflict(home: Any) -> None:
 
 def test_a_checkpoint_that_cannot_be_saved_is_reported(home: Any) -> None:
     made = plan(step("a"), step("b", dependencies=["a"]))
-    functions = {"a": lambda: {"x": open("/dev/null", "rb")}, "b": lambda: 1}
+    functions = {"a": lambda: {"x": threading.Lock()}, "b": lambda: 1}
     with CheckpointManager(home) as manager:
         result = execute(made, functions, manager=manager, run="r")
         assert result.status is ExecutionStatus.NEEDS_REPLAN, "memory is for data"
