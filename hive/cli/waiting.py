@@ -49,5 +49,6 @@ def show_waiting(rows: Sequence[RunJson], moment: datetime) -> None:
 
 def _cells(waits: Sequence[WaitJson]) -> list[list[str]]:
     if not waits:
-        return [["-", "-", "-"]]  # somebody's own program paused the run and did not note what for
+        # Stopped with Ctrl-C; or somebody's own program did not note what for.
+        return [["to be resumed", "-", "-"]]
     return [[wait["kind"], wait["step"], wait["message"] or "-"] for wait in waits]

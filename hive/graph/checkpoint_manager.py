@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 from hive import errors
 from hive.graph.background import BackgroundThread, in_thread
 from hive.graph.housekeeping import Housekeeper
+from hive.graph.newer import refuse_newer
 from hive.graph.records import completed
 from hive.graph.run_writer import STOPS, CheckpointWarning, RunWriter
 from hive.graph.saves import write_together
@@ -366,7 +367,8 @@ class CheckpointManager:
         Raises:
             NotFoundError: There is no such checkpoint.
             CorruptionError: It is damaged.
-            UnsupportedFormatError: Its state has a newer version than the schema.
+            UnsupportedFormatError: Its state has a newer version than the schema, or holds a value
+                of a newer version than the registered class.
             InvalidInputError: A migration to the schema's version is missing, or failed.
         """
         self._settle()
@@ -377,9 +379,12 @@ class CheckpointManager:
         if execution.get("section") is not None:
             writes = repository.pending(checkpoint.run, checkpoint.sequence)
             execution = completed(execution, {write.task: write.value for write in writes})
+        state = repository.restore(checkpoint)
+        where = f"{checkpoint.run}@{checkpoint.sequence}"
+        refuse_newer([state, execution], repository.registry, where)
         return ResumePoint(
             checkpoint,
-            self.schema.state(checkpoint, repository.restore(checkpoint)),
+            self.schema.state(checkpoint, state),
             self.schema.execution(checkpoint, execution),
             head is not None and head.sequence == checkpoint.sequence,
             self.schema.is_current(checkpoint),

@@ -26,6 +26,10 @@ class Execution:
         await self.walk.recorder.flush()
         return self._result()
 
+    async def pause(self) -> None:
+        """Save that a person stopped the run where it is."""
+        await self.walk.recorder.pause(self.walk.progress, self.walk.memory)
+
     def _result(self) -> ExecutionResult:
         progress = self.walk.progress
         totals = totals_of(progress)

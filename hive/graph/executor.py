@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from hive import errors
 from hive.graph.execution import Execution
 from hive.graph.implementation import node_for
-from hive.graph.interrupts import watching_interrupts
 from hive.graph.node import Node
 from hive.graph.recorder import Recorder
+from hive.graph.recording import recording
 from hive.graph.services import Effects
 from hive.graph.start import Start, StartRequest
 from hive.graph.walk import Setting, Walk
@@ -166,34 +166,20 @@ class GraphExecutor:
             timer=self._timer,
         )
         execution = Execution(Walk(setting, start.memory, start.progress, self.runtime, recorder))
-        with watching_interrupts(wanted=writer is not None) as watch:
-            try:
-                if start.progress.status == "running":
-                    await recorder.begin()
-                if start.unsaved:
-                    await recorder.save(start.unsaved, None, start.progress, start.memory)
-                result = await execution.drive()
-            except BaseException as error:
-                self.runtime.end_run(False, f"interrupted by {type(error).__name__}", run=start.run)
-                if not isinstance(error, GeneratorExit):  # nothing can be awaited any more
-                    await self._interrupted(execution, error, by_hand=watch.pressed)
-                raise
-            finally:
-                recorder.let_go()
+        async with recording(
+            recorder,
+            self.runtime,
+            start.run,
+            goes_on=start.progress.status == "running",
+            pause=execution.pause,
+        ):
+            if start.unsaved:
+                await recorder.save(start.unsaved, None, start.progress, start.memory)
+            result = await execution.drive()
         if manager is not None and writer is not None:
             manager.release(writer)
         self.runtime.end_run(result.success, _narrative(result), result.output, run=start.run)
         return result
-
-    async def _interrupted(
-        self, execution: Execution, error: BaseException, *, by_hand: bool
-    ) -> None:
-        """Leave the run so that anybody can go on with it; paused if a person stopped it."""
-        walk = execution.walk
-        lost = isinstance(error, errors.ConflictError)  # somebody else goes on with it
-        if (by_hand or isinstance(error, KeyboardInterrupt)) and not lost:
-            await walk.recorder.pause(walk.progress, walk.memory)
-        await walk.recorder.give_up()
 
     def _implementations(self, graph: GraphSpec) -> dict[str, Node]:
         problems = graph.validate()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from hive.graph.context import NodeContext
     from hive.graph.node import NodeSpec
 
-__all__ = ["FunctionNode", "RouterNode", "node_for"]
+__all__ = ["FunctionNode", "RouterNode", "is_async", "node_for"]
 
 
 class FunctionNode:
@@ -94,7 +94,7 @@ def node_for(spec: NodeSpec, registered: Node | None, function: Callable[..., An
         )
     if function is None:
         raise errors.InvalidInputError(f"{place}: nothing implements it: call register_function")
-    if spec.timeout_seconds is not None and not _is_async(function):
+    if spec.timeout_seconds is not None and not is_async(function):
         # It would hold up the event loop, timer included, until it returned.
         raise errors.InvalidInputError(
             f"{place}.timeout_seconds: its function is not async, so nothing can interrupt it"
@@ -102,7 +102,8 @@ def node_for(spec: NodeSpec, registered: Node | None, function: Callable[..., An
     return RouterNode(function) if spec.node_type == "router" else FunctionNode(function)
 
 
-def _is_async(function: Callable[..., Any]) -> bool:
+def is_async(function: Callable[..., Any]) -> bool:
+    """Tell whether calling a function gives something to await."""
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004  it is called: the object may be async
     )

@@ -1,8 +1,8 @@
 """Refusing to go on with values that a newer program wrote.
 
 Restoring such a value loses nothing: it comes back as an ``UnregisteredValue`` that is stored as
-it was. But a node that expects an object of its class cannot work with that, and would fail half-way
-or, worse, not notice.
+it was. But a node that expects an object of its class cannot work with that, and would fail
+half-way or, worse, not notice.
 """
 
 from __future__ import annotations

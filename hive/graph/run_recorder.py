@@ -135,6 +135,11 @@ class RunRecorder:
         return {**now, **self._texts, "decisions": self._decisions()}
 
     @property
+    def saves(self) -> bool:
+        """Tell whether anything is saved at all."""
+        return self._writer is not None
+
+    @property
     def saves_failed_attempts(self) -> bool:
         """Tell whether a failed attempt is worth a checkpoint of its own."""
         return self._writer is not None and self._writer.config.save_failed_attempts

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hive import errors
 from hive.graph.executor import GraphExecutor
 from hive.graph.goal import Goal
-from hive.graph.implementation import FunctionNode
+from hive.graph.implementation import FunctionNode, is_async
 from hive.graph.node import Node, NodeResult
 from hive.plan.plan import ActionType
 
@@ -28,9 +28,24 @@ FEEDBACK = "feedback"
 class FunctionAction(FunctionNode):
     """A sync or async function as an action."""
 
-    def refused_inputs(self, step: PlanStep) -> list[str]:
-        """Return the inputs of a step that the function has no parameter for."""
-        return [] if self._takes_all else [key for key in step.inputs if key not in self._named]
+    def check(self, step: PlanStep, place: str) -> None:
+        """Refuse a step that the function cannot be what it runs for.
+
+        Raises:
+            InvalidInputError: The function has no parameter for one of the step's inputs, or cannot
+                be interrupted and the step has a timeout; ``place`` names the step.
+        """
+        unknown = [key for key in step.inputs if key not in self._named]
+        if unknown and not self._takes_all:
+            raise errors.InvalidInputError(
+                f"{place}.inputs: the function {step.action.name!r} has no parameter for {unknown}"
+            )
+        if step.timeout_seconds is not None and not is_async(self._function):
+            # It would hold up the event loop, timer included, until it returned.
+            raise errors.InvalidInputError(
+                f"{place}.timeout_seconds: the function {step.action.name!r} is not async, so "
+                "nothing can interrupt it: register it with in_thread=True"
+            )
 
     async def execute(self, ctx: NodeContext) -> NodeResult:
         """Call the function and turn what it returned into a result."""
@@ -127,11 +142,8 @@ class Actions:
             raise errors.InvalidInputError(
                 f"{place}.action: there is no {kind} {name!r}: call register_{method}"
             )
-        refused = action.refused_inputs(step) if isinstance(action, FunctionAction) else []
-        if refused:
-            raise errors.InvalidInputError(
-                f"{place}.inputs: the function {name!r} has no parameter for {refused}"
-            )
+        if isinstance(action, FunctionAction):
+            action.check(step, place)
         return action
 
 

@@ -36,6 +36,7 @@ def answered(state: StepState, answer: ApprovalResult) -> StepState:
                 approved=True,
                 escalated=False,
                 outputs=None,
+                saved=None,
                 inputs={**(state.inputs or {}), **answer.inputs},
                 failed_attempts=0,
                 visit=state.visit + (state.attempts > 0),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hive import errors
@@ -74,6 +76,7 @@ class PlanExecution:
         self._recorder = recorder
         self._ask = ask
         self._order = Order({step.id: step.dependencies for step in plan.steps})
+        self._saving = asyncio.Lock()
         self._under_way: dict[asyncio.Task[Worked | _Asked], PlanStep] = {}
 
     async def drive(self) -> None:
@@ -93,12 +96,14 @@ class PlanExecution:
 
     async def save(self, kind: str, step: str | None) -> None:
         """Save where the run stands."""
-        following = [
-            other.id
-            for other in self._plan.steps
-            if self._state(other).status is StepStatus.IN_PROGRESS or self._is_ready(other)
-        ]
-        await self._recorder.save(kind, step, self._progress, self.context(), following)
+        # Steps that save a state of their own do so beside the driver.
+        async with self._saving:
+            following = [
+                other.id
+                for other in self._plan.steps
+                if self._state(other).status is StepStatus.IN_PROGRESS or self._is_ready(other)
+            ]
+            await self._recorder.save(kind, step, self._progress, self.context(), following)
 
     async def save_start(self, kind: str) -> None:
         """Save what a caller changed before anything runs; a run that waits or is over stays so."""
@@ -108,6 +113,12 @@ class PlanExecution:
         elif status is not ExecutionStatus.RUNNING:
             kind = "failed"
         await self.save(kind, None)
+
+    async def pause(self) -> None:
+        """Save that a person stopped the run where it is; it waits for nothing."""
+        if self._progress.status is ExecutionStatus.RUNNING:
+            with contextlib.suppress(errors.HiveError):  # it is in the report
+                await self.save("paused", self._progress.path[-1] if self._progress.path else None)
 
     def context(self) -> dict[str, Any]:
         """Return the context with what all completed steps added."""
@@ -160,7 +171,8 @@ class PlanExecution:
                 )
                 return
             seen = self._seen_by(step)
-            self._start(step, self._work.attempt(step, state, *seen))
+            save = partial(self._save_state, step)
+            self._start(step, self._work.attempt(step, state, *seen, save))
 
     def _is_ready(self, step: PlanStep) -> bool:
         states = self._progress.step_states
@@ -285,7 +297,7 @@ class PlanExecution:
             self._set(step, **counted, status=StepStatus.FAILED, error=error)
             self._stop(ExecutionStatus.FAILED, error, step)
             return "node_failed"
-        counted |= {"failed_attempts": 0, "feedback": None, "error": None, "escalated": False}
+        counted |= {"failed_attempts": 0, "feedback": None, "error": None, "saved": None}
         self._set(step, **counted, status=StepStatus.COMPLETED, outputs=outputs)
         self._progress.path.append(step.id)
         return "node_complete"
@@ -355,6 +367,11 @@ class PlanExecution:
 
     def _problem(self, severity: Any, text: str, step: PlanStep) -> None:
         self._runtime.report_problem(severity, text, node_id=step.id, run=self._work.run)
+
+    async def _save_state(self, step: PlanStep, state: Any) -> None:
+        """Record what a step under way wants to find when it is interrupted."""
+        self._set(step, saved=state)
+        await self.save("node_progress", step.id)
 
     def _state(self, step: PlanStep) -> StepState:
         return self._progress.step_states[step.id]

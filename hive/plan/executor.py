@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hive import errors
 from hive.graph.executor import GraphExecutor
+from hive.graph.recording import recording
 from hive.graph.services import Effects
 from hive.plan.actions import Actions, GraphAction
 from hive.plan.config import ExecutorConfig
@@ -17,6 +18,7 @@ from hive.plan.judge import Judge, JudgeFunction, judge_of
 from hive.plan.problems import problems_of
 from hive.plan.recorder import PlanRecorder
 from hive.plan.start import PlanStart, PlanStartRequest
+from hive.plan.status import ExecutionStatus
 from hive.plan.summary import summary
 from hive.plan.work import Work
 
@@ -228,13 +230,16 @@ class FlexibleGraphExecutor:
             recorder=recorder,
             ask=self._ask,
         )
-        try:
+        async with recording(
+            recorder,
+            self.runtime,
+            start.run,
+            goes_on=start.progress.status is ExecutionStatus.RUNNING,
+            pause=execution.pause,
+        ):
             if start.unsaved is not None:
                 await execution.save_start(start.unsaved)
             await execution.drive()
-        except BaseException as error:
-            self.runtime.end_run(False, f"interrupted by {type(error).__name__}", run=start.run)
-            raise
         if manager is not None and writer is not None:
             manager.release(writer)
         result = summary(plan, start.progress, execution)

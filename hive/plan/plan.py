@@ -51,6 +51,9 @@ class PlanStep(BaseModel):
         approval_message: What to ask the person.
         max_retries: Retries after the first attempt: ``max_retries + 1`` attempts in all.
         backoff_seconds: Wait before the first retry; doubled for each further one.
+        timeout_seconds: How long one attempt may take, exclusive; it then is cancelled and has
+            failed with a ``TimeoutError``. Only what awaits can be cancelled: a function that is
+            not async, and does not run in a thread, cannot have one.
         status: Where the step stands.
         result: What it added to the context, once it is completed.
         error: Why it failed, or what the judge found in its last attempt.
@@ -69,6 +72,7 @@ class PlanStep(BaseModel):
     approval_message: str | None = None
     max_retries: int = Field(default=3, ge=0)
     backoff_seconds: float = Field(default=0.1, ge=0.0)
+    timeout_seconds: float | None = Field(default=None, gt=0.0)
     status: StepStatus = StepStatus.PENDING
     result: Any = None
     error: str | None = None

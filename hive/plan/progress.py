@@ -35,6 +35,7 @@ class StepState(BaseModel):
         approved: A person said yes; it is not asked again.
         inputs: Inputs that a person gave in place of the plan's.
         escalated: It waits because its judge asks a person.
+        saved: What the action saved with ``ctx.checkpoint``, for the next attempt.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,6 +50,7 @@ class StepState(BaseModel):
     approved: bool = False
     inputs: dict[str, Any] | None = None
     escalated: bool = False
+    saved: Any = None
 
     def but(self, **changes: Any) -> StepState:
         """Return a state with some fields changed."""

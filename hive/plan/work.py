@@ -74,6 +74,7 @@ class Work:
         state: StepState,
         context: Mapping[str, Any],
         results: Mapping[str, Mapping[str, Any]],
+        save_state: Callable[[Any], Awaitable[None]],
     ) -> Worked:
         """Make the next attempt of a step and judge it.
 
@@ -82,6 +83,7 @@ class Work:
             state: Where it stands.
             context: What it sees.
             results: What the steps before it gave, by step.
+            save_state: Saves how far the attempt has come.
         """
         # A report of its own: what a step records while others go on joins the run's report when
         # the step ends, so that an attempt that is lost leaves nothing in a checkpoint.
@@ -94,11 +96,12 @@ class Work:
             given = inputs_of(step, state, context, results)
             if state.feedback is not None and FEEDBACK not in given:
                 given[FEEDBACK] = state.feedback
-            attempt = await self._visit(step, state, given, memory, runtime)
+            services = NodeServices(step.id, self.effects, save_state)
+            attempt = await self._visit(step, state, given, memory, runtime, services)
         except errors.InvalidInputError as error:
             attempt = Attempt(NodeResult(success=False, error=f"{error}"), True, 0)
-        outputs = _written(memory.lend(), context)
-        missing = [key for key in step.expected_outputs if key not in memory]
+        outputs = memory.written()
+        missing = [key for key in step.expected_outputs if key not in outputs]
         if attempt.result.success and missing:
             lacking = NodeResult(False, error=f"the step gave no {', '.join(map(repr, missing))}")
             attempt = Attempt(lacking, False, attempt.latency_ms)
@@ -114,6 +117,7 @@ class Work:
         given: dict[str, Any],
         memory: SharedMemory,
         runtime: Runtime,
+        services: NodeServices,
     ) -> Attempt:
         visit = Visit(
             run=self.run,
@@ -124,6 +128,7 @@ class Work:
                 max_retries=step.max_retries,
                 backoff_seconds=step.backoff_seconds,
                 backoff_max_seconds=max(30.0, step.backoff_seconds),
+                timeout_seconds=step.timeout_seconds,
             ),
             node=self.actions[step.id],
             number=state.visit,
@@ -134,9 +139,9 @@ class Work:
             targets=(),
             sleep=self.sleep,
             timer=self.timer,
-            services=NodeServices(step.id, self.effects),
+            services=services,
         )
-        return await visit.attempt(state.failed_attempts + 1)
+        return await visit.attempt(state.failed_attempts + 1, state.saved)
 
     async def _judge(
         self, step: PlanStep, outcome: StepOutcome, context: Mapping[str, Any]
@@ -170,13 +175,6 @@ def inputs_of(
     own = {key: value for key, value in step.inputs.items() if key not in replaced}
     resolved: dict[str, Any] = resolve(own, context, results)
     return {**resolved, **replaced}
-
-
-def _written(after: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
-    # By identity: memory hands out copies and takes what is unchanged back as what it was.
-    return {
-        key: value for key, value in after.items() if key not in before or value is not before[key]
-    }
 
 
 def _outcome(

@@ -5,11 +5,20 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from hive import CheckpointConfig, CheckpointManager, ConflictError, InvalidInputError, LimitError
+from hive import (
+    CheckpointConfig,
+    CheckpointManager,
+    ConflictError,
+    InvalidInputError,
+    LimitError,
+    Repository,
+    UnsupportedFormatError,
+)
 from hive.graph import (
     EdgeSpec,
     FlexibleGraphExecutor,
@@ -38,6 +47,8 @@ from hive.plan import (
     StepOutcome,
     StepStatus,
 )
+from hive.runner.abandoned import abandon, reinstate
+from manifests import Registry
 
 GOAL = Goal(id="goal", description="Do it.")
 
@@ -798,24 +809,142 @@ def test_a_cancelled_run_is_resumed_where_it_was(home: Any) -> None:
         assert result.results == {"a": 1, "b": 2}
 
 
-def test_of_two_that_continue_a_run_one_gets_a_conflict(home: Any) -> None:
-    made = plan(step("a"), step("b", dependencies=["a"]))
+def test_of_two_that_execute_a_run_one_gets_a_conflict(home: Any) -> None:
+    made = plan(step("a", max_retries=0), step("b", dependencies=["a"]))
     with CheckpointManager(home) as first, CheckpointManager(home) as second:
 
-        def resumed_meanwhile() -> int:
-            done = execute(
-                made, {"a": lambda: 2, "b": lambda: 3}, manager=second, run="r", resume=True
-            )
-            assert done.success
+        def meanwhile() -> int:
+            with pytest.raises(ConflictError):
+                execute(made, functions, manager=second, run="r", resume=True)
             return 1
 
         async def in_between() -> int:
-            return await asyncio.to_thread(resumed_meanwhile)
+            return await asyncio.to_thread(meanwhile)
 
         functions = {"a": in_between, "b": lambda: 4}
-        with pytest.raises(ConflictError):
-            execute(made, functions, manager=first, run="r", resume=True)
-        assert first.restore("r") == {"a": 2, "b": 3}
+        result = execute(made, functions, manager=first, run="r", resume=True)
+        assert result.results == {"a": 1, "b": 4}
+
+
+def test_effects_are_not_repeated(home: Any) -> None:
+    charged: list[int] = []
+
+    def charge(amount: int) -> str:
+        charged.append(amount)
+        return f"receipt {len(charged)}"
+
+    async def pay(ctx: NodeContext) -> str:
+        receipt: str = await ctx.effect("charge", charge, 7)
+        if ctx.attempt == 1:
+            raise ConnectionError("after the charge")
+        return receipt
+
+    with CheckpointManager(home) as manager:
+        result = execute(plan(step("a", "pay")), {"pay": pay}, manager=manager, run="r")
+        assert result.results == {"a": "receipt 1"}
+        assert execute(plan(step("a", "pay")), {"pay": pay}).success, "without a store as well"
+    assert charged == [7, 7]
+
+
+def test_a_long_step_goes_on_from_what_it_saved(home: Any) -> None:
+    class Crash(BaseException):
+        pass
+
+    crashes = [True]
+    pages: list[int] = []
+
+    async def read(ctx: NodeContext) -> int:
+        for page in range(ctx.saved_state or 0, 4):
+            if page == 2 and crashes.pop():
+                raise Crash
+            crashes.append(False)
+            pages.append(page)
+            await ctx.checkpoint(page + 1)
+        return len(pages)
+
+    made = plan(step("a", "read"), step("b", "other"))
+    with CheckpointManager(home) as manager:
+        arguments: dict[str, Any] = {"manager": manager, "run": "r", "resume": True}
+        functions = {"read": read, "other": lambda: 0}
+        crashes[:] = [True]
+        with pytest.raises(Crash):
+            execute(made, functions, **arguments)
+        crashes[:] = [False]
+        assert execute(made, functions, **arguments).results == {"a": 4, "b": 0}
+        assert pages == [0, 1, 2, 3]
+        point = manager.resume_point("r")
+        assert point is not None
+        assert point.execution["step_states"]["a"]["saved"] is None, "it is over"
+
+
+def test_a_step_can_have_a_timeout() -> None:
+    async def hang(ctx: NodeContext) -> str:
+        if ctx.attempt == 1:
+            await asyncio.Event().wait()
+        return "in time"
+
+    made = plan(step("a", "hang", timeout_seconds=0.01))
+    result = execute(made, {"hang": hang})
+    assert result.results == {"a": "in time"}
+    assert result.steps_executed == 2
+    with pytest.raises(InvalidInputError, match="in_thread=True"):
+        execute(made, {"hang": lambda: 1})
+
+
+def test_ctrl_c_pauses_the_run(home: Any) -> None:
+    def press() -> None:
+        raise KeyboardInterrupt
+
+    made = plan(step("a"), step("b", "press", dependencies=["a"]))
+    with CheckpointManager(home) as manager:
+        arguments: dict[str, Any] = {"manager": manager, "run": "r", "resume": True}
+        with pytest.raises(KeyboardInterrupt):
+            execute(made, {"a": lambda: 1, "press": press}, **arguments)
+        head = manager.latest("r")
+        assert head is not None
+        assert (head.kind, head.next_nodes) == ("paused", ("b",))
+        assert execute(made, {"a": lambda: 1 / 0, "press": lambda: 2}, **arguments).success
+
+
+def test_a_run_that_was_cut_off_is_found(home: Any) -> None:
+    class Crash(BaseException):
+        pass
+
+    def crash() -> None:
+        raise Crash
+
+    with CheckpointManager(home) as manager:
+        with pytest.raises(Crash):
+            execute(plan(step("a", "crash")), {"crash": crash}, manager=manager, run="r")
+        execute(plan(step("a")), {"a": lambda: 1}, manager=manager, run="over")
+        assert [found.run for found in manager.interrupted_runs()] == ["r"]
+        abandon(manager.repository, "r")
+        assert manager.interrupted_runs() == []
+        reinstate(manager.repository, "r")
+        assert [found.run for found in manager.interrupted_runs()] == ["r"]
+
+
+def test_a_value_of_a_newer_class_is_not_worked_with(home: Any) -> None:
+    @dataclass
+    class Bee:
+        name: str
+
+    newer, older = Registry(), Registry()
+    newer.register(Bee, name="Bee", version=2)
+    older.register(Bee, name="Bee")
+    made = plan(step("a"), step("b", dependencies=["a"], requires_approval=True))
+    functions = {"a": lambda: {"bee": Bee("ada")}, "b": lambda: 1}
+    with Repository.open(home, registry=newer) as repo:
+        with CheckpointManager(repo) as manager:
+            execute(made, functions, manager=manager, run="r")
+    for registry, approvals in ((older, None), (Registry(), None), (newer, {"b": True})):
+        with Repository.open(home, registry=registry) as repo, CheckpointManager(repo) as manager:
+            arguments: dict[str, Any] = {"manager": manager, "run": "r", "resume": True}
+            if registry is older:
+                with pytest.raises(UnsupportedFormatError, match="'Bee' of version 2"):
+                    execute(made, functions, **arguments)
+            else:  # a class that is not known at all is not expected either
+                execute(made, functions, approvals=approvals, **arguments)
 
 
 def test_a_checkpoint_that_cannot_be_saved_is_reported(home: Any) -> None:

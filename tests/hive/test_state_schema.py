@@ -23,6 +23,10 @@ from hive.plan import ActionSpec, FlexibleGraphExecutor, Plan, PlanStep
 GOAL = Goal(id="goal")
 
 
+class Crash(BaseException):
+    """Ends an execution where it is, as a signal handler's exception would."""
+
+
 def texts(state: dict[str, Any]) -> dict[str, Any]:
     if "messages" in state:
         state["messages"] = [{"text": text} for text in state["messages"]]
@@ -46,7 +50,7 @@ def chat(crashes: bool) -> GraphSpec:
 
     def read(messages: list[Any]) -> dict[str, Any]:
         if crashes:
-            raise KeyboardInterrupt
+            raise Crash
         return {"read": [sorted(message) for message in messages]}
 
     return GraphSpec(
@@ -84,7 +88,7 @@ def test_a_state_is_migrated_step_by_step(home: Path) -> None:
 
 
 def test_a_graph_resumes_through_a_migration(home: Path) -> None:
-    with CheckpointManager(home) as manager, pytest.raises(KeyboardInterrupt):
+    with CheckpointManager(home) as manager, pytest.raises(Crash):
         execute(manager, crashes=True)
     with CheckpointManager(home, schema=SCHEMA) as manager:
         result = execute(manager)
@@ -130,7 +134,7 @@ def test_a_plan_resumes_through_a_migration(home: Path) -> None:
 
 
 def test_a_gap_is_an_error_and_changes_nothing(home: Path) -> None:
-    with CheckpointManager(home) as manager, pytest.raises(KeyboardInterrupt):
+    with CheckpointManager(home) as manager, pytest.raises(Crash):
         execute(manager, crashes=True)
     with CheckpointManager(home, schema=StateSchema(3, {1: texts})) as manager:
         with pytest.raises(InvalidInputError, match="no migration from 2 is registered"):
@@ -141,7 +145,7 @@ def test_a_gap_is_an_error_and_changes_nothing(home: Path) -> None:
 
 
 def test_a_newer_state_is_refused(home: Path) -> None:
-    with CheckpointManager(home, schema=SCHEMA) as manager, pytest.raises(KeyboardInterrupt):
+    with CheckpointManager(home, schema=SCHEMA) as manager, pytest.raises(Crash):
         execute(manager, crashes=True)
     for schema in (None, StateSchema(2, {1: texts})):
         with CheckpointManager(home, schema=schema) as manager:
@@ -171,7 +175,7 @@ def test_a_label_that_is_no_version_is_refused(home: Path) -> None:
 
 
 def test_a_changed_graph_is_still_refused(home: Path) -> None:
-    with CheckpointManager(home) as manager, pytest.raises(KeyboardInterrupt):
+    with CheckpointManager(home) as manager, pytest.raises(Crash):
         execute(manager, crashes=True)
     with CheckpointManager(home, schema=SCHEMA) as manager:
         executor = GraphExecutor(Runtime(), manager)
