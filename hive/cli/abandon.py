@@ -27,8 +27,8 @@ def abandon(
     does as well.
     """
     from hive.cli.launches import while_executing
-    from hive.runner.abandoned import abandon as mark
-    from hive.runner.abandoned import reinstate
+    from hive.graph.abandoned import abandon as mark
+    from hive.graph.abandoned import reinstate
 
     # Locked: a process that executes the run would find its head moved on, and stop.
     with open_to_write(home, create=False) as repo:

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from hive import errors
+from hive.graph.abandoned import ABANDONED
 from hive.graph.background import BackgroundThread, in_thread
 from hive.graph.housekeeping import Housekeeper
 from hive.graph.newer import refuse_newer
@@ -393,17 +394,19 @@ class CheckpointManager:
     def interrupted_runs(self) -> list[InterruptedRun]:
         """Return the runs that were interrupted: by a crash, a kill, a power cut or a cancellation.
 
-        A run counts if an executor claimed it, its head is not where a run stops, and the process
-        that claimed it is gone: the process with that id was started at another moment, or under
-        another boot of the machine. No clock is asked. Where the system does not tell enough, a
-        process counts as alive. Claiming a run to resume it lets only one of several callers win.
+        A run counts if an executor claimed it, its head is not where a run stops or is abandoned,
+        and the process that claimed it is gone: the process with that id was started at another
+        moment, or under another boot of the machine. No clock is asked. Where the system does not
+        tell enough, a process counts as alive. Claiming a run to resume it lets only one of several
+        callers win.
         """
         self._settle()
         found = []
         for claim in self.repository.claims():
             head = None if claim.is_held else self.latest(claim.run)
             # Where the claim was made the head may be of any kind: a pause that was resumed.
-            if head is not None and (head.kind not in STOPS or head.sequence == claim.at):
+            stands = head is not None and head.kind in {*STOPS, ABANDONED}
+            if head is not None and (not stands or head.sequence == claim.at):
                 found.append(InterruptedRun(claim.run, head, claim.owner))
         return found
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from hive.graph import abandoned
 from hive.graph.background import in_thread
 from hive.graph.checkpoint_manager import CheckpointManager
 from hive.graph.runtime import Runtime
 from hive.plan.plan import Plan
-from hive.runner import abandoned
 from hive.runner.agent import Agent
 from hive.runner.execution import AgentExecution, RunResult
 from hive.runner.loading import load_agent
@@ -218,7 +218,7 @@ class AgentRunner:
         return found
 
     def abandon(self, run: str) -> Checkpoint:
-        """Mark a run as one that nobody will go on with; see :mod:`hive.runner.abandoned`."""
+        """Mark a run as one that nobody will go on with; see :mod:`hive.graph.abandoned`."""
         self.manager.flush(run)
         return abandoned.abandon(self.manager.repository, run)
 

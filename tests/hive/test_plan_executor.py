@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from hive.graph import (
     NodeSpec,
     Runtime,
 )
+from hive.graph.abandoned import abandon, reinstate
 from hive.plan import (
     ActionSpec,
     ActionType,
@@ -47,7 +49,6 @@ from hive.plan import (
     StepOutcome,
     StepStatus,
 )
-from hive.runner.abandoned import abandon, reinstate
 from manifests import Registry
 
 GOAL = Goal(id="goal", description="Do it.")
@@ -850,27 +851,26 @@ def test_a_long_step_goes_on_from_what_it_saved(home: Any) -> None:
     class Crash(BaseException):
         pass
 
-    crashes = [True]
     pages: list[int] = []
 
-    async def read(ctx: NodeContext) -> int:
-        for page in range(ctx.saved_state or 0, 4):
-            if page == 2 and crashes.pop():
-                raise Crash
-            crashes.append(False)
-            pages.append(page)
-            await ctx.checkpoint(page + 1)
-        return len(pages)
+    def reading(crash_at: int) -> Callable[..., Any]:
+        async def read(ctx: NodeContext) -> int:
+            for page in range(ctx.saved_state or 0, 4):
+                if page == crash_at:
+                    raise Crash
+                pages.append(page)
+                await ctx.checkpoint(page + 1)
+            return len(pages)
+
+        return read
 
     made = plan(step("a", "read"), step("b", "other"))
     with CheckpointManager(home) as manager:
         arguments: dict[str, Any] = {"manager": manager, "run": "r", "resume": True}
-        functions = {"read": read, "other": lambda: 0}
-        crashes[:] = [True]
         with pytest.raises(Crash):
-            execute(made, functions, **arguments)
-        crashes[:] = [False]
-        assert execute(made, functions, **arguments).results == {"a": 4, "b": 0}
+            execute(made, {"read": reading(2), "other": lambda: 0}, **arguments)
+        result = execute(made, {"read": reading(-1), "other": lambda: 0}, **arguments)
+        assert result.results == {"a": 4, "b": 0}
         assert pages == [0, 1, 2, 3]
         point = manager.resume_point("r")
         assert point is not None
@@ -893,7 +893,7 @@ def test_a_step_can_have_a_timeout() -> None:
 
 def test_ctrl_c_pauses_the_run(home: Any) -> None:
     def press() -> None:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
 
     made = plan(step("a"), step("b", "press", dependencies=["a"]))
     with CheckpointManager(home) as manager:

@@ -34,8 +34,8 @@ EXAMPLES = settings().max_examples * 2 // 5  # each writes to a store some twent
 Attempts = list[tuple[str, int, int]]
 
 
-class Crash(BaseException):
-    """Ends an execution before a commit, as a signal would."""
+class Crash(Exception):  # noqa: N818
+    """Ends an execution before a commit, in the thread that would have written it."""
 
 
 @st.composite

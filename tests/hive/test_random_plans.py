@@ -33,8 +33,8 @@ EXAMPLES = settings().max_examples * 3 // 10  # each writes to a store some twen
 Attempts = list[tuple[str, int, str]]
 
 
-class Crash(BaseException):
-    """Ends an execution before a commit, as a signal would."""
+class Crash(Exception):  # noqa: N818
+    """Ends an execution before a commit, in the thread that would have written it."""
 
 
 @st.composite
