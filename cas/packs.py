@@ -3,7 +3,8 @@
 The objects of one commit are read together later, so they are written as one unit: their payloads
 share a compression window, and one table row serves several records. Bytes of a pack::
 
-    codec      1 byte    0 raw, 1 zstd (magicless frame), 2 zstd, and the meta part too
+    codec      1 byte    0 raw, 1 zstd (magicless frame), 2 zstd, and the meta part too, 3 zstd
+                         with the digests in the window before the body, and the meta part too
     count      1 byte    number of records, 1..255
     fragments  2 bytes   table rows over which the pack is spread
     meta size  2 bytes
@@ -59,6 +60,7 @@ _HEADER: Final = struct.Struct(">BBHH")
 _RAW: Final = 0
 _ZSTD: Final = 1
 _ZSTD_META: Final = 2
+_ZSTD_DIGESTS: Final = 3
 _MOST_META_BYTES: Final = 0xFFFF
 _LEVELS: Final = (3, 6)
 """For commits, and for what is packed once and kept (5 % smaller, four times the time)."""
@@ -66,20 +68,28 @@ _FRAME_DESCRIPTOR: Final = b"\0"
 """First byte of a zstd frame without magic number, content size, checksum and dictionary id."""
 
 
+_SHARE_OF_DIGESTS: Final = 1 / 16
+"""Of the payloads, from which on they may be full of digests: those of manifests hold parents'."""
+
+
 class _Codecs(threading.local):
     """Reused zstd contexts: a fresh one per call costs 25 us; they are not thread-safe."""
 
     def __init__(self) -> None:
-        form = zstandard.FORMAT_ZSTD1_MAGICLESS
-        self.compressor, self.thorough_compressor = (
-            zstandard.ZstdCompressor(
-                compression_params=zstandard.ZstdCompressionParameters.from_level(
-                    level, format=form, write_content_size=0, write_checksum=0, write_dict_id=0
-                )
+        self.parameters = [
+            zstandard.ZstdCompressionParameters.from_level(
+                level,
+                format=zstandard.FORMAT_ZSTD1_MAGICLESS,
+                write_content_size=0,
+                write_checksum=0,
+                write_dict_id=0,
             )
             for level in _LEVELS
+        ]
+        self.compressor, self.thorough_compressor = (
+            zstandard.ZstdCompressor(compression_params=each) for each in self.parameters
         )
-        self.decompressor = zstandard.ZstdDecompressor(format=form)
+        self.decompressor = zstandard.ZstdDecompressor(format=zstandard.FORMAT_ZSTD1_MAGICLESS)
 
 
 _codecs: Final = _Codecs()
@@ -96,11 +106,28 @@ _ODD: Final = (
 """What parsing bytes that are no pack may raise."""
 
 
-def _inflate(frame: bytes | memoryview, most_bytes: int) -> bytes:
+def _inflate(frame: bytes | memoryview, most_bytes: int, before: bytes = b"") -> bytes:
+    """Decompress a frame. ``before`` is what stood in the window before its content."""
     if bytes(frame[:1]) != _FRAME_DESCRIPTOR:
         # A damaged frame may state a size of its own, and the library allocates that first.
         raise ValueError("no frame of this format")
-    return _codecs.decompressor.decompress(frame, max_output_size=most_bytes)
+    decompressor = _codecs.decompressor
+    if before:
+        decompressor = zstandard.ZstdDecompressor(
+            dict_data=_window(before), format=zstandard.FORMAT_ZSTD1_MAGICLESS
+        )
+    return decompressor.decompress(frame, max_output_size=most_bytes)
+
+
+def _deflate_behind(before: bytes, payloads: bytes) -> bytes:
+    """Compress thoroughly, with ``before`` in the window."""
+    parameters = _codecs.parameters[-1]
+    compressor = zstandard.ZstdCompressor(compression_params=parameters, dict_data=_window(before))
+    return compressor.compress(payloads)
+
+
+def _window(before: bytes) -> zstandard.ZstdCompressionDict:
+    return zstandard.ZstdCompressionDict(before, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
 
 
 class NewRecord:
@@ -141,7 +168,7 @@ class Pack:
             codec, count, _fragments, meta_size = _HEADER.unpack_from(data)
             body_at = _HEADER.size + count * DIGEST_BYTES + meta_size
             encoded_meta = data[body_at - meta_size : body_at]
-            if codec == _ZSTD_META:
+            if codec in (_ZSTD_META, _ZSTD_DIGESTS):
                 encoded_meta = _inflate(encoded_meta, _MOST_META_BYTES)
             meta = cbor2.loads(encoded_meta)
             body_size, sizes, self._deltas = meta[:3]
@@ -162,7 +189,7 @@ class Pack:
                 raise ValueError("sizes do not add up")
         except _ODD as error:
             raise CorruptObjectError(f"the pack at record {base} is damaged") from error
-        if codec > _ZSTD_META:
+        if codec > _ZSTD_DIGESTS:
             raise UnsupportedFormatError(
                 f"the pack at record {base} uses codec {codec}, which is not known here; "
                 "upgrade Hive"
@@ -258,7 +285,8 @@ class Pack:
             payloads = bytes(body)
         else:
             try:
-                payloads = _inflate(body, size)
+                before = self._digests() if self._codec == _ZSTD_DIGESTS else b""
+                payloads = _inflate(body, size, before)
             except (ValueError, zstandard.ZstdError) as error:
                 raise CorruptObjectError(
                     f"the pack at record {self.base} cannot be decompressed"
@@ -266,6 +294,9 @@ class Pack:
         if len(payloads) != size:
             raise CorruptObjectError(f"the pack at record {self.base} is damaged")
         return payloads
+
+    def _digests(self) -> bytes:
+        return self._data[_HEADER.size : _HEADER.size + len(self.numbers) * DIGEST_BYTES]
 
     @staticmethod
     def encode(
@@ -288,6 +319,11 @@ class Pack:
         compressed = compressor.compress(payloads)
         if len(compressed) < len(payloads):
             codec, body = _ZSTD, compressed
+        digests = b"".join([record.digest for record in records])
+        if thorough and codec == _ZSTD and len(digests) >= _SHARE_OF_DIGESTS * len(payloads):
+            compressed = _deflate_behind(digests, payloads)
+            if len(compressed) < len(body):
+                codec, body = _ZSTD_DIGESTS, compressed
         offsets = [record.number - base for record in records]
         meta: list[Any] = [
             len(body),
@@ -297,11 +333,12 @@ class Pack:
         if offsets != list(range(len(records))):
             meta.append(offsets)
         encoded_meta = cbor2.dumps(meta)
-        if thorough and codec == _ZSTD:
+        if thorough and codec != _RAW:
             smaller_meta = compressor.compress(encoded_meta)
-            if len(smaller_meta) < len(encoded_meta):
+            if codec == _ZSTD_DIGESTS:
+                encoded_meta = smaller_meta
+            elif len(smaller_meta) < len(encoded_meta):
                 codec, encoded_meta = _ZSTD_META, smaller_meta
-        digests = b"".join([record.digest for record in records])
         size = _HEADER.size + len(digests) + len(encoded_meta) + len(body)
         if cut is None:
             starts: Sequence[int] = range(0, size, fragment_bytes)

@@ -88,9 +88,36 @@ def test_the_largest_packs() -> None:
     assert pack.payload(0) == bytes(MAX_PACK_BYTES)
 
 
+def chain(count: int) -> list[NewRecord]:
+    """Records each of which holds the digest of the one before, as manifests do."""
+    records = [record(1, b"first")]
+    for number in range(2, count + 1):
+        payload = b"manifest %d of " % number + records[-1].digest
+        records.append(record(number, payload))
+    return records
+
+
+def test_digests_in_payloads_are_not_stored_twice() -> None:
+    records = chain(200)
+    (quick,), (thorough,) = (Pack.encode(records, 1 << 31, thorough=how) for how in (False, True))
+    assert (quick[0], thorough[0]) == (1, 3)
+    assert len(thorough) < len(quick) - 190 * 30
+    pack = Pack(1, thorough)
+    assert [pack.payload(at) for at in range(200)] == [record.payload for record in records]
+
+
+def test_a_damaged_digest_harms_only_payloads_that_hold_it() -> None:
+    records = chain(100)
+    (row,) = Pack.encode(records, 1 << 31, thorough=True)
+    at = 6 + 32 * 40
+    pack = Pack(1, row[:at] + bytes([row[at] ^ 1]) + row[at + 1 :])
+    wrong = [at for at in range(100) if pack.payload(at) != records[at].payload]
+    assert wrong == [41]
+
+
 def test_a_codec_of_a_later_version_is_said_to_be_one() -> None:
     (row,) = Pack.encode([record(1, b"abc")], 1 << 31)
-    for codec in (3, 17, 255):
+    for codec in (4, 17, 255):
         with pytest.raises(UnsupportedFormatError, match=f"codec {codec}.*upgrade"):
             Pack(1, bytes([codec]) + row[1:])
 
@@ -110,6 +137,8 @@ def test_mutated_packs_give_errors_of_this_project(seed: int) -> None:
     dice = random.Random(seed)
     records = [record(50, b"abc" * 50), record(51, b"def" * 9, [50]), record(53, b"", [51, 3])]
     originals = [Pack.encode(records, 1 << 31, thorough=thorough)[0] for thorough in (False, True)]
+    originals.append(Pack.encode(chain(9), 1 << 31, thorough=True)[0])
+    assert originals[-1][0] == 3
     refused = 0
     for _ in range(4_000):
         data = bytearray(dice.choice(originals))
