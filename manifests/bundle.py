@@ -264,6 +264,8 @@ class BundleReader:
                 f"the bundle {path} holds {self.header.frame_bytes} bytes of objects in a file of "
                 f"{end}, over the limit of {limit}; if you trust it, allow more (max_bytes)"
             )
+        # What is listed beside the objects is held in memory, and may be a bomb like them.
+        self._beside_left = limit - self.header.frame_bytes
 
     @classmethod
     @contextmanager
@@ -305,10 +307,11 @@ class BundleReader:
 
         Raises:
             InvalidInputError: A run has a name that no run can have.
+            LimitError: There are too many.
         """
         found: dict[tuple[str, int], BundleEntry] = {}
         for _ in range(self.header.checkpoints):
-            entry = self._entry(self._decoded(self._item(_MOST_ENTRY_BYTES)))
+            entry = self._entry(self._beside(_MOST_ENTRY_BYTES))
             if (entry.run, entry.sequence) in found:
                 raise self._damaged("it lists a checkpoint twice")
             found[entry.run, entry.sequence] = entry
@@ -332,11 +335,8 @@ class BundleReader:
         raise self._damaged("a checkpoint in it makes no sense")
 
     def notes(self) -> list[Note]:
-        """Return what the runs have beside their states."""
-        return [
-            self._note(self._decoded(self._item(_MOST_NOTE_BYTES)))
-            for _ in range(self.header.notes)
-        ]
+        """Return what the runs have beside their states. ``LimitError`` if it is too much."""
+        return [self._note(self._beside(_MOST_NOTE_BYTES)) for _ in range(self.header.notes)]
 
     def _note(self, fields: Any) -> Note:
         match fields:
@@ -376,6 +376,17 @@ class BundleReader:
             yield Digest.of(frame), item, len(frame)
         if left or self._read(1) or self._file.left:
             raise self._damaged("it does not end where it says")
+
+    def _beside(self, most: int) -> Any:
+        """Return the next item, decoded: one that stands beside the objects."""
+        item = self._item(most)
+        self._beside_left -= len(item)
+        if self._beside_left < 0:
+            raise LimitError(
+                f"the bundle {self._path} lists more than its limit leaves beside its objects; if "
+                "you trust it, allow more (max_bytes)"
+            )
+        return self._decoded(item)
 
     def _item(self, most: int) -> bytes:
         size = int.from_bytes(self._exactly(_LENGTH_BYTES), "big")

@@ -36,7 +36,7 @@ from cas.errors import (
 )
 from cas.leases import LEASES, Lease
 from cas.objects import Object
-from manifests import Checkpoint, ImportReport, Repository
+from manifests import Checkpoint, ImportReport, PendingWrite, Repository
 from manifests.bundle import BundleEntry, BundleHeader, BundleReader, write_bundle
 from tests.cas.children import ChildFailedError, finish, start_child
 
@@ -192,9 +192,16 @@ def test_what_cannot_be_exported_leaves_no_file(here: Repository, file: Path) ->
 # -- recorded runs -----------------------------------------------------------------------------
 
 
-def test_a_recorded_run_adds_only_what_is_new(data_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.torture
+def test_a_recorded_run_adds_only_what_is_new(
+    data_dir: Path,
+    tmp_path: Path,
+    rounds: Callable[[int, int], int],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """One of the recorded runs, into a store that holds others: in full all of the 199."""
     with gzip.open(data_dir / "airline_runs.jsonl.gz", "rt", encoding="utf-8") as lines:
-        runs = [json.loads(line) for line in lines]
+        runs = [json.loads(line) for line in lines][: rounds(30, 200)]
     one = str(runs[0]["run"])
 
     def record(repo: Repository, run: dict[str, Any]) -> None:
@@ -222,7 +229,12 @@ def test_a_recorded_run_adds_only_what_is_new(data_dir: Path, tmp_path: Path) ->
         before = others.stats()
         got = others.import_bundle(file)
         after = others.stats()
-        # The system prompt and whatever else the other 199 runs hold is not stored again.
+        with capsys.disabled():
+            print(
+                f"\na bundle of {sent.checkpoints} checkpoints, {file.stat().st_size} bytes, "
+                f"{sent.objects} objects: {got.new_objects} new beside {len(runs) - 1} runs"
+            )
+        # The system prompt and whatever else the other runs hold is not stored again.
         assert got.new_objects == after.objects - before.objects < sent.objects
         assert after.stored_bytes - before.stored_bytes < 2 * file.stat().st_size
         assert same_run(source, others, one)
@@ -447,17 +459,76 @@ def test_names_that_no_run_should_have(
 
 def test_a_bomb_is_refused_before_it_goes_off(there: Repository, file: Path) -> None:
     payload = bytes(16 << 20)
-    frames = [Object((), payload[: len(payload) - n]).frame() for n in range(20)]
+    frames = [Object((), payload[: len(payload) - n]).frame() for n in range(3)]
     size = sum(map(len, frames))
-    data = packed(cbor2.dumps([0, 20, size, []]), *frames)
+    data = packed(cbor2.dumps([0, 3, size, []]), *frames)
     assert len(data) < size / 1_000
+    refused(there, file, data, LimitError, max_bytes=size - 1)
+    data = packed(cbor2.dumps([0, 3, (256 << 20) + 1, []]), *frames)
     refused(there, file, data, LimitError)
     # The same, but lying about its size.
-    data = packed(cbor2.dumps([0, 20, 1_000, []]), *frames)
+    data = packed(cbor2.dumps([0, 3, 1_000, []]), *frames)
     refused(there, file, data, CorruptionError)
     wide = zstandard.ZstdCompressionParameters.from_level(1, window_log=27)
     stream = zstandard.ZstdCompressor(compression_params=wide).compressobj().compress(payload)
     refused(there, file, sealed(stream), CorruptionError)
+
+
+def test_what_stands_beside_states_is_not_believed_either(
+    here: Repository, there: Repository, file: Path
+) -> None:
+    here.put_pending("b", 4, [PendingWrite("task", 0, "channel", "value " * 500)])
+    here.record_effect("b", "sent", 1)
+    here.export(["b"], file)
+    header, entry, writes, effect, *frames = parts(file)
+    assert cbor2.loads(header)[-1] == 2
+
+    def changed(item: bytes, place: int, value: Any) -> bytes:
+        fields = cbor2.loads(item)
+        fields[place] = value
+        return cbor2.dumps(fields)
+
+    flat = cbor2.loads(writes)[-1]
+    for lie in (
+        changed(writes, 0, 7),
+        changed(writes, 1, "other"),
+        changed(writes, 2, 3),
+        changed(writes, 2, 2**40),
+        changed(writes, 4, "evil\0"),
+        changed(writes, 5, flat * 2),
+        changed(writes, 5, flat[:2]),
+        changed(writes, 5, [2**40, *flat[1:]]),
+        changed(writes, 5, [*flat[:2], [b"short"]]),
+        changed(writes, 5, [*flat[:2], [bytes(32)]]),
+        changed(writes, 5, [*flat[:2], "text"]),
+    ):
+        items = packed(header, entry, lie, effect, *frames, version=2)
+        refused(there, file, items, HiveError)
+    for lie in (
+        changed(effect, 0, 0),
+        changed(effect, 1, "other"),
+        changed(effect, 2, ""),
+        changed(effect, 3, -1),
+        changed(effect, 4, [bytes(32)]),
+    ):
+        items = packed(header, entry, writes, lie, *frames, version=2)
+        refused(there, file, items, HiveError)
+    for count in (1, 3, 2**60, -1):
+        items = packed(changed(header, 4, count), entry, writes, effect, *frames, version=2)
+        refused(there, file, items, HiveError)
+    file.write_bytes(packed(header, entry, writes, effect, *frames, version=2))
+    assert there.import_bundle(file).checkpoints == (("b", 4),)
+    assert there.pending("b", 4) == here.pending("b", 4)
+
+
+def test_a_bomb_beside_the_objects_is_refused(there: Repository, file: Path) -> None:
+    note = cbor2.dumps([1, "run", "name", 0, bytes(1 << 20)])
+    data = packed(cbor2.dumps([0, 0, 0, [], 4]), *[note] * 4, version=2)
+    assert len(data) < 1_000
+    refused(there, file, data, LimitError, max_bytes=3 << 20)
+    entry = cbor2.dumps(["x" * 1_000, 1, bytes(32), 0, 0])
+    data = packed(cbor2.dumps([9, 0, 0, []]), *[entry] * 9)
+    refused(there, file, data, LimitError, max_bytes=1_000)
 
 
 def test_limits_can_be_chosen(here: Repository, there: Repository, file: Path) -> None:
