@@ -150,5 +150,6 @@ def _text(doc: str) -> str:
 
 def _escaped(text: str) -> str:
     """Let no angle bracket outside of code become HTML, and `::` introduce a block."""
+    text = re.sub(r"^ *::$", "", text, flags=re.MULTILINE)
     text = re.sub(r"::$", ":", text, flags=re.MULTILINE)
     return re.sub(r"(?<![`\w])<(\w)", r"&lt;\1", text)

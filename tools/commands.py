@@ -108,9 +108,9 @@ def _argument(parameter: Any) -> str:
 
 
 def _option(parameter: Any) -> str:
-    names = ", ".join(f"`{name}`" for name in [*parameter.opts, *parameter.secondary_opts])
     takes_value = not getattr(parameter, "is_flag", False) and parameter.metavar
-    return f"{names} `{parameter.metavar}`" if takes_value else names
+    value = f" {parameter.metavar}" if takes_value else ""
+    return ", ".join(f"`{name}{value}`" for name in [*parameter.opts, *parameter.secondary_opts])
 
 
 def _text(help_text: str) -> Iterator[str]:

@@ -21,8 +21,12 @@ from tools.api import api_page
 __all__ = ["build", "main"]
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-FIRST: Final = ("index.md", "tutorial.md", "cli.md")
-LAST: Final = ("faq.md", "security.md", "performance.md", "format.md", "architecture.md")
+FIRST: Final = ("index.md", "tutorial.md", "cli.md", "faq.md")
+INSIDE: Final = (
+    *("architecture.md", "format.md", "performance.md"),
+    *("security.md", "contributing.md", "changelog.md"),
+)
+"""Pages for those who want to know how it works; whatever else lies in ``docs`` is a guide."""
 SETTINGS: Final[dict[str, Any]] = {
     "site_name": "Hive",
     "theme": {"name": "mkdocs", "highlightjs": False, "color_mode": "auto"},
@@ -84,16 +88,14 @@ def _within_docs(text: str) -> str:
 def _navigation(docs: Path) -> list[Any]:
     pages = sorted(path.relative_to(docs).as_posix() for path in docs.rglob("*.md"))
     top = [page for page in pages if "/" not in page]
-    named = {*FIRST, *LAST, "contributing.md", "changelog.md"}
-    guides = [page for page in top if page not in named]
+    guides = [page for page in top if page not in {*FIRST, *INSIDE}]
+    inside: list[Any] = [page for page in INSIDE if page in top]
+    inside.insert(3, {"Decisions": [page for page in pages if page.startswith("decisions/")]})
     return [
-        *(page for page in FIRST if page in top),
-        {"Guides": guides} if guides else "cli.md",
+        *FIRST,
+        {"Guides": guides},
         {"Reference": [page for page in pages if page.startswith("reference/")]},
-        *(page for page in LAST if page in top),
-        {"Decisions": [page for page in pages if page.startswith("decisions/")]},
-        "contributing.md",
-        "changelog.md",
+        {"Inside": inside},
     ]
 
 
