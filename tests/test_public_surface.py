@@ -29,12 +29,6 @@ SURFACE = {
         ExecutionStatus ExecutorConfig FlexibleGraphExecutor HybridJudge Judgment JudgmentAction
         Plan PlanExecutionResult PlanStep StepOutcome StepStatus
     """,
-    "hive.telemetry": """
-        SCOPE instrument
-    """,
-    "manifests.events": """
-        Compacted Event Failed Forgot Forked GarbageCollected Restored RunDeleted Saved
-    """,
     "hive.runner": """
         Agent AgentRun AgentRunner RunResult Wait
     """,
