@@ -8,6 +8,7 @@ grow, and giving up the ballast when a transaction that frees space finds the di
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import threading
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["Handle"]
 
 T = TypeVar("T")
+
+_LOGGER = logging.getLogger("hive.store")
 
 _READER_ATTEMPTS = 200
 _READER_PAUSE_SECONDS = 0.025
@@ -136,6 +139,8 @@ class Handle:
             trusted=trusted,
         )
         self._writing = writing
+        if self.generation and generation != self.generation:
+            _LOGGER.info("the file was replaced; going on with generation %d", generation)
         self.generation = generation
         self._suspect = False
 
@@ -252,6 +257,7 @@ class Handle:
                 except StoreFullError:
                     if not (frees_space and release_ballast(self.store)):
                         raise
+                    _LOGGER.warning("the disk is full; the ballast was given up to free space")
 
     def _write_once(self, work: Callable[[WriteTransaction], T], me: int) -> T:
         lock = self._lock()
@@ -342,6 +348,7 @@ class Handle:
     def _grow(self, _: int, *, reserve: bool) -> None:
         if self._database is not None:
             self._database.grow(reserve=reserve)
+            _LOGGER.debug("the map of the file grew")
 
     # -- replacing -------------------------------------------------------------------------
 

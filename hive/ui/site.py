@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final
 
 import jinja2
@@ -29,7 +30,9 @@ def status_of_kind(head: Checkpoint) -> str:
     return _STATUS_OF_KIND.get(head.kind, "unfinished")
 
 
+@cache
 def _environment() -> jinja2.Environment:
+    """Return the templates, which are compiled once for all sites of a process."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("hive.ui"),
         autoescape=True,

@@ -123,3 +123,15 @@ def test_nobody_listening_costs_nothing(home: Path, caplog: pytest.LogCaptureFix
         assert repo.events.begin("save") is None
         assert repo.events.during("save") is repo.events.during("restore")
         repo.commit("run", {})
+
+
+def test_a_file_that_is_replaced_stands_in_the_log_of_the_store(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="hive.store")
+    with Repository.open(home) as repo:
+        repo.commit("run", {})
+        repo.compact()
+        repo.restore("run")
+    told = [record.getMessage() for record in caplog.records if record.name == "hive.store"]
+    assert told == ["the file was replaced; going on with generation 2"]
