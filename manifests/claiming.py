@@ -8,7 +8,7 @@ from typing import Final
 
 from cas.owner import Owner
 from cas.records import RecordReader
-from manifests.claims import PreparedClaim, RunClaim, claim_rows, give_up, hold, let_go
+from manifests.claims import PreparedClaim, RunClaim, claim_row, claim_rows, give_up, hold, let_go
 from manifests.commits import PreparedCommit
 from manifests.group import GroupCommitter
 from manifests.manifest import Checkpoint
@@ -64,6 +64,10 @@ class Claiming(Upkeep):
         if durable:
             self._store.write(lambda writer: give_up(writer.writing, claim.run, claim.token))
 
+    def claim_of(self, run: str) -> RunClaim | None:
+        """Return the last claim on a run, held or not; None if it was never claimed."""
+        return stable(self._store, lambda reader: reader.run(lambda records: _row(records, run)))
+
     def claims(self) -> list[RunClaim]:
         """Return the last claim on each run, held or not, also of runs that are over."""
 
@@ -71,3 +75,7 @@ class Claiming(Upkeep):
             return list(claim_rows(records.transaction))
 
         return stable(self._store, lambda reader: reader.run(rows))
+
+
+def _row(records: RecordReader, run: str) -> RunClaim | None:
+    return claim_row(records.transaction, run)

@@ -24,7 +24,15 @@ from cas.writer import RecordWriter
 from manifests.catalogue import Catalogue
 from manifests.names import name_key
 
-__all__ = ["CLAIMS", "PreparedClaim", "RunClaim", "claim_rows", "drop_claim", "give_up"]
+__all__ = [
+    "CLAIMS",
+    "PreparedClaim",
+    "RunClaim",
+    "claim_row",
+    "claim_rows",
+    "drop_claim",
+    "give_up",
+]
 
 CLAIMS: Final = Table("claims")
 
@@ -86,7 +94,7 @@ class PreparedClaim:
             ConflictError: Another one is in force, or the head was moved.
         """
         run = self.claim.run
-        before = _read(writer.writing, run)
+        before = claim_row(writer.writing, run)
         done = before is None or (self.stopped and before.at < self.claim.at)
         if before is not None and not done and before.token != self.claim.token and before.is_held:
             who = before.owner.pid if before.owner is not None else 0
@@ -127,7 +135,7 @@ def claim_rows(transaction: ReadTransaction) -> Iterator[RunClaim]:
 
 def give_up(transaction: WriteTransaction, run: str, token: bytes) -> None:
     """Leave a run to whoever wants it, if the claim of that token is the last one."""
-    before = _read(transaction, run)
+    before = claim_row(transaction, run)
     if before is not None and before.token == token:
         _write(transaction, replace(before, owner=None))
 
@@ -137,7 +145,8 @@ def drop_claim(transaction: WriteTransaction, run: str) -> None:
     transaction.delete(CLAIMS, name_key(run, "run name"))
 
 
-def _read(transaction: ReadTransaction, run: str) -> RunClaim | None:
+def claim_row(transaction: ReadTransaction, run: str) -> RunClaim | None:
+    """Return the last claim on a run; None if there is none."""
     try:
         row = transaction.get(CLAIMS, name_key(run, "run name"))
     except CorruptStoreError:

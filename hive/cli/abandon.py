@@ -35,7 +35,7 @@ def abandon(
         repo.log(name, limit=1)  # before the lock makes a file: there has to be such a run
         with while_executing(repo.home, name):
             found = (reinstate if undo else mark)(repo, name)
-        stands = status(repo.home, found)
+        stands = status(repo, found)
     if as_json:
         write_json({**checkpoint_json(found), "status": stands})
     elif undo:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -24,30 +23,22 @@ STATUSES: Final[tuple[Status, ...]] = (
     "abandoned",
 )
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
-_STATUS_OF_KIND: Final[dict[str, Status]] = {
-    "final": "done",
-    "failed": "failed",
-    "paused": "paused",
-    "abandoned": "abandoned",
-}
 
 
-def status(home: Path, head: Checkpoint) -> Status:
-    """Say how a run stands, from its last checkpoint.
+def status(repo: Repository, head: Checkpoint) -> Status:
+    """Say how a run stands, from its last checkpoint and from who executes it.
 
-    ``done``, ``failed`` and ``paused`` are what the executor noted, ``abandoned`` is what a person
-    said. Else a run launched by ``hive run`` is ``running`` while its process lives and
-    ``interrupted`` afterwards; of a run that another program started only that it is
-    ``unfinished`` is known.
+    What ``hive run`` or ``hive resume`` executes is ``running``, also before it saved anything.
     """
     from hive.cli.launches import is_executing
+    from hive.graph.standing import standing_of
 
-    executing = is_executing(home, head.run)
+    executing = is_executing(repo.home, head.run)
     if executing:
         return "running"
-    if head.kind in _STATUS_OF_KIND:
-        return _STATUS_OF_KIND[head.kind]
-    return "unfinished" if executing is None else "interrupted"
+    stands = standing_of(repo, head)
+    # It was launched here, by a Hive that did not claim runs yet.
+    return "interrupted" if stands == "unfinished" and executing is False else stands
 
 
 def checkpoint_json(checkpoint: Checkpoint, tags: Iterable[str] = ()) -> CheckpointJson:

@@ -80,7 +80,7 @@ def _steps(repo: Repository, infos: list[RunInfo]) -> list[NextStepJson]:
     moment = system_clock()
     by_status: dict[Status, list[RunInfo]] = {}
     for info in infos:
-        by_status.setdefault(status(repo.home, info.head), []).append(info)
+        by_status.setdefault(status(repo, info.head), []).append(info)
     steps: list[NextStepJson] = []
     for info in by_status.get("interrupted", [])[:EACH]:
         steps.append(_step("hive resume", info.name, f"interrupted {_when(info, moment)}"))

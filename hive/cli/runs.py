@@ -90,7 +90,7 @@ def runs(
             for info in repo.runs()
             if (start is None or info.updated_at >= start)
             and _has_labels(info.head, labels or [])
-            and (not wanted or status(repo.home, info.head) in wanted)
+            and (not wanted or status(repo, info.head) in wanted)
         ]
         infos.sort(key=lambda info: (info.updated_at, info.name), reverse=True)
         left_out = measured is None and repo.objects() > MOST_MEASURED
@@ -137,7 +137,7 @@ def _row(repo: Repository, info: RunInfo, stats: Mapping[str, RunStats]) -> RunJ
     bytes_of = stats.get(info.name)
     return {
         "run": info.name,
-        "status": status(repo.home, info.head),
+        "status": status(repo, info.head),
         "steps": steps,
         "last_node": last_node,
         "checkpoints": info.checkpoints,

@@ -59,7 +59,7 @@ def ui(
         site = Site(
             repo,
             system_clock,
-            status_of=lambda head: status(place, head),
+            status_of=lambda head: status(repo, head),
             commands=Commands(None if home is None else str(home.absolute())),
             place=str(place),
         )

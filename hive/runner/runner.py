@@ -16,6 +16,7 @@ from hive.graph import abandoned
 from hive.graph.background import in_thread
 from hive.graph.checkpoint_manager import CheckpointManager
 from hive.graph.runtime import Runtime
+from hive.graph.standing import Standing, standing_of
 from hive.plan.plan import Plan
 from hive.runner.agent import Agent
 from hive.runner.execution import AgentExecution, RunResult
@@ -31,13 +32,6 @@ __all__ = ["AgentRun", "AgentRunner"]
 
 _T = TypeVar("_T")
 
-_STATUS_OF_KIND = {
-    "final": "done",
-    "failed": "failed",
-    "paused": "paused",
-    abandoned.ABANDONED: "abandoned",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class AgentRun:
@@ -45,15 +39,15 @@ class AgentRun:
 
     Attributes:
         name: Its name.
-        status: ``done``, ``failed``, ``paused``, ``abandoned``, else ``unfinished``: its process
-            goes on, or is gone.
+        status: ``done``, ``failed``, ``paused``, ``abandoned``, ``running``, or ``interrupted``:
+            its process is gone.
         steps: How many visits of nodes, or attempts of steps, ended.
         waits: What it waits for.
         head: Its last checkpoint.
     """
 
     name: str
-    status: str
+    status: Standing
     steps: int
     waits: list[Wait]
     head: Checkpoint
@@ -212,7 +206,7 @@ class AgentRunner:
         for info in sorted(repository.runs(), key=lambda info: info.updated_at, reverse=True):
             execution = repository.execution(info.head)
             if self._is_of_agent(execution):
-                status = _STATUS_OF_KIND.get(info.head.kind, "unfinished")
+                status = standing_of(repository, info.head)
                 waits = waits_of(execution) if status == "paused" else []
                 found.append(AgentRun(info.name, status, execution["steps"], waits, info.head))
         return found

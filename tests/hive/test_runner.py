@@ -25,7 +25,7 @@ from hive.plan import ActionSpec, Plan, PlanExecutionResult, PlanStep
 from hive.runner import Agent, Wait
 from hive.runner.loading import load_agent
 from manifests import Registry
-from tests.hive.command_line import fresh_imports
+from tests.hive.command_line import fresh_imports, hive
 
 MODULE = """
 from hive import StateSchema
@@ -336,6 +336,36 @@ def test_a_run_can_be_abandoned_and_taken_back(tmp_path: Path) -> None:
             runner.abandon("r")
         with pytest.raises(NotFoundError):
             runner.abandon("nobody")
+
+
+def test_a_run_is_running_then_interrupted_then_resumed(tmp_path: Path) -> None:
+    class Crash(BaseException):
+        pass
+
+    seen: list[str] = []
+
+    def agent(crashes: bool) -> Agent:
+        def work() -> dict[str, int]:
+            seen.append(runner.runs()[0].status)
+            if crashes:
+                raise Crash
+            return {"n": 1}
+
+        nodes = [NodeSpec(id="a", function=work)]
+        return Agent(work=GraphSpec(id="g", entry_node="a", nodes=nodes))
+
+    with AgentRunner(agent(True), tmp_path) as runner, pytest.raises(Crash):
+        runner.run(run="r")
+    with AgentRunner(agent(False), tmp_path) as runner:
+        assert [(run.name, run.status) for run in runner.runs()] == [("r", "interrupted")]
+        runner.abandon("r")
+        assert runner.runs()[0].status == "abandoned"
+        runner.reinstate("r")
+        assert runner.runs()[0].status == "interrupted"
+        runner.resume("r")
+        assert runner.runs()[0].status == "done"
+    assert seen == ["running", "running"]
+    assert hive("runs", "--home", str(tmp_path), "--json").json[0]["status"] == "done"
 
 
 def test_the_runner_is_told_how_to_save(tmp_path: Path) -> None:

@@ -1,0 +1,39 @@
+"""How a run stands, told from its last checkpoint and from the last claim on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal
+
+from hive.graph.abandoned import ABANDONED
+
+if TYPE_CHECKING:
+    from manifests import Checkpoint, Repository
+
+__all__ = ["Standing", "standing_of"]
+
+Standing = Literal["done", "failed", "paused", "abandoned", "running", "interrupted", "unfinished"]
+
+_OF_KIND: Final[dict[str, Standing]] = {
+    "final": "done",
+    "failed": "failed",
+    "paused": "paused",
+    ABANDONED: "abandoned",
+}
+
+
+def standing_of(repository: Repository, head: Checkpoint) -> Standing:
+    """Say how the run with that head stands.
+
+    ``done``, ``failed`` and ``paused`` are what an executor noted, ``abandoned`` is what a person
+    said. Else it is ``running`` while the process that claimed it lives and goes on with it, and
+    ``interrupted`` afterwards. A run that nobody ever claimed, since a program committed to it by
+    itself, is ``unfinished``: whether that program goes on is not known.
+    """
+    claim = repository.claim_of(head.run)
+    stopped = _OF_KIND.get(head.kind)
+    # Claimed where it had stopped: somebody resumed it, and has not saved anything since.
+    if stopped is not None and (claim is None or claim.at != head.sequence):
+        return stopped
+    if claim is None:
+        return "unfinished"
+    return "running" if claim.is_held else "interrupted"
