@@ -33,7 +33,8 @@ def draw(results: Results, path: Path) -> None:
         if not series:
             continue
         label = "git (not synced), before gc" if peer == "git" else LABELS[peer]
-        size.plot(turns, [taken / 1e6 for _, taken, _ in series], style, color=colour, label=label)
+        sizes = [taken / 1e6 if taken else None for _, taken, _ in series]
+        size.plot(turns, sizes, style, color=colour, label=label)
         time.plot(turns, [taken for _, _, taken in series], style, color=colour, label=label)
     minimum = next((floor for floor in results.floors if floor.workload == PLOTTED), None)
     if minimum is not None:

@@ -16,10 +16,16 @@ PLOTTED: Final = "chat-1000"
 """The workload whose bytes and times are kept step by step, for the plot."""
 
 _ONCE: Final = ("large", "million")
-"""Figures that take a minute, and are far from any noise."""
+"""Figures that take a minute or more, and are far from any noise."""
+
+_LAST: Final = ("million",)
+"""Figures that no limit is about."""
 
 _JUDGED: Final = ("hive", "git")
 """Stores of whose bytes the limits speak."""
+
+_TIMED: Final = ("chat-1000", "deep-agent")
+"""Workloads of whose save times the limits speak."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +52,9 @@ def jobs_of(
 ) -> Iterator[Job]:
     """Yield all measurements, the ones that the limits need most first.
 
-    First everything once, of the stores measured alone only those that limits are about; then the
-    further rounds; then the other stores alone, with those last that copy the whole state.
+    First everything once, of the stores measured alone only those that limits or the plot are
+    about; then the further rounds; then the other stores alone, with those last that copy the
+    whole state.
     """
     alone = [
         Job("alone", workload.name, peer=peer)
@@ -55,24 +62,30 @@ def jobs_of(
         for peer in suited(workload)
     ]
     alone.sort(key=_urgency)
-    needed = [job for job in alone if _urgency(job) == (0, False)]
-    for number in range(rounds):
-        for workload in workloads:
-            yield Job("race", workload.name, number)
-        for name in figures:
-            if not (number and name in _ONCE):
-                yield Job("figures", name, number)
-        if not number:
-            yield from needed
-    yield from alone[len(needed) :]
+    urgent = [job for job in alone if _urgency(job)[0] < _REST]
+    yield from _round(workloads, [name for name in figures if name not in _LAST], 0)
+    yield from urgent
+    for number in range(1, rounds):
+        yield from _round(workloads, [name for name in figures if name not in _ONCE], number)
+    yield from (Job("figures", name) for name in figures if name in _LAST)
+    yield from alone[len(urgent) :]
+
+
+def _round(workloads: Sequence[Workload], figures: Sequence[str], number: int) -> Iterator[Job]:
+    names = [workload.name for workload in workloads]
+    for name in sorted(names, key=lambda name: name not in _TIMED):
+        yield Job("race", name, number)
+    for name in figures:
+        yield Job("figures", name, number)
+
+
+_REST: Final = 2
 
 
 def _urgency(job: Job) -> tuple[int, bool]:
-    peer = job.peer
-    copies = peer is not None and peer.copies
-    if peer is not None and peer.name in _JUDGED:
-        return 0, copies
-    return (1 if job.subject == PLOTTED else 2), copies
+    if job.peer is None or job.peer.name in _JUDGED:
+        return 0, False
+    return (1 if job.subject == PLOTTED else _REST), job.peer.copies
 
 
 class Budget:

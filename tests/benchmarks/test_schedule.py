@@ -27,22 +27,23 @@ def names(rounds: int) -> list[str]:
     """The measurements of three stores on two workloads, with two kinds of figures."""
     workloads = [Chat(200), Chat(1000)]
     kinds = [CborFiles, HiveAsync, Hive]
-    return list(map(str, jobs_of(workloads, ["cpu", "large"], rounds, lambda _: kinds)))
+    return list(map(str, jobs_of(workloads, ["cpu", "large", "million"], rounds, lambda _: kinds)))
 
 
 def test_what_the_limits_need_is_measured_first_and_everything_once() -> None:
     assert names(2) == [
-        "round 1: chat-200",
         "round 1: chat-1000",
+        "round 1: chat-200",
         "round 1: cpu",
         "round 1: large",
         "round 1: chat-200 alone: hive",
         "round 1: chat-1000 alone: hive",
-        "round 2: chat-200",
-        "round 2: chat-1000",
-        "round 2: cpu",
         "round 1: chat-1000 alone: hive-async",
         "round 1: chat-1000 alone: cbor-files",
+        "round 2: chat-1000",
+        "round 2: chat-200",
+        "round 2: cpu",
+        "round 1: million",
         "round 1: chat-200 alone: hive-async",
         "round 1: chat-200 alone: cbor-files",
     ]
