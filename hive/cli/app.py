@@ -26,6 +26,7 @@ from hive.cli.runs import runs
 from hive.cli.show import show
 from hive.cli.space import compact, gc
 from hive.cli.stats import stats
+from hive.cli.threads import import_langgraph
 from hive.cli.ui import ui
 
 __all__ = ["app", "main"]
@@ -46,6 +47,7 @@ for command in (
 ):
     app.command()(guarded(command))
 app.command("import")(guarded(import_bundle))
+app.command("import-langgraph")(guarded(import_langgraph))
 
 
 def _print_version(wanted: bool) -> None:

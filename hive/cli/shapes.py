@@ -307,6 +307,22 @@ class ImportJson(TypedDict):
     new_bytes: int
 
 
+class ImportedThreadsJson(TypedDict):
+    threads: int
+    """threads that the source has, of those asked for"""
+    checkpoints: int
+    """what is listed now and was not before"""
+    known: int
+    writes: int
+    """pending writes of these checkpoints"""
+    source_bytes: int
+    bytes_before: int
+    """what the store took on the disk"""
+    bytes_after: int
+    problems: list[str]
+    """what could not be taken over"""
+
+
 class HomeJson(TypedDict):
     home: str
 
@@ -408,6 +424,7 @@ SHAPES: Final[dict[str, Any]] = {
     "check": CheckJson | RepairJson,
     "export": BundleJson,
     "import": ImportJson,
+    "import-langgraph": ImportedThreadsJson,
     "backup": HomeJson,
 }
 """By command, what it prints with ``--json``."""

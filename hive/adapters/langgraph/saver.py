@@ -234,29 +234,35 @@ class HiveSaver(BaseCheckpointSaver[Any]):
         place, checkpoint_id = Place.of(config), get_checkpoint_id(config)
         if checkpoint_id is None:
             raise InvalidInputError("the config names no checkpoint to keep writes beside")
-        path = _short(task_path)
+        path = short_path(task_path)
         ordinary: dict[int, PendingWrite] = {}
         special: dict[int, PendingWrite] = {}
         for number, (channel, value) in enumerate(writes):
             index = WRITES_IDX_MAP.get(channel, number)
             target = ordinary if index >= 0 else special
             target[index] = PendingWrite(task_id, index, channel, value, path)
+        for found, replace in ((ordinary, False), (special, True)):
+            if found:
+                self._put_pending(place, checkpoint_id, [*found.values()], replace=replace)
+
+    def adopt_writes(
+        self, place: Place, checkpoint_id: str, writes: Sequence[PendingWrite]
+    ) -> None:
+        """Save writes under the indexes that another saver gave them; the first ones stay."""
+        self._put_pending(place, checkpoint_id, writes, replace=False)
+
+    def _put_pending(
+        self, place: Place, checkpoint_id: str, writes: Sequence[PendingWrite], *, replace: bool
+    ) -> None:
+        def put(values: dict[int, Any]) -> None:
+            chosen = [
+                PendingWrite(write.task, write.index, write.name, values[write.index], write.path)
+                for write in writes
+            ]
+            self.repository.put_pending(place.run, checkpoint_id, chosen, replace=replace)
+
         with serving(self.serde), naming(place, checkpoint_id):
-            for found in (ordinary, special):
-                if found:
-                    enveloped(
-                        lambda values, found=found: self.repository.put_pending(  # type: ignore[misc]
-                            place.run,
-                            checkpoint_id,
-                            [
-                                PendingWrite(w.task, w.index, w.name, values[w.index], w.path)
-                                for w in found.values()
-                            ],
-                            replace=found is special,
-                        ),
-                        {index: write.value for index, write in found.items()},
-                        self.serde,
-                    )
+            enveloped(put, {write.index: write.value for write in writes}, self.serde)
 
     # Reading
 
@@ -493,6 +499,6 @@ def _tuple_of(snapshot: Snapshot, place: Place, config: RunnableConfig) -> Check
     )
 
 
-def _short(path: str) -> str:
+def short_path(path: str) -> str:
     """Return a task's path, cut where it is longer than a name may be. It only orders tasks."""
     return path.encode()[:_LONGEST_PATH].decode(errors="ignore")

@@ -1,0 +1,176 @@
+"""Moving threads from a database of another saver into a Hive store. It can be repeated.
+
+Every checkpoint is saved as LangGraph would save it, oldest first, so each costs what changed since
+its parent. What is there already is passed over: an import that was interrupted goes on.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from langgraph.checkpoint.base import ChannelVersions, CheckpointTuple
+
+from cas.upkeep import OnProgress, Progress
+from hive.adapters.langgraph.places import Place
+from hive.adapters.langgraph.saver import HiveSaver, short_path
+from hive.adapters.langgraph.sources import Source, opened_source
+from hive.errors import HiveError, NotFoundError
+from manifests import PendingWrite, system_clock
+
+__all__ = ["ImportedThreads", "import_threads"]
+
+_MOST_PROBLEMS: Final = 1_000
+
+
+@dataclass(slots=True)
+class ImportedThreads:
+    """What an import did.
+
+    Attributes:
+        threads: Threads that the source has, of those asked for.
+        checkpoints: Checkpoints that were saved now.
+        known: Checkpoints that were there already.
+        writes: Pending writes of the checkpoints that were saved now.
+        source_bytes: What the source takes, in all.
+        bytes_before: What the store took before.
+        bytes_after: What it takes now.
+        problems: What could not be taken over, and why, up to 1,000 of them.
+    """
+
+    threads: int = 0
+    checkpoints: int = 0
+    known: int = 0
+    writes: int = 0
+    source_bytes: int = 0
+    bytes_before: int = 0
+    bytes_after: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def import_threads(
+    url: str,
+    home: Path | None,
+    *,
+    threads: Collection[str] | None = None,
+    compact: bool = False,
+    progress: OnProgress | None = None,
+) -> ImportedThreads:
+    """Import the threads of a database: all their checkpoints, and their pending writes.
+
+    Args:
+        url: ``sqlite:///FILE``, or ``postgresql://...`` where its saver is installed.
+        home: The home of the store, made if it is not there; None: the user's own.
+        threads: Only these.
+        compact: Make the store as small as it can be afterwards.
+        progress: Is told how many checkpoints are done.
+
+    Raises:
+        InvalidInputError: There is no such database, or it holds no checkpoints.
+        NotFoundError: There is no such file, or its package is not installed.
+        StoreFullError: There is no room.
+    """
+    with opened_source(url) as source:
+        job = _Import(source, home, progress)
+        try:
+            return job.run(threads, compact=compact)
+        finally:
+            job.saver.close()
+
+
+class _Import:
+    def __init__(self, source: Source, home: Path | None, progress: OnProgress | None) -> None:
+        self._source = source
+        self._places = source.places()  # first: no store is made for what is no database
+        self._progress = progress
+        self._moment = system_clock()
+        # Checkpoints get the moments at which they were made, which retention by age goes by.
+        self.saver = HiveSaver(home, clock=lambda: self._moment)
+        self._report = ImportedThreads(source_bytes=source.bytes_held)
+
+    def run(self, threads: Collection[str] | None, *, compact: bool) -> ImportedThreads:
+        report, repository = self._report, self.saver.repository
+        report.bytes_before = repository.stats().disk_bytes
+        places = [
+            place for place in self._source.places() if threads is None or place.thread in threads
+        ]
+        report.threads = len({place.thread for place in places})
+        waiting = {place: self._source.ids(place) for place in places}
+        total, done = sum(map(len, waiting.values())), 0
+        for place, ids in waiting.items():
+            known = self._known(place)
+            versions: dict[str, ChannelVersions] = {}
+            for checkpoint_id in ids:
+                done += 1
+                if checkpoint_id in known:
+                    report.known += 1
+                else:
+                    self._take(place, checkpoint_id, versions)
+                if self._progress is not None:
+                    self._progress(Progress("import", done, total))
+        if compact:
+            repository.compact()
+        report.bytes_after = repository.stats().disk_bytes
+        return report
+
+    def _known(self, place: Place) -> set[str]:
+        try:
+            return set(self.saver.repository.keys(place.run))
+        except NotFoundError:
+            return set()
+
+    def _take(self, place: Place, checkpoint_id: str, versions: dict[str, ChannelVersions]) -> None:
+        """Save a checkpoint with its writes; the writes first, so that it never lacks them."""
+        try:
+            found = self._source.checkpoint(place, checkpoint_id)
+            self._moment = _made(found)
+            self._report.writes += self._take_writes(place, checkpoint_id)
+            parent = (found.parent_config or {}).get("configurable", {}).get("checkpoint_id")
+            config = place.config(parent or "")
+            if parent is None:
+                del config["configurable"]["checkpoint_id"]
+            held = found.checkpoint["channel_versions"]
+            before = versions.get(parent or "", {})
+            changed = {name: held[name] for name in held if before.get(name) != held[name]}
+            self.saver.put(config, found.checkpoint, found.metadata, changed)
+        except HiveError as error:
+            if error.code in ("store-full", "read-only", "access"):
+                raise
+            if len(self._report.problems) < _MOST_PROBLEMS:
+                where = f"thread {place.thread!r}, checkpoint {checkpoint_id}"
+                text = str(error)
+                self._report.problems.append(text if where in text else f"{where}: {text}")
+            return
+        versions[checkpoint_id] = held
+        self._report.checkpoints += 1
+
+    def _take_writes(self, place: Place, checkpoint_id: str) -> int:
+        serializer = self._source.saver.serde
+        taken: dict[tuple[str, str], list[tuple[int, str, Any]]] = {}
+        for write in self._source.writes(place, checkpoint_id):
+            value = serializer.loads_typed((write.kind, write.data))
+            taken.setdefault((write.task, short_path(write.path)), []).append(
+                (write.index, write.channel, value)
+            )
+        for (task, path), writes in taken.items():
+            self.saver.adopt_writes(
+                place,
+                checkpoint_id,
+                [
+                    PendingWrite(task, index, channel, value, path)
+                    for index, channel, value in writes
+                ],
+            )
+        return sum(map(len, taken.values()))
+
+
+def _made(found: CheckpointTuple) -> dt.datetime:
+    """Return when a checkpoint says that it was made, in case it does."""
+    try:
+        moment = dt.datetime.fromisoformat(found.checkpoint["ts"])
+    except (ValueError, TypeError, KeyError):
+        return system_clock()
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=dt.UTC)

@@ -1,0 +1,195 @@
+"""Databases of LangGraph's own savers, to import from. They are only read."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
+
+from hive.adapters.langgraph.codecs import MESSAGES
+from hive.adapters.langgraph.places import Place
+from hive.adapters.langgraph.serializer import StrictSerializer
+from hive.errors import HiveError, InvalidInputError, NotFoundError
+
+__all__ = ["Source", "StoredWrite", "opened_source"]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredWrite:
+    """A pending write as a database has it, its value not yet read."""
+
+    task: str
+    path: str
+    index: int
+    channel: str
+    kind: str
+    data: bytes
+
+
+class _Rows(Protocol):
+    """Runs a query with ``%s`` for each argument."""
+
+    def __call__(self, query: str, *arguments: Any) -> list[Sequence[Any]]: ...
+
+
+class Source:
+    """The threads of one database."""
+
+    def __init__(
+        self, saver: BaseCheckpointSaver[Any], rows: _Rows, value_column: str, bytes_held: int
+    ) -> None:
+        self.saver = saver
+        self.bytes_held = bytes_held
+        self._rows = rows
+        self._value_column = value_column
+        self._has_path = True
+
+    def without_paths(self) -> None:
+        """Note that the database is of a time before tasks had paths."""
+        self._has_path = False
+
+    def places(self) -> list[Place]:
+        """Return all threads with their namespaces."""
+        found = self._rows(
+            "SELECT DISTINCT thread_id, checkpoint_ns FROM checkpoints ORDER BY 1, 2"
+        )
+        return [Place(thread, namespace) for thread, namespace in found]
+
+    def ids(self, place: Place) -> list[str]:
+        """Return the ids of the checkpoints in a place, oldest first."""
+        found = self._rows(
+            "SELECT checkpoint_id FROM checkpoints WHERE thread_id = %s AND checkpoint_ns = %s",
+            place.thread,
+            place.namespace,
+        )
+        return sorted(row[0] for row in found)
+
+    def checkpoint(self, place: Place, checkpoint_id: str) -> CheckpointTuple:
+        """Return a checkpoint, without its writes.
+
+        Raises:
+            HiveError: It cannot be read.
+        """
+        try:
+            found = self.saver.get_tuple(place.config(checkpoint_id))
+        except HiveError:
+            raise
+        except Exception as error:  # whatever the other saver raises on damaged rows
+            raise InvalidInputError(f"{type(error).__name__}: {error}") from error
+        if found is None:
+            raise NotFoundError("it was deleted meanwhile")
+        return found
+
+    def writes(self, place: Place, checkpoint_id: str) -> Iterator[StoredWrite]:
+        """Yield the pending writes of a checkpoint."""
+        path = "task_path" if self._has_path else "''"
+        query = (
+            f"SELECT task_id, {path}, idx, channel, type, {self._value_column} FROM "
+            f"{self._writes_table} WHERE thread_id = %s AND checkpoint_ns = %s "
+            "AND checkpoint_id = %s ORDER BY 1, 3"
+        )
+        for task, where, index, channel, kind, data in self._rows(
+            query, place.thread, place.namespace, checkpoint_id
+        ):
+            yield StoredWrite(task, where or "", index, channel, kind or "null", bytes(data or b""))
+
+    @property
+    def _writes_table(self) -> str:
+        return "writes" if self._value_column == "value" else "checkpoint_writes"
+
+
+@contextmanager
+def opened_source(url: str) -> Iterator[Source]:
+    """Open the database that a URL names: ``sqlite:///FILE``, or ``postgresql://...``.
+
+    Raises:
+        InvalidInputError: The URL is of another kind, or there are no checkpoints in the database.
+        NotFoundError: There is no such file, or the package for that database is not installed.
+    """
+    scheme = urlsplit(url).scheme
+    if scheme == "sqlite":
+        with _sqlite(Path(unquote(url.removeprefix("sqlite:///")))) as source:
+            yield source
+    elif scheme in ("postgresql", "postgres"):
+        with _postgres(url) as source:
+            yield source
+    else:
+        raise InvalidInputError(
+            f"{url!r} names no database to import from: write sqlite:///FILE (four slashes for an "
+            "absolute path) or postgresql://USER@HOST/NAME"
+        )
+
+
+@contextmanager
+def _sqlite(file: Path) -> Iterator[Source]:
+    try:
+        from langgraph.checkpoint.sqlite import SqliteSaver
+    except ImportError as error:
+        raise NotFoundError(
+            "reading SQLite databases needs the package langgraph-checkpoint-sqlite; install it"
+        ) from error
+    if not file.is_file():
+        raise NotFoundError(f"there is no file {file}")
+    place = f"file:{file.absolute().as_posix().replace('?', '%3f').replace('#', '%23')}?mode=ro"
+    try:
+        connection = sqlite3.connect(place, uri=True, check_same_thread=False)
+    except sqlite3.Error as error:
+        raise InvalidInputError(f"{file} cannot be opened: {error}") from error
+    with closing(connection):
+        saver = SqliteSaver(connection, serde=StrictSerializer(MESSAGES))
+        saver.is_setup = True  # setting up would change the database
+
+        def rows(query: str, *arguments: Any) -> list[Sequence[Any]]:
+            try:
+                return connection.execute(query.replace("%s", "?"), arguments).fetchall()
+            except sqlite3.Error as error:
+                raise InvalidInputError(f"{file} holds no checkpoints: {error}") from error
+
+        held = sum(
+            part.stat().st_size
+            for part in (file, file.with_name(f"{file.name}-wal"))
+            if part.exists()
+        )
+        source = Source(saver, rows, "value", held)
+        if "task_path" not in {row[1] for row in rows("PRAGMA table_info(writes)")}:
+            source.without_paths()
+        yield source
+
+
+@contextmanager
+def _postgres(url: str) -> Iterator[Source]:
+    try:
+        import psycopg
+        from langgraph.checkpoint.postgres import PostgresSaver
+        from psycopg.rows import dict_row
+    except ImportError as error:
+        raise NotFoundError(
+            "reading PostgreSQL databases needs the packages langgraph-checkpoint-postgres and "
+            "psycopg[binary]; install them"
+        ) from error
+    options = "-c default_transaction_read_only=on"
+    try:
+        connection = psycopg.connect(url, autocommit=True, row_factory=dict_row, options=options)
+    except psycopg.Error as error:
+        raise InvalidInputError(f"the database cannot be opened: {error}") from error
+    with closing(connection):
+
+        def rows(query: Any, *arguments: Any) -> list[Sequence[Any]]:
+            try:
+                found = connection.execute(query, arguments).fetchall()
+            except psycopg.Error as error:
+                raise InvalidInputError(f"the database holds no checkpoints: {error}") from error
+            return [tuple(row.values()) for row in found]
+
+        (size,) = rows(
+            "SELECT sum(pg_total_relation_size(name::regclass))::bigint FROM unnest(ARRAY["
+            "'checkpoints', 'checkpoint_blobs', 'checkpoint_writes']) AS name"
+        )
+        saver = PostgresSaver(connection, serde=StrictSerializer(MESSAGES))
+        yield Source(saver, rows, "blob", int(size[0]))

@@ -1,0 +1,199 @@
+"""Importing threads from the databases of LangGraph's own savers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.messages import HumanMessage
+from langgraph.checkpoint.sqlite import SqliteSaver
+from langgraph.errors import InvalidUpdateError
+from langgraph.types import Command
+
+from hive.adapters.langgraph import HiveSaver
+from hive.adapters.langgraph.importing import import_threads
+from hive.errors import InvalidInputError, NotFoundError
+from tests.hive.command_line import hive
+from tests.hive.langgraph.graphs import (
+    chat_graph,
+    config_of,
+    delta_graph,
+    random_graph,
+    tools_graph,
+)
+
+
+def fill(saver: Any) -> None:
+    """Threads of several kinds, one of which waits for answers."""
+    for thread in ("one", "two"):
+        graph = chat_graph(saver)
+        for turn in range(8):
+            graph.invoke({"messages": [HumanMessage(f"{turn}", id=f"q{turn}")]}, config_of(thread))
+    tools_graph(saver, []).invoke({"results": []}, config_of("waits"))
+    for turn in range(5):
+        delta_graph(saver).invoke({"n": turn, "log": ["in"]}, config_of("delta"))
+    for seed in range(3):
+        with suppress(InvalidUpdateError):  # of two tasks that write the same
+            random_graph(saver, seed).invoke({"n": 0, "log": []}, config_of(f"random {seed}"))
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    file = tmp_path / "check points?.db"
+    with closing(sqlite3.connect(file, check_same_thread=False)) as connection:
+        fill(SqliteSaver(connection))
+    return file
+
+
+def tuples(saver: Any, thread: str) -> list[Any]:
+    return [
+        (found.config, found.checkpoint, found.metadata, found.parent_config, found.pending_writes)
+        for found in saver.list(config_of(thread))
+    ]
+
+
+def assert_same(saver: Any, source: Any) -> None:
+    for thread in ("one", "two", "waits", "delta", "random 0", "random 1", "random 2"):
+        assert tuples(saver, thread) == tuples(source, thread)
+
+
+def test_everything_comes_along_and_the_source_stays_as_it_was(
+    database: Path, tmp_path: Path
+) -> None:
+    before = database.read_bytes()
+    report = import_threads(f"sqlite:///{database}", tmp_path / "home")
+    assert database.read_bytes() == before
+    assert report.problems == []
+    assert (report.threads, report.known) == (7, 0)
+    with HiveSaver(tmp_path / "home") as saver, closing(sqlite3.connect(database)) as connection:
+        source = SqliteSaver(connection)
+        assert_same(saver, source)
+        assert report.checkpoints == len(list(source.list(None)))
+        newest, oldest = saver.repository.log("one")[0], saver.repository.log("one")[-1]
+        assert oldest.created_at < newest.created_at
+        assert newest.created_at.isoformat() == saver.get_tuple(config_of("one")).checkpoint["ts"]  # type: ignore[union-attr]
+        assert saver.repository.check().ok
+
+
+def test_threads_go_on_where_they_were(database: Path, tmp_path: Path) -> None:
+    import_threads(f"sqlite:///{database}", tmp_path / "home")
+    with HiveSaver(tmp_path / "home") as saver:
+        result = chat_graph(saver).invoke(
+            {"messages": [HumanMessage("more", id="x")]}, config_of("one")
+        )
+        assert len(result["messages"]) == 36
+        ran: list[str] = []
+        graph = tools_graph(saver, ran)
+        asked = graph.get_state(config_of("waits")).interrupts
+        graph.invoke(Command(resume={item.id: "yes" for item in asked}), config_of("waits"))
+        assert sorted(ran) == ["b", "c"]
+        log = delta_graph(saver).get_state(config_of("delta")).values["log"]
+        assert len(log) == 15
+        saver.prune(["delta"])
+        assert delta_graph(saver).get_state(config_of("delta")).values["log"] == log
+
+
+def test_it_can_be_repeated_and_goes_on(database: Path, tmp_path: Path) -> None:
+    url = f"sqlite:///{database}"
+
+    class StopSignal(Exception):  # noqa: N818
+        pass
+
+    def stop(progress: Any) -> None:
+        if progress.done == 20:
+            raise StopSignal
+
+    with pytest.raises(StopSignal):
+        import_threads(url, tmp_path / "home", progress=stop)
+    second = import_threads(url, tmp_path / "home", threads=["one"])
+    third = import_threads(url, tmp_path / "home", compact=True)
+    assert second.known + third.known >= 20
+    fourth = import_threads(url, tmp_path / "home")
+    assert (fourth.checkpoints, fourth.writes) == (0, 0)
+    with HiveSaver(tmp_path / "home") as saver, closing(sqlite3.connect(database)) as connection:
+        assert_same(saver, SqliteSaver(connection))
+
+
+def test_what_cannot_be_read_is_named_and_the_rest_comes(database: Path, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute(
+            "UPDATE checkpoints SET type = 'pickle' WHERE rowid IN "
+            "(SELECT rowid FROM checkpoints WHERE thread_id = 'one' ORDER BY checkpoint_id LIMIT 1)"
+        )
+        connection.commit()
+    ran = hive(
+        "import-langgraph", f"sqlite:///{database}", "--home", str(tmp_path / "home"), "--json"
+    )
+    assert ran.code == 5
+    assert len(ran.json["problems"]) == 1
+    assert "thread 'one', checkpoint " in ran.json["problems"][0]
+    assert "could run code" in ran.json["problems"][0]
+    assert ran.json["checkpoints"] > 90
+    again = hive("import-langgraph", f"sqlite:///{database}", "--home", str(tmp_path / "home"))
+    assert again.code == 5
+    assert "known before" in again.output
+
+
+def test_what_is_no_database_is_said(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    (tmp_path / "text").write_text("no database " * 100)
+    with pytest.raises(NotFoundError, match="no file"):
+        import_threads(f"sqlite:///{tmp_path}/none", tmp_path / "home")
+    for name in ("empty", "text"):
+        with pytest.raises(InvalidInputError, match="holds no checkpoints"):
+            import_threads(f"sqlite:///{tmp_path / name}", tmp_path / "home")
+    with pytest.raises(InvalidInputError, match="write sqlite:///FILE"):
+        import_threads("mysql://x", tmp_path / "home")
+    assert not (tmp_path / "home").exists()
+
+
+# -- PostgreSQL -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of this test alone, on a socket in a folder of its own."""
+    pytest.importorskip("langgraph.checkpoint.postgres")
+    programs = [shutil.which(name) for name in ("initdb", "pg_ctl")]
+    if None in programs:
+        pytest.skip("PostgreSQL is not installed")
+    folder = Path(tmp_path_factory.mktemp("pg"))
+    as_user = []
+    if os.getuid() == 0:  # which PostgreSQL refuses to be
+        as_user = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+        shutil.chown(folder, "nobody", "nogroup")
+        for parent in folder.parents:
+            if parent.stat().st_uid == 0 and parent != Path("/") and parent != Path("/tmp"):
+                parent.chmod(parent.stat().st_mode | 0o011)
+    data = folder / "data"
+
+    def run(*command: str) -> None:
+        subprocess.run([*as_user, *command], check=True, capture_output=True, cwd="/")
+
+    run("initdb", "-D", str(data), "-U", "tester", "--auth=trust", "--no-sync")
+    options = f"-k {folder} -c listen_addresses= -c fsync=off"
+    run("pg_ctl", "-D", str(data), "-o", options, "-l", str(folder / "log"), "-w", "start")
+    yield f"postgresql://tester@/postgres?host={folder}"
+    run("pg_ctl", "-D", str(data), "-m", "immediate", "stop")
+
+
+def test_postgres_comes_along(server: str, tmp_path: Path) -> None:
+    from langgraph.checkpoint.postgres import PostgresSaver
+
+    with PostgresSaver.from_conn_string(server) as source:
+        source.setup()
+        fill(source)
+        report = import_threads(server, tmp_path / "home")
+        assert report.problems == []
+        assert report.threads == 7
+        with HiveSaver(tmp_path / "home") as saver:
+            assert_same(saver, source)
+            assert saver.repository.check().ok
+        assert import_threads(server, tmp_path / "home").checkpoints == 0
