@@ -127,6 +127,8 @@ class Memory:
             reusable = self._fields_as_before(node, keys, values)
         else:
             reusable = _entries_as_before(node, keys, values, self._trust, aligned=aligned)
+        # A field keeps what is known below it when others come and go: LangGraph's channels do.
+        places = {} if aligned else {key: place for place, key in enumerate(node.keys)}
         pieces: list[Piece] = []
         segments = []
         dirty = []
@@ -135,7 +137,8 @@ class Memory:
                 pieces.append(node.pieces[old])
                 segments.append(node.watch.segments[old])
                 continue
-            below = node.watch.segments[index] if aligned else None
+            place = index if aligned else places.get(keys[index], -1)
+            below = node.watch.segments[place] if place >= 0 else None
             piece, segment = self._item(encoder, steps[index], value, below)
             pieces.append(piece)
             segments.append(segment)

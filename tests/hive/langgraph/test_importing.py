@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -161,7 +163,7 @@ def test_what_is_no_database_is_said(tmp_path: Path) -> None:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server of this test alone, on a socket in a folder of its own."""
     pytest.importorskip("langgraph.checkpoint.postgres")
-    programs = [shutil.which(name) for name in ("initdb", "pg_ctl")]
+    programs = [shutil.which(name) for name in ("initdb", "postgres", "pg_isready")]
     if None in programs:
         pytest.skip("PostgreSQL is not installed")
     folder = Path(tmp_path_factory.mktemp("pg"))
@@ -174,14 +176,30 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 parent.chmod(parent.stat().st_mode | 0o011)
     data = folder / "data"
 
-    def run(*command: str) -> None:
-        subprocess.run([*as_user, *command], check=True, capture_output=True, cwd="/")
+    def command(*words: str) -> list[str]:
+        return [*as_user, *words]
 
-    run("initdb", "-D", str(data), "-U", "tester", "--auth=trust", "--no-sync")
-    options = f"-k {folder} -c listen_addresses= -c fsync=off"
-    run("pg_ctl", "-D", str(data), "-o", options, "-l", str(folder / "log"), "-w", "start")
-    yield f"postgresql://tester@/postgres?host={folder}"
-    run("pg_ctl", "-D", str(data), "-m", "immediate", "stop")
+    initdb = command("initdb", "-D", str(data), "-U", "tester", "--auth=trust", "--no-sync")
+    subprocess.run(initdb, check=True, capture_output=True, cwd="/")
+    options = ["-k", str(folder), "-c", "listen_addresses=", "-c", "fsync=off"]
+    with open(folder / "log", "wb") as log:
+        server = subprocess.Popen(
+            command("postgres", "-D", str(data), *options),
+            stdout=log,
+            stderr=log,
+            cwd="/",
+        )
+    try:
+        ready = ["pg_isready", "-q", "-h", str(folder), "-U", "tester"]
+        for _ in range(600):
+            if subprocess.run(ready, check=False).returncode == 0:
+                break
+            assert server.poll() is None, (folder / "log").read_text()
+            time.sleep(0.05)
+        yield f"postgresql://tester@/postgres?host={folder}"
+    finally:
+        server.send_signal(signal.SIGQUIT)
+        server.wait(60)
 
 
 def test_postgres_comes_along(server: str, tmp_path: Path) -> None:
