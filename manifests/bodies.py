@@ -174,4 +174,4 @@ def read_body(reader: RecordReader, body: StoredBody) -> StoredObject:
 
 def value_of(item: StoredObject, reader: StoreReader, registry: Registry) -> Any:
     """Build the value of what ``read_body`` returned."""
-    return Decoder(registry, reader.load).value(item)
+    return Decoder(registry, reader.load, reader.gather).value(item)

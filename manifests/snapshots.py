@@ -39,7 +39,7 @@ class Snapshot:
         )
         manifest = ManifestReader(reader.load).read(self._record)
         self._state, self._execution = manifest.state, manifest.execution
-        self._forms = Forms(registry, reader.load)
+        self._forms = Forms(registry, reader.load, reader.gather)
         self.checkpoint = checkpoint_of(manifest, row.id, listed.run, listed.sequence, row)
         parent = None if self._parent is None or self._parent.row.hidden else self._parent
         self.parent_key = None if parent is None else parent.row.key
@@ -74,7 +74,7 @@ class Snapshot:
 
     def pending(self, names: Collection[str] | None = None) -> list[PendingWrite]:
         """Return the pending writes, of some names or all, ordered by (path, task, index)."""
-        decoder = Decoder(self._registry, self._reader.load)
+        decoder = Decoder(self._registry, self._reader.load, self._reader.gather)
         return [
             PendingWrite(task, index, name, decoder.value(item), path)
             for path, task, index, name, item in self._pending

@@ -222,6 +222,9 @@ def _model_functions(
             plain[name] = info.default
     names = frozenset(cls.model_fields)
     required = names - plain.keys() - made.keys()
+    # In the declared order, which is that of a model's attributes; every value is set below.
+    template = {name: plain.get(name) for name in cls.model_fields}
+    factories = tuple(made.items())
 
     def to_fields(model: pydantic.BaseModel) -> dict[str, Any]:
         stored: dict[str, Any] = {}
@@ -248,27 +251,29 @@ def _model_functions(
 
     allows_extra = cls.model_config.get("extra") == "allow"
     has_private = bool(cls.__private_attributes__)
+    new, put = object.__new__, object.__setattr__
 
     def from_fields(fields: dict[str, Any]) -> Any:
-        detail = fields.pop(_DETAIL, None)
-        held = set(fields) if detail is None else set(detail[0])
         extra: dict[str, Any] = {}
         private: dict[str, Any] = {}
-        if detail is not None:
+        if _DETAIL not in fields:
+            held = set(fields)
+        else:
+            detail = fields.pop(_DETAIL)
+            held = set(detail[0])
             extra = {name: fields.pop(name) for name in detail[1]}
             private = {name: fields.pop(name) for name in detail[2]}
-        content = {
-            name: fields[name] if name in fields else plain[name] if name in plain else made[name]()
-            for name in cls.model_fields
-            if name in fields or name not in required
-        }
-        if len(content) != len(names) or fields.keys() - names:
+        if not required <= fields.keys() <= names:
             raise ValueError(f"the fields of {cls.__name__} are {sorted(names)}")
-        model = cls.__new__(cls)
-        object.__setattr__(model, "__dict__", content)
-        object.__setattr__(model, "__pydantic_fields_set__", held)
-        object.__setattr__(model, "__pydantic_extra__", extra if allows_extra else None)
-        object.__setattr__(model, "__pydantic_private__", private if has_private else None)
+        content = {**template, **fields}
+        for name, make in factories:
+            if name not in fields:
+                content[name] = make()
+        model: Any = new(cls)
+        put(model, "__dict__", content)
+        put(model, "__pydantic_fields_set__", held)
+        put(model, "__pydantic_extra__", extra if allows_extra else None)
+        put(model, "__pydantic_private__", private if has_private else None)
         return model
 
     return to_fields, from_fields
