@@ -30,6 +30,7 @@ _PAGES: Final[dict[str, Page]] = {
     "/": run_pages.runs,
     "/run": run_pages.run,
     "/changed": run_pages.changed,
+    "/newer": run_pages.newer,
     "/go": step_pages.go,
     "/step": step_pages.step,
     "/parts": step_pages.parts,

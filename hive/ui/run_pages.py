@@ -10,7 +10,7 @@ from hive.ui.site import STATUSES, Site
 from hive.ui.timeline import checkpoints_of, timeline_of, window_of
 from manifests import Checkpoint, Repository, RunInfo
 
-__all__ = ["changed", "failure_of", "run", "runs"]
+__all__ = ["changed", "failure_of", "newer", "run", "runs"]
 
 _RUNS: Final = 50
 _PARTS: Final = 4
@@ -69,6 +69,14 @@ def changed(site: Site, query: Query) -> str:
         for checkpoint, parts in zip(checkpoints, touched, strict=True)
     ]
     return site.render("changed.html", rows=rows)
+
+
+def newer(site: Site, query: Query) -> str:
+    """Whether a run went on beyond the step ``than``; asked for by its timeline now and then."""
+    name = query.needed("name")
+    newest = site.repository.log(name, limit=1)
+    found = [each for each in newest if each.sequence > query.number("than")]
+    return site.render("newer.html", name=name, found=found)
 
 
 def failure_of(repository: Repository, checkpoint: Checkpoint) -> str:

@@ -109,6 +109,20 @@ async function fillChanged(table) {
   }
 }
 
+// Ask now and then whether a run went on, while somebody looks; once it did, the answer stays.
+async function watch(place) {
+  while (!place.textContent) {
+    await new Promise((done) => setTimeout(done, 4000));
+    if (document.visibilityState !== "visible") continue;
+    try {
+      const part = await fetchPart(place.dataset.newer);
+      if (part.firstElementChild) place.replaceChildren(part);
+    } catch {
+      return; // the server was stopped
+    }
+  }
+}
+
 document.addEventListener("toggle", (event) => {
   if (event.target.matches?.("details[data-load]")) unfold(event.target);
 }, true);
@@ -124,5 +138,6 @@ document.addEventListener("click", (event) => {
   if (bar) location.assign(bar.dataset.href);
 });
 document.addEventListener("keydown", move);
+for (const place of document.querySelectorAll("[data-newer]")) watch(place);
 for (const table of document.querySelectorAll("table[data-changed]")) fillChanged(table);
 document.documentElement.classList.add("scripted");

@@ -249,6 +249,17 @@ def test_two_steps_are_chosen_and_compared(browser: Browser, served: Served) -> 
         assert window.page.locator(".change").count() >= 3
 
 
+def test_a_timeline_says_that_its_run_went_on(browser: Browser, served: Served) -> None:
+    with visit(browser, served) as window:
+        window.page.clock.install()
+        window.go("/run?name=branches")
+        with Repository.open(served.home) as repository:
+            repository.commit("branches", {"n": "more"})
+        window.page.clock.run_for(5_000)
+        window.page.get_by_role("link", name="Show its newest steps").click()
+        window.page.get_by_role("table").get_by_role("link", name="7", exact=True).wait_for()
+
+
 @pytest.mark.parametrize("name", HOSTILE[1:3], ids=ascii)
 def test_names_and_values_stay_text(browser: Browser, served: Served, name: str) -> None:
     with visit(browser, served) as window:

@@ -155,6 +155,18 @@ def test_what_each_step_changed_is_fetched_apart(repo: Repository) -> None:
     assert "sources" in parts["3"]
 
 
+def test_a_timeline_learns_that_its_run_went_on(repo: Repository) -> None:
+    for number in range(3):
+        repo.commit("run", number)
+    pages = pages_of(repo)
+    (asks,) = re.findall(r'data-newer="([^"]*)"', pages.get("/run", name="run"))
+    address = asks.replace("&amp;", "&")
+    assert pages.get(address).strip() == ""
+    repo.commit("run", 3)
+    assert "went on to step 4" in pages.get(address)
+    pages.get("/newer", name="absent", expects=404)
+
+
 def test_a_run_that_is_named_like_a_reference_is_that_run(repo: Repository) -> None:
     for number in range(4):
         repo.commit("run", number)
