@@ -9,11 +9,14 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from hive import errors
 
 __all__ = ["BackgroundThread", "Job", "drop_after_fork", "finished", "in_thread"]
+
+_QUIET_SECONDS: Final = 0.002
+"""How long to wait for one more of several jobs that are likely to come: a sync takes longer."""
 
 _T = TypeVar("_T")
 Job = Callable[[], None]
@@ -105,6 +108,7 @@ class BackgroundThread:
         )
 
     def _work(self) -> None:
+        jobs: list[Job] = []
         while True:
             with self._changed:
                 self._running = []
@@ -112,12 +116,27 @@ class BackgroundThread:
                 self._changed.wait_for(lambda: bool(self._jobs) or self._stopping)
                 if not self._jobs:
                     return
+                if self._together is not None:
+                    self._gather(len(jobs))
                 jobs = self._take()
             if self._together is not None:
                 self._together(jobs)
             else:
                 for job in jobs:
                     job()
+
+    def _gather(self, last: int) -> None:
+        """Wait for as many jobs as there were ``last`` time, while they come one after the other.
+
+        Whoever waited for the last jobs goes on now, and many of them come again. To begin with the
+        first that does would take a transaction for it alone, and several for the others.
+        """
+        waiting = len(self._jobs)
+        while waiting < last and not self._stopping:
+            self._changed.wait(_QUIET_SECONDS)
+            if len(self._jobs) == waiting:
+                return
+            waiting = len(self._jobs)
 
     def _take(self) -> list[Job]:
         """Take the job that waits longest; if several can be done together, one of each owner."""
