@@ -166,16 +166,23 @@ class GraphExecutor:
             timer=self._timer,
         )
         execution = Execution(Walk(setting, start.memory, start.progress, self.runtime, recorder))
-        async with recording(
-            recorder,
-            self.runtime,
-            start.run,
-            goes_on=start.progress.status == "running",
-            pause=execution.pause,
-        ):
-            if start.unsaved:
-                await recorder.save(start.unsaved, None, start.progress, start.memory)
-            result = await execution.drive()
+        began = self._timer()
+        recorder.tell_begin(start.progress.steps)
+        status = "interrupted"
+        try:
+            async with recording(
+                recorder,
+                self.runtime,
+                start.run,
+                goes_on=start.progress.status == "running",
+                pause=execution.pause,
+            ):
+                if start.unsaved:
+                    await recorder.save(start.unsaved, None, start.progress, start.memory)
+                result = await execution.drive()
+                status = start.progress.status
+        finally:
+            recorder.tell_end(status, start.progress.steps, self._timer() - began)
         if manager is not None and writer is not None:
             manager.release(writer)
         self.runtime.end_run(result.success, _narrative(result), result.output, run=start.run)

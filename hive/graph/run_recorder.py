@@ -102,6 +102,46 @@ class RunRecorder:
         if self._writer is not None:
             self._writer.let_go()
 
+    def tell_begin(self, steps: int) -> None:
+        """Tell observers that an execution begins behind so many steps."""
+        if self._writer is not None:
+            from hive.graph.events import RunBegan
+
+            self._writer.tell(RunBegan(run=self._run, steps=steps, seconds=0.0))
+
+    def tell_attempt(
+        self,
+        node: str,
+        *,
+        visit: int,
+        attempt: int,
+        success: bool,
+        seconds: float,
+        branch: tuple[str, ...] = (),
+    ) -> None:
+        """Tell observers that an attempt ended."""
+        if self._writer is not None:
+            from hive.graph.events import AttemptEnded
+
+            self._writer.tell(
+                AttemptEnded(
+                    run=self._run,
+                    node=node,
+                    visit=visit,
+                    attempt=attempt,
+                    success=success,
+                    branch=branch,
+                    seconds=seconds,
+                )
+            )
+
+    def tell_end(self, status: str, steps: int, seconds: float) -> None:
+        """Tell observers that the execution ended."""
+        if self._writer is not None:
+            from hive.graph.events import RunEnded
+
+            self._writer.tell(RunEnded(run=self._run, status=status, steps=steps, seconds=seconds))
+
     async def flush(self) -> None:
         """Wait until what was saved is durable."""
         if self._writer is not None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hive import errors
 from hive.graph.background import drop_after_fork, finished, in_thread
+from hive.graph.events import SaveFailed, SaveRetried
 from hive.graph.saves import Pend, Save
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from hive.schemas.checkpoint import CheckpointConfig
     from manifests import Checkpoint, PreparedCommit, Repository
     from manifests.claims import RunClaim
+    from manifests.events import Event
 
 __all__ = ["CheckpointWarning", "RunWriter", "Staged", "is_transient"]
 
@@ -356,6 +358,7 @@ class RunWriter:
             except errors.HiveError as error:
                 if not tries_left or not is_transient(error):
                     raise
+                self.tell(SaveRetried(run=self.run, error=type(error).__name__, seconds=delay))
                 self._sleep(delay)
                 delay *= 2
 
@@ -376,7 +379,14 @@ class RunWriter:
                 raise error
             self._warn(error, what)
 
+    def tell(self, event: Event) -> None:
+        """Tell whoever subscribed to the manager."""
+        self._repository.events.emit(event)
+
     def _judge(self, error: Exception) -> None:
+        code = error.code if isinstance(error, errors.HiveError) else None
+        name = type(error).__name__
+        self.tell(SaveFailed(run=self.run, error=name, code=code, seconds=0.0))
         # Going on after a conflict would repeat the side effects of whoever continues the run.
         conflict = isinstance(error, errors.ConflictError)
         expected = isinstance(error, errors.HiveError)

@@ -160,6 +160,14 @@ class Walk:
             attempt = await visit.attempt(progress.failed_attempts + 1, progress.node_state)
             progress.total_tokens += attempt.result.tokens_used
             progress.total_latency_ms += attempt.latency_ms
+            self.recorder.tell_attempt(
+                spec.id,
+                visit=visit.number,
+                attempt=progress.failed_attempts + 1,
+                success=attempt.result.success,
+                seconds=attempt.latency_ms / 1000,
+                branch=self.branch,
+            )
             if attempt.result.success:
                 return attempt
             progress.failed_attempts += 1

@@ -502,3 +502,45 @@ def test_forks_get_free_names(home: Path) -> None:
         manager.save("r-fork-1", {"n": 9})
         assert states(manager, "r-fork-1") == [{"n": 0}, {"n": 9}]
         assert states(manager) == [{"n": 0}, {"n": 1}]
+
+
+def test_observers_hear_of_runs_and_saves(home: Path, gate: Gate) -> None:
+    from hive.graph import Goal, GraphExecutor, GraphSpec, NodeSpec, Runtime
+
+    def flaky(ctx: Any) -> dict[str, Any]:
+        if ctx.attempt == 1:
+            raise ConnectionError("later")
+        return {}
+
+    graph = GraphSpec(
+        id="g", entry_node="a", nodes=[NodeSpec(id="a", function=flaky, backoff_seconds=0)]
+    )
+    heard: list[str] = []
+    said: list[str] = []
+
+    def listen(event: Any) -> None:
+        heard.append(type(event).__name__)
+        said.append(str(event))
+
+    with CheckpointManager(home, sleep=lambda seconds: None, on_event=listen) as manager:
+        again = OSError(errno.EAGAIN, "later")
+        failure = AccessError("busy")
+        failure.__cause__ = again
+        gate.errors = [failure]
+        executor = GraphExecutor(Runtime(), manager)
+        asyncio.run(executor.execute(graph, Goal(id="g"), run="r"))
+        assert heard == [
+            "RunBegan",
+            "Failed",
+            "SaveRetried",
+            "Saved",
+            "AttemptEnded",
+            "Saved",
+            "AttemptEnded",
+            "Saved",
+            "RunEnded",
+        ]
+        gate.errors = [full()]
+        with pytest.raises(StoreFullError):
+            manager.save("other", {"n": 1})
+        assert said[-1] == "a checkpoint of run 'other' was not written: StoreFullError"
