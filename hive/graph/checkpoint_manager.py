@@ -84,8 +84,8 @@ class CheckpointManager:
         storage: A repository, which stays the caller's to close; the path of a home directory;
             or None for the default home. A path is opened when it is first needed.
         config: How to save and what to keep.
-        on_event: Is told what happens to runs (see ``hive.graph.events``) and in the repository (see
-            ``manifests.events``), until this is closed.
+        on_event: Is told what happens to runs (see ``hive.graph.events``) and in the repository
+            (see ``manifests.events``), until this is closed.
         schema: The version of the states of runs, and the migrations to it; by default version 1.
         sleep: Waits before a write is tried again, in seconds.
     """

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -304,6 +305,28 @@ def test_an_execution_in_another_thread_watches_no_signals(home: Path) -> None:
             return await asyncio.to_thread(execute, manager, chain(note))
 
     assert asyncio.run(main()).success
+
+
+def test_threads_with_loops_of_their_own_share_manager_and_executor(
+    manager: CheckpointManager,
+) -> None:
+    executor = GraphExecutor(Runtime(), manager)
+
+    def work(number: int) -> list[ExecutionResult]:
+        async def main() -> list[ExecutionResult]:
+            runs = [f"{number}-{index}" for index in range(3)]
+            return await asyncio.gather(
+                *(executor.execute(chain(note), GOAL, {"n": number}, run=run) for run in runs)
+            )
+
+        return asyncio.run(main())
+
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(work, range(4)))
+    assert [result.output["n"] for group in results for result in group] == [
+        number for number in range(4) for _ in range(3)
+    ]
+    assert {len(manager.history(info.name)) for info in manager.repository.runs()} == {4}
 
 
 def branching() -> tuple[GraphSpec, list[str]]:

@@ -32,6 +32,7 @@ from hive.graph import (
     NodeContext,
     NodeResult,
     NodeSpec,
+    ParallelSpec,
     Runtime,
 )
 from hive.graph.checkpoint_manager import CheckpointWarning
@@ -572,3 +573,132 @@ def test_a_step_costs_one_commit_and_what_changed(home: Path) -> None:
         assert max(cp.new_objects for cp in history[:-1]) <= 8
         assert sum(cp.new_bytes for cp in history[:-1]) < 50 * 2_000
         assert history[0].logical_bytes > 40_000
+
+
+def test_renamed_nodes_go_on_with_their_keys_and_effects(manager: CheckpointManager) -> None:
+    keys: list[str] = []
+    called: list[str] = []
+    crashes = [True]
+
+    async def node(ctx: NodeContext) -> dict[str, Any]:
+        keys.append(ctx.idempotency_key)
+        await ctx.effect("once", called.append, ctx.node_id)
+        if len(called) == 2 and crashes:
+            crashes.clear()
+            raise Crash
+        return {ctx.node_id: ctx.visit}
+
+    def graph(*names: str, **changes: Any) -> GraphSpec:
+        nodes = [NodeSpec(id=name, function=node, **changes) for name in names]
+        first, second, third = names
+        return GraphSpec(
+            id="g",
+            entry_node=first,
+            terminal_nodes=[third],
+            nodes=nodes,
+            edges=[
+                EdgeSpec(id="1", source=first, target=second),
+                EdgeSpec(id="2", source=second, target=third),
+            ],
+        )
+
+    with pytest.raises(Crash):
+        execute(manager, graph("a", "b", "c"), run="r")
+    with pytest.raises(ConflictError, match=r"graph.nodes.b: removed.*renamed_nodes"):
+        execute(manager, graph("a", "x", "y"), run="r", resume=True)
+    names = {"b": "x", "c": "y"}
+    changed = graph("a", "x", "y", max_retries=9)
+    with pytest.raises(ConflictError, match=r"max_retries: 3 -> 9"):
+        execute(manager, changed, run="r", resume=True, renamed_nodes=names)
+    with pytest.raises(InvalidInputError, match="'z', which was no node"):
+        execute(manager, changed, run="r", resume=True, renamed_nodes={"z": "x"})
+    with pytest.raises(InvalidInputError, match="two nodes the same id"):
+        execute(manager, changed, run="r", resume=True, renamed_nodes={"b": "a"})
+    result = execute(manager, graph("a", "x", "y"), run="r", resume=True, renamed_nodes=names)
+    assert result.path == ["a", "x", "y"]
+    assert result.visits == {"a": 1, "x": 1, "y": 1}
+    assert called == ["a", "b", "y"]
+    assert keys[1] == keys[2]
+    # From the first checkpoint on it is a run of the new graph, and needs no names any more.
+    assert [cp.kind for cp in manager.history("r")][2] == "resumed"
+    assert execute(manager, graph("a", "x", "y"), run="r", resume=True).path == ["a", "x", "y"]
+
+
+def test_nodes_are_renamed_within_branches_too(manager: CheckpointManager) -> None:
+    ran: list[str] = []
+    crashes = [True]
+
+    async def node(ctx: NodeContext) -> dict[str, Any]:
+        if ctx.node_id == "d" and crashes:
+            await asyncio.sleep(0.05)  # the other branch has ended
+            crashes.clear()
+            raise Crash
+        ran.append(ctx.node_id)
+        return {ctx.node_id: 1}
+
+    def graph(names: str) -> GraphSpec:
+        a, b, c, d, j = names
+        return GraphSpec(
+            id="g",
+            entry_node=a,
+            nodes=[NodeSpec(id=name, function=node, output_keys=[name]) for name in names],
+            edges=[
+                EdgeSpec(id="1", source=a, target=b),
+                EdgeSpec(id="2", source=a, target=c),
+                EdgeSpec(id="3", source=c, target=d),
+                EdgeSpec(id="4", source=b, target=j),
+                EdgeSpec(id="5", source=d, target=j),
+            ],
+            parallel=[ParallelSpec(source=a, join=j)],
+        )
+
+    with pytest.raises(Crash):
+        execute(manager, graph("abcdj"), run="r")
+    assert ran == ["a", "b", "c"]
+    swapped = {"a": "A", "b": "c", "c": "b"}
+    graph_now = graph("Acbdj")
+    # The output keys were renamed as well, which is a change of its own.
+    with pytest.raises(ConflictError, match="output_keys"):
+        execute(manager, graph_now, run="r", resume=True, renamed_nodes=swapped)
+    result = execute(
+        manager, graph_now, run="r", resume=True, renamed_nodes=swapped, accept_changed_graph=True
+    )
+    assert ran == ["a", "b", "c", "d", "j"]
+    assert result.path == ["A", "c", "b", "d", "j"]
+    assert result.output == dict.fromkeys("abcdj", 1)
+
+
+def test_a_section_is_forked_with_what_its_branches_have_done(manager: CheckpointManager) -> None:
+    ran: list[str] = []
+    crashes = [True]
+
+    async def node(ctx: NodeContext) -> dict[str, Any]:
+        if ctx.node_id == "c" and crashes:
+            await asyncio.sleep(0.05)
+            crashes.clear()
+            raise Crash
+        ran.append(ctx.node_id)
+        return {ctx.node_id: 1}
+
+    graph = GraphSpec(
+        id="g",
+        entry_node="a",
+        nodes=[NodeSpec(id=name, function=node) for name in "abcj"],
+        edges=[
+            EdgeSpec(id=f"{a}{b}", source=a, target=b)
+            for a, b in (("a", "b"), ("a", "c"), ("b", "j"), ("c", "j"))
+        ],
+        parallel=[ParallelSpec(source="a", join="j")],
+    )
+    with pytest.raises(Crash):
+        execute(manager, graph, run="r")
+    forked = execute(manager, graph, run="fork", resume="r@2")
+    assert forked.path == ["a", "b", "c", "j"]
+    assert ran == ["a", "b", "c", "j"]
+    assert [cp.kind for cp in reversed(manager.history("fork"))][1:] == [
+        "resumed",
+        "branches_complete",
+        "final",
+    ]
+    assert execute(manager, graph, run="r", resume=True).path == ["a", "b", "c", "j"]
+    assert ran == ["a", "b", "c", "j", "c", "j"]
