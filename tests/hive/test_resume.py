@@ -637,7 +637,7 @@ def test_nodes_are_renamed_within_branches_too(manager: CheckpointManager) -> No
         return {ctx.node_id: 1}
 
     def graph(names: str) -> GraphSpec:
-        a, b, c, d, j = names
+        a, b, c, d, j = list(names)
         return GraphSpec(
             id="g",
             entry_node=a,
