@@ -28,7 +28,7 @@ from hive.plan import (
 )
 from hive.schemas.checkpoint import CheckpointConfig
 from tests.hive.crash_graphs import GOAL, RUN, Effects
-from tests.hive.crashing import arm
+from tests.hive.crashing import arm_transactions
 
 __all__ = ["PLANS", "PlanCase", "launch_plan", "run_plan_case"]
 
@@ -167,7 +167,8 @@ def run_plan_case(
     slow_seconds: float = 0.0,
 ) -> PlanExecutionResult:
     """Launch a case in this process, which may die of it. Its store and log lie in ``folder``."""
-    effects = Effects(folder / "effects", arm(moment, slow_seconds=slow_seconds))
+    attempted = arm_transactions(moment, folder / "transactions", slow_seconds=slow_seconds)
+    effects = Effects(folder / "effects", attempted)
     return launch_plan(PLANS[name], folder / "home", effects, config)
 
 

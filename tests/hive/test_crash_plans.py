@@ -1,8 +1,7 @@
-"""Die at every step of a plan, resume in another process, end as if uninterrupted."""
+"""Die at every transaction and attempt of a plan, resume elsewhere, end as if uninterrupted."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import signal
 from collections import Counter
@@ -12,63 +11,22 @@ from typing import Any
 
 import pytest
 
-from hive.graph.checkpoint_manager import CheckpointManager
-from hive.plan import PlanExecutionResult
 from hive.plan.progress import PlanProgress
-from hive.schemas.checkpoint import CheckpointConfig
-from tests.hive.crash_graphs import RUN, Effects
-from tests.hive.crash_plans import PLANS, PlanCase, run_plan_case
-from tests.hive.crashing import Moment, in_child, memory_folder
+from tests.hive.crash_plan_jobs import finish, run
+from tests.hive.crash_plans import PLANS, PlanCase
+from tests.hive.crashing import in_child, memory_folder
+from tests.hive.zygote import Zygote
 
 CASES = pytest.mark.parametrize("case", PLANS.values(), ids=lambda case: case.name)
+JOBS = "tests.hive.crash_plan_jobs"
+STOPPED = {"failed", "needs_replan"}
+"""How a run can end whose resuming means to try once more."""
 
 
-class Outcome:
-    """What a run left: its result, its side effects, its checkpoints."""
-
-    def __init__(self, folder: Path) -> None:
-        self.effects = Effects(folder / "effects").read()
-        with CheckpointManager(folder / "home") as manager:
-            self.runs = sorted(info.name for info in manager.repository.runs())
-            self.kinds = [cp.kind for cp in reversed(manager.history(RUN))]
-            self.commits = sum(len(manager.history(run)) for run in self.runs)
-            self.state = manager.restore(RUN)
-            point = manager.resume_point(RUN)
-            assert point is not None
-            self.execution = point.execution
-        self.result = json.loads((folder / "result").read_text())
-
-
-def comparable(result: PlanExecutionResult) -> dict[str, Any]:
-    """Return everything of a result but what names one checkpoint, as JSON data."""
-    fields = {
-        field.name: getattr(result, field.name)
-        for field in dataclasses.fields(result)
-        if field.name not in {"checkpoint_id", "plan", "approvals"}
-    }
-    return {
-        **fields,
-        "plan": result.plan.model_dump(mode="json"),
-        "approvals": [request.model_dump(mode="json") for request in result.approvals],
-    }
-
-
-def run_to_end(case: PlanCase, folder: Path, config: CheckpointConfig | None = None) -> None:
-    """Run or resume a case in a fresh process, and keep its result in the folder."""
-
-    def job() -> None:
-        result = run_plan_case(case.name, folder, None, config)
-        (folder / "result").write_text(json.dumps(comparable(result)))
-
-    assert in_child(job) == 0
-
-
-def completed_at(folder: Path) -> set[str]:
-    """Return the steps that the store calls completed."""
-    with CheckpointManager(folder / "home") as manager:
-        point = manager.resume_point(RUN)
-        states = {} if point is None else point.execution["step_states"]
-    return {step for step, state in states.items() if state["status"] == "completed"}
+@pytest.fixture(scope="module")
+def zygote() -> Iterator[Zygote]:
+    with Zygote(JOBS) as started:
+        yield started
 
 
 @pytest.fixture
@@ -77,15 +35,58 @@ def folder(tmp_path: Path) -> Iterator[Path]:
         yield place
 
 
+class Outcome:
+    """What a run left, as a fresh process saw it: its result, side effects and checkpoints."""
+
+    def __init__(self, folder: Path) -> None:
+        found = json.loads((folder / "outcome").read_text())
+        self.result: dict[str, Any] = found["result"]
+        self.state: str = found["state"]
+        self.execution: str = found["execution"]
+        self.kinds: list[str] = found["kinds"]
+        self.commits: int = found["commits"]
+        self.runs: list[str] = found["runs"]
+        self.kinds_before: list[str] = found["kinds_before"]
+        self.completed = set(found["completed"])
+        self.effects = [tuple(item) for item in found["effects"]]
+        self.seen = self.effects[: found["before"]]
+        self.again = self.effects[found["before"] :]
+        self.transactions = int((folder / "transactions").read_text())
+
+    def is_like(self, whole: Outcome) -> bool:
+        """Tell whether the run ended as another one; independent steps may have changed places."""
+        return (
+            self.result == whole.result
+            and self.state == whole.state
+            and self.execution == whole.execution
+            and Counter(self.kinds) == Counter(whole.kinds)
+            and self.runs == whole.runs
+        )
+
+
+def died_at(
+    zygote: Zygote, case: PlanCase, place: Path, phase: str, number: int, durability: str = "sync"
+) -> Outcome:
+    """Kill a run at a moment, resume it to its end, and return what is there then."""
+    place.mkdir(exist_ok=True)
+    slow = 0.002 if durability == "async" else 0.0
+    status = zygote.run(f"{JOBS}:run", case.name, str(place), phase, number, durability, slow)
+    assert status == -signal.SIGKILL, f"{case.name}: no {phase} {number}"
+    return run_to_end(zygote, case, place, durability)
+
+
+def run_to_end(zygote: Zygote, case: PlanCase, place: Path, durability: str = "sync") -> Outcome:
+    assert zygote.run(f"{JOBS}:finish", case.name, str(place), durability) == 0
+    return Outcome(place)
+
+
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
+def uninterrupted(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
     """What each case leaves when nothing interrupts it."""
-    outcomes = {}
-    for case in PLANS.values():
-        folder = tmp_path_factory.mktemp(case.name)
-        run_to_end(case, folder)
-        outcomes[case.name] = Outcome(folder)
-    return outcomes
+    return {
+        case.name: run_to_end(zygote, case, tmp_path_factory.mktemp(case.name))
+        for case in PLANS.values()
+    }
 
 
 @CASES
@@ -98,94 +99,77 @@ def test_an_uninterrupted_run_is_what_the_case_says(
     assert outcome.commits == case.commits
     assert outcome.kinds[0] == "input"
     assert outcome.kinds[-1] == ("final" if case.status == "completed" else "failed")
-    assert outcome.state == outcome.result["results"]
+    assert outcome.state == repr(outcome.result["results"])
 
 
 @CASES
 @pytest.mark.parametrize("phase", ["before", "inside", "after", "attempt"])
 def test_a_plan_killed_at_any_step_and_resumed_ends_like_an_uninterrupted_one(
-    case: PlanCase, phase: Any, uninterrupted: dict[str, Outcome], folder: Path
+    case: PlanCase,
+    phase: str,
+    zygote: Zygote,
+    uninterrupted: dict[str, Outcome],
+    folder: Path,
 ) -> None:
     whole = uninterrupted[case.name]
-    steps = case.attempts if phase == "attempt" else case.commits
+    steps = case.attempts if phase == "attempt" else whole.transactions
     for number in range(1, steps + 1):
-        place = folder / str(number)
-        place.mkdir()
-        moment: Moment = (phase, number)
-        status = in_child(
-            lambda moment=moment, place=place: run_plan_case(  # type: ignore[misc]
-                case.name, place, moment
-            )
-        )
-        assert status == -signal.SIGKILL
-        seen = Effects(place / "effects").read()
-        completed = completed_at(place)
-        run_to_end(case, place)
-        outcome = Outcome(place)
+        outcome = died_at(zygote, case, folder / str(number), phase, number)
         where = f"{case.name}: killed {phase} {number}"
-        again = outcome.effects[len(seen) :]
-        assert not completed & {item[0] for item in again}, where
-        assert outcome.result["results"] == whole.result["results"], where
-        if case.status in {"failed", "needs_replan"} and moment == ("after", steps):
+        assert not outcome.completed & {item[0] for item in outcome.again}, where
+        if case.status in STOPPED and outcome.kinds_before[:1] == ["failed"]:
             # That the run stopped was saved: resuming it asks for one more attempt.
             assert outcome.result["status"] == case.status, where
             continue
-        assert outcome.result == whole.result, where
-        assert outcome.state == whole.state, where
-        assert _unordered(outcome.execution) == _unordered(whole.execution), where
-        assert Counter(outcome.kinds) == Counter(whole.kinds), where
-        assert outcome.runs == whole.runs, where
+        assert outcome.is_like(whole), where
         # Only attempts in flight run again, with the same number and the same key.
         assert not Counter(whole.effects) - Counter(outcome.effects), where
         repeated = Counter(outcome.effects) - Counter(whole.effects)
-        assert set(repeated) <= set(seen), where
+        assert set(repeated) <= set(outcome.seen), where
         assert max(repeated.values(), default=1) == 1, where
 
 
 @CASES
 def test_a_plan_killed_again_and_again_ends_like_an_uninterrupted_one(
-    case: PlanCase, uninterrupted: dict[str, Outcome], folder: Path
+    case: PlanCase, zygote: Zygote, uninterrupted: dict[str, Outcome], folder: Path
 ) -> None:
     whole = uninterrupted[case.name]
     deaths = 0
-    while in_child(lambda: run_plan_case(case.name, folder, ("after", 1))) == -signal.SIGKILL:
+    # The first transaction of a process claims the run, the second one may claim that of a graph.
+    while (
+        zygote.run(f"{JOBS}:run", case.name, str(folder), "after", 3, "sync", 0.0)
+        == -signal.SIGKILL
+    ):
         deaths += 1
-        if case.status in {"failed", "needs_replan"} and deaths == case.commits:
+        if deaths > 2 * whole.transactions:
+            assert case.status in STOPPED, "it makes no progress"
             break
-    # One commit each time; a run that is over commits nothing more and so does not die.
-    assert deaths == case.commits
-    if case.status not in {"failed", "needs_replan"}:
-        run_to_end(case, folder)
-        outcome = Outcome(folder)
-        assert outcome.result == whole.result
-        assert _unordered(outcome.execution) == _unordered(whole.execution)
+    outcome = run_to_end(zygote, case, folder)
+    assert outcome.result["results"] == whole.result["results"]
+    assert outcome.result["status"] == whole.result["status"]
+    if case.status not in STOPPED:
+        assert outcome.is_like(whole)
 
 
 @CASES
 def test_async_durability_loses_at_most_a_tail_and_never_leaves_a_gap(
-    case: PlanCase, uninterrupted: dict[str, Outcome], folder: Path
+    case: PlanCase, zygote: Zygote, uninterrupted: dict[str, Outcome], folder: Path
 ) -> None:
     whole = uninterrupted[case.name]
-    config = CheckpointConfig(durability="async")
     for number in range(1, case.attempts + 1):
-        place = folder / str(number)
-        place.mkdir()
-        moment: Moment = ("attempt", number)
-        status = in_child(
-            lambda moment=moment, place=place: run_plan_case(  # type: ignore[misc]
-                case.name, place, moment, config, slow_seconds=0.002
-            )
-        )
-        assert status == -signal.SIGKILL
-        seen = Effects(place / "effects").read()
-        completed = completed_at(place)
-        run_to_end(case, place, config)
-        outcome = Outcome(place)
-        assert not completed & {item[0] for item in outcome.effects[len(seen) :]}
-        assert outcome.result == whole.result
-        assert _unordered(outcome.execution) == _unordered(whole.execution)
-        assert Counter(outcome.kinds) == Counter(whole.kinds)
+        outcome = died_at(zygote, case, folder / str(number), "attempt", number, "async")
+        assert not outcome.completed & {item[0] for item in outcome.again}
+        assert outcome.is_like(whole)
         assert not Counter(whole.effects) - Counter(outcome.effects)
+
+
+@CASES
+def test_exit_durability_keeps_pauses_and_ends(
+    case: PlanCase, zygote: Zygote, uninterrupted: dict[str, Outcome], folder: Path
+) -> None:
+    outcome = died_at(zygote, case, folder, "attempt", case.attempts, "exit")
+    assert set(outcome.kinds_before) <= {"paused", "failed"}
+    assert outcome.result == uninterrupted[case.name].result
 
 
 def test_a_counter_that_is_not_saved_would_be_noticed(
@@ -194,32 +178,7 @@ def test_a_counter_that_is_not_saved_would_be_noticed(
     """The negative control: children whose executor forgets how many steps it made."""
     to_record = PlanProgress.to_record
     monkeypatch.setattr(PlanProgress, "to_record", lambda self: {**to_record(self), "steps": 0})
-    case = PLANS["chain"]
-    assert in_child(lambda: run_plan_case("chain", folder, ("after", 3))) == -signal.SIGKILL
-    run_to_end(case, folder)
-    assert Outcome(folder).result != uninterrupted["chain"].result
-
-
-@CASES
-def test_exit_durability_keeps_pauses_and_ends(
-    case: PlanCase, uninterrupted: dict[str, Outcome], folder: Path
-) -> None:
-    config = CheckpointConfig(durability="exit")
-    status = in_child(lambda: run_plan_case(case.name, folder, ("attempt", case.attempts), config))
-    assert status == -signal.SIGKILL
-    with CheckpointManager(folder / "home") as manager:
-        assert {cp.kind for cp in manager.history(RUN)} <= {"paused", "failed"}
-    run_to_end(case, folder, config)
-    assert Outcome(folder).result == uninterrupted[case.name].result
-
-
-def _unordered(execution: dict[str, Any]) -> dict[str, Any]:
-    """Return an execution record without the order in which independent steps were done."""
-    return {
-        **execution,
-        "path": sorted(execution["path"]),
-        "decisions": sorted(
-            json.dumps({**decision, "id": ""}, sort_keys=True)
-            for decision in execution["decisions"]
-        ),
-    }
+    arguments = ("chain", str(folder))
+    assert in_child(lambda: run(*arguments, "after", 4, "sync", 0.0)) == -signal.SIGKILL
+    assert in_child(lambda: finish(*arguments, "sync")) == 0
+    assert not Outcome(folder).is_like(uninterrupted["chain"])
