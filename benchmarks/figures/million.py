@@ -38,6 +38,10 @@ def measure_million(folder: Path, *, runs: int = 200, steps: int = 100) -> list[
             for name, text in seconds.items()
         ),
         *(
+            Figure(f"million-{name}-cpu", f"CPU of the {text}", found[name]["cpu_seconds"], "s")
+            for name, text in seconds.items()
+        ),
+        *(
             Figure(f"million-{name}-removed", f"objects removed by the {seconds[name]}", count, "")
             for name in ("most", "most-runs")
             for count in [found[name]["removed"]]

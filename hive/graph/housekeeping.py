@@ -9,8 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Final
 
 from hive import errors
@@ -34,21 +33,21 @@ _LONGEST_PAUSE_SECONDS: Final = 0.05
 
 
 class Housekeeper:
-    """Applies the retention of one configuration, to single runs and to the store.
-
-    ``problems`` holds what went wrong, with a text that says what was not done.
-    """
+    """Applies the retention of one configuration, to single runs and to the store."""
 
     def __init__(self, config: CheckpointConfig) -> None:
-        self.problems: list[tuple[str, Exception]] = []
+        self._problems: list[tuple[str, Exception]] = []
         self._config = config
         self._thread = BackgroundThread(max_pending=_MOST_WAITING)
-        self._lock = threading.Lock()
         self._due = _Due()
         self._dropped = 0
         self._closing = False
         self._repository: Repository | None = None
         drop_after_fork(self)
+
+    @cached_property
+    def _store_policy(self) -> RetentionPolicy | None:
+        return store_policy_of(self._config)
 
     def of_run(self, repository: Repository, run: str) -> RunRetention:
         """Return what takes care of one run."""
@@ -56,12 +55,16 @@ class Housekeeper:
 
     def saved(self, repository: Repository) -> None:
         """Count a checkpoint; the store's limits are looked at when it is time."""
-        policy = store_policy_of(self._config)
+        policy = self._store_policy
         if policy is None or not self._due.saved():
             return
-        job = partial(self._limit, repository, policy)
-        if not self._thread.submit(self, job, wait=False):
+        if not self.offer(self, partial(self._limit, repository, policy)):
             self._due.postpone()
+
+    def take_problems(self) -> list[tuple[str, Exception]]:
+        """Return what went wrong since the last call, with texts that say what was not done."""
+        found, self._problems = self._problems, []
+        return found
 
     def close(self) -> None:
         """Free what was dropped, for about as long as is configured, and end the thread."""
@@ -78,14 +81,20 @@ class Housekeeper:
 
     def drop_in_child(self) -> None:
         """Leave to the parent process what it dropped; its jobs are not in the child."""
-        self._lock = threading.Lock()
         self._due = _Due()
         self._dropped = 0
-        self.problems = []
+        self._problems = []
 
-    def submit(self, owner: RunRetention, job: Callable[[], None], *, wait: bool) -> bool:
-        """Hand in a job of a run."""
-        return self._thread.submit(owner, job, wait=wait)
+    def submit(self, owner: RunRetention, job: Callable[[], None]) -> None:
+        """Hand in a job of a run, waiting until there is room for it."""
+        self._thread.submit(owner, job)
+
+    def offer(self, owner: object, job: Callable[[], None]) -> bool:
+        """Hand in a job if there is room for it; whether there was. A save never fails for that."""
+        try:
+            return self._thread.submit(owner, job, wait=False)
+        except errors.InvalidInputError:
+            return False  # the manager is being closed
 
     def join(self, owner: object) -> None:
         """Wait until the jobs of a run are done, or those of the housekeeper itself."""
@@ -108,14 +117,13 @@ class Housekeeper:
         except errors.NotFoundError:
             return None  # somebody else deleted the run
         except Exception as error:  # any: it has to reach a caller, in another thread
-            self.problems.append((f"{what} were not dropped", error))
+            self._problems.append((f"{what} were not dropped", error))
             return None
         self._repository = repository
         self._dropped += len(plan.dropped)
         if self._config.gc_seconds is not None and self._dropped >= GC_DROPS:
             # A job of its own, for which no flush of a run waits. Closing does one of its own.
-            with suppress(errors.InvalidInputError):
-                self._thread.submit(self, partial(self._collect, repository), wait=False)
+            self.offer(self, partial(self._collect, repository))
         return len(plan.kept)
 
     def _limit(self, repository: Repository, policy: RetentionPolicy) -> None:
@@ -142,7 +150,7 @@ class Housekeeper:
             pass  # somebody else collects
         except Exception as error:  # any: it has to reach a caller, in another thread
             self._dropped = 0
-            self.problems.append(("space was not freed", error))
+            self._problems.append(("space was not freed", error))
 
 
 class RunRetention:
@@ -168,7 +176,7 @@ class RunRetention:
         """Count a checkpoint that is durable; what that is too many for is dropped in a while."""
         self._tip = tip
         if self._policy is not None and self._due.saved():
-            if not self._housekeeper.submit(self, self._apply, wait=False):
+            if not self._housekeeper.offer(self, self._apply):
                 self._due.postpone()
         self._housekeeper.saved(self._repository)
 
@@ -176,7 +184,7 @@ class RunRetention:
         """Drop now what is not kept, and wait for that."""
         self._housekeeper.join(self)
         if self._policy is not None and self._due.now():
-            self._housekeeper.submit(self, self._apply, wait=True)
+            self._housekeeper.submit(self, self._apply)
             self._housekeeper.join(self)
 
     def drop_in_child(self) -> None:

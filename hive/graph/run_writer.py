@@ -373,8 +373,7 @@ class RunWriter:
 
     def _surface_housekeeping(self) -> None:
         """Warn of what could not be dropped or freed, perhaps of other runs. Nothing is lost."""
-        while self._housekeeper.problems:
-            what, error = self._housekeeper.problems.pop(0)
+        for what, error in self._housekeeper.take_problems():
             if not isinstance(error, errors.HiveError):
                 raise error
             self._warn(error, what)
