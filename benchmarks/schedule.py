@@ -18,8 +18,8 @@ PLOTTED: Final = "chat-1000"
 _ONCE: Final = ("large", "million")
 """Figures that take a minute or more, and are far from any noise."""
 
-_LAST: Final = ("million",)
-"""Figures that no limit is about."""
+_LONG: Final = ("million",)
+"""Figures that take some minutes: measured when everything quicker was, once."""
 
 _JUDGED: Final = ("hive", "git")
 """Stores of whose bytes the limits speak."""
@@ -63,11 +63,11 @@ def jobs_of(
     ]
     alone.sort(key=_urgency)
     urgent = [job for job in alone if _urgency(job)[0] < _REST]
-    yield from _round(workloads, [name for name in figures if name not in _LAST], 0)
+    yield from _round(workloads, [name for name in figures if name not in _LONG], 0)
     yield from urgent
+    yield from (Job("figures", name) for name in figures if name in _LONG)
     for number in range(1, rounds):
         yield from _round(workloads, [name for name in figures if name not in _ONCE], number)
-    yield from (Job("figures", name) for name in figures if name in _LAST)
     yield from alone[len(urgent) :]
 
 

@@ -40,10 +40,10 @@ def test_what_the_limits_need_is_measured_first_and_everything_once() -> None:
         "round 1: chat-1000 alone: hive",
         "round 1: chat-1000 alone: hive-async",
         "round 1: chat-1000 alone: cbor-files",
+        "round 1: million",
         "round 2: chat-1000",
         "round 2: chat-200",
         "round 2: cpu",
-        "round 1: million",
         "round 1: chat-200 alone: hive-async",
         "round 1: chat-200 alone: cbor-files",
     ]
