@@ -9,7 +9,6 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 from hive import errors
 from hive.graph.abandoned import ABANDONED
 from hive.graph.background import BackgroundThread, in_thread
+from hive.graph.found import InterruptedRun, ResumePoint
 from hive.graph.housekeeping import Housekeeper
 from hive.graph.newer import refuse_newer
 from hive.graph.records import completed
@@ -28,44 +28,9 @@ from hive.schemas.checkpoint import CheckpointConfig
 
 if TYPE_CHECKING:
     from cas.digest import Digest
-    from cas.owner import Owner
     from manifests import Checkpoint, OnEvent, RefLike, Repository
 
 __all__ = ["CheckpointManager", "CheckpointWarning", "InterruptedRun", "ResumePoint"]
-
-
-@dataclass(frozen=True, slots=True)
-class ResumePoint:
-    """A checkpoint that an executor can continue from.
-
-    Attributes:
-        checkpoint: The checkpoint.
-        state: Its state, the memory.
-        execution: Its execution record, with what branches have done since.
-        is_head: It is the head of its run.
-        is_current: Its state was of the version of this program; it was not migrated.
-    """
-
-    checkpoint: Checkpoint
-    state: Any
-    execution: dict[str, Any]
-    is_head: bool
-    is_current: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class InterruptedRun:
-    """A run that an executor began and nobody goes on with, although it did not stop by itself.
-
-    Attributes:
-        run: Its name; ``execute(..., run=run, resume=True)`` continues it.
-        head: Where it stands.
-        owner: The process that executed it last; None if that let go of it (a cancelled task).
-    """
-
-    run: str
-    head: Checkpoint
-    owner: Owner | None
 
 
 class CheckpointManager:

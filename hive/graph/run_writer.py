@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import threading
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from hive import errors
 from hive.graph.background import drop_after_fork, finished, in_thread
 from hive.graph.events import SaveFailed, SaveRetried
-from hive.graph.saves import Pend, Save
+from hive.graph.saves import Pend, Save, Staged
+from hive.graph.transient import is_transient
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -27,38 +26,16 @@ if TYPE_CHECKING:
     from manifests.claims import RunClaim
     from manifests.events import Event
 
-__all__ = ["CheckpointWarning", "RunWriter", "Staged", "is_transient"]
+__all__ = ["CheckpointWarning", "RunWriter", "is_transient"]
 
 STOPS: Final = frozenset({"paused", "failed", "final"})
 """The kinds of checkpoint at which a run stops; ``exit`` durability writes these at once."""
 
 _PENDING: Final = "branch"
-_PASSING: Final = frozenset({"EAGAIN", "EINTR", "EBUSY", "EMFILE", "ENFILE", "ETIMEDOUT"})
 
 
 class CheckpointWarning(UserWarning):
     """A checkpoint was not saved, or not dropped, and the run goes on without that."""
-
-
-@dataclass(frozen=True, slots=True)
-class Staged:
-    """A checkpoint on its way, so that the state it was made from may change.
-
-    Attributes:
-        id: Its id; None if it is not known yet, or it could not be encoded and the policy is to
-            warn.
-        finish: What is left to do, and may block on the disk or on a full queue; returns the id,
-            or None if it could not be saved and the policy is to warn. None: nothing is left.
-        save: The same for the background thread, where that may do it.
-    """
-
-    id: Digest | None
-    finish: Callable[[], Digest | None] | None = None
-    save: Save | None = None
-
-    def complete(self) -> Digest | None:
-        """Do what is left and return the id."""
-        return self.id if self.finish is None else self.finish()
 
 
 class RunWriter:
@@ -396,16 +373,3 @@ class RunWriter:
     def _warn(self, error: Exception, what: str) -> None:
         self.problems.append(error)
         warnings.warn(f"run {self.run!r}: {what}: {error}", CheckpointWarning, stacklevel=2)
-
-
-def is_transient(error: Exception) -> bool:
-    """Tell whether a failed write may succeed if it is repeated.
-
-    A full store, missing permissions, a moved head and a value that cannot be stored stay so.
-    What passes is a lack of something that others give back: the lower layers report it with
-    the system's error as the cause.
-    """
-    cause = error.__cause__
-    if isinstance(cause, OSError):
-        return errno.errorcode.get(cause.errno or 0) in _PASSING
-    return isinstance(error, errors.LimitError) and cause is not None

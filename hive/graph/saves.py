@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hive import errors
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from hive.graph.run_writer import RunWriter
     from manifests import Checkpoint, PreparedCommit
 
-__all__ = ["Pend", "Save", "write_together"]
+__all__ = ["Pend", "Save", "Staged", "write_together"]
 
 
 class Save:
@@ -92,6 +93,27 @@ class Save:
         if not self._awaited:
             self._writer.failed(error)
         self.future.set_exception(error)
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A checkpoint on its way, so that the state it was made from may change.
+
+    Attributes:
+        id: Its id; None if it is not known yet, or it could not be encoded and the policy is to
+            warn.
+        finish: What is left to do, and may block on the disk or on a full queue; returns the id,
+            or None if it could not be saved and the policy is to warn. None: nothing is left.
+        save: The same for the background thread, where that may do it.
+    """
+
+    id: Digest | None
+    finish: Callable[[], Digest | None] | None = None
+    save: Save | None = None
+
+    def complete(self) -> Digest | None:
+        """Do what is left and return the id."""
+        return self.id if self.finish is None else self.finish()
 
 
 class Pend:

@@ -16,7 +16,7 @@ class CheckpointConfig(BaseModel):
     Attributes:
         enabled: False: nothing is saved, and no store is opened or created.
         durability: ``sync``: a checkpoint is on disk before the next node starts. ``async``: it is
-            encoded before the next node starts and written by a background thread, in order; a
+            taken before the next node starts, and written by a background thread, in order; a
             crash loses at most what was not written yet, never something in between. ``exit``:
             only the last one is written, at the end, at a pause, at ``flush`` and at ``close``.
         retention: ``all`` checkpoints of a run are kept; ``latest_only`` the newest;
