@@ -6,8 +6,9 @@ Every kind is a frozen dataclass that extends ``Event``; layers above add kinds 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+import re
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from manifests.manifest import Checkpoint
 
@@ -26,22 +27,30 @@ __all__ = [
     "Saved",
 ]
 
+_CAPITAL: Final = re.compile(r"(?<!^)(?=[A-Z])")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """Something that was done. ``seconds`` is how long the call took that did it.
 
-    A class of its own sets ``name``, under which tracing and metrics know it, ``level``, at which
-    it is logged, ``attributes`` and its text.
+    Tracing and metrics know it by ``name``, which is made from the class's unless that sets one; it
+    is logged at ``level``.
     """
 
     name: ClassVar[str] = "event"
     level: ClassVar[int] = logging.DEBUG
     seconds: float
 
+    def __init_subclass__(cls) -> None:
+        if "name" not in vars(cls):
+            cls.name = _CAPITAL.sub("_", cls.__name__).lower()
+
     def attributes(self) -> dict[str, str | int | bool]:
         """Return the names and numbers that belong to it; never a value of a state."""
-        return {}
+        names = [field.name for field in fields(self) if field.name != "seconds"]
+        told = {name: getattr(self, name) for name in names}
+        return {name: each for name, each in told.items() if type(each) in (str, int, bool)}
 
     def __str__(self) -> str:
         return self.name
@@ -112,10 +121,6 @@ class Forgot(Event):
     dropped: int
     kept: int
 
-    def attributes(self) -> dict[str, str | int | bool]:
-        """Return the names and numbers that belong to it."""
-        return {"dropped": self.dropped, "kept": self.kept}
-
     def __str__(self) -> str:
         return f"forgot {self.dropped} checkpoints, kept {self.kept}"
 
@@ -128,10 +133,6 @@ class RunDeleted(Event):
     level: ClassVar[int] = logging.INFO
     run: str
     checkpoints: int
-
-    def attributes(self) -> dict[str, str | int | bool]:
-        """Return the names and numbers that belong to it."""
-        return {"run": self.run, "checkpoints": self.checkpoints}
 
     def __str__(self) -> str:
         return f"deleted run {self.run!r} with {self.checkpoints} checkpoints"
@@ -193,10 +194,6 @@ class Failed(Event):
     operation: str
     error: str
     code: str | None
-
-    def attributes(self) -> dict[str, str | int | bool]:
-        """Return the names and numbers that belong to it."""
-        return {"operation": self.operation, "error": self.error, "code": self.code or ""}
 
     def __str__(self) -> str:
         return f"{self.operation} failed: {self.error}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -135,3 +136,29 @@ def test_a_file_that_is_replaced_stands_in_the_log_of_the_store(
         repo.restore("run")
     told = [record.getMessage() for record in caplog.records if record.name == "hive.store"]
     assert told == ["the file was replaced; going on with generation 2"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeEnded(Event):
+    """A kind of event that a layer above adds."""
+
+    run: str
+    steps: int
+    good: bool
+    code: str | None
+    path: tuple[str, ...]
+
+
+def test_kinds_of_other_layers_have_names_and_attributes(home: Path) -> None:
+    event = NodeEnded(run="r", steps=3, good=True, code=None, path=("a",), seconds=0.5)
+    assert event.name == "node_ended"
+    assert str(event) == "node_ended"
+    assert event.attributes() == {"run": "r", "steps": 3, "good": True}
+    assert RunDeleted(run="r", checkpoints=2, seconds=0).attributes() == {
+        "run": "r",
+        "checkpoints": 2,
+    }
+    heard: list[Event] = []
+    with Repository.open(home, on_event=heard.append) as repo:
+        repo.events.emit(event)
+    assert heard == [event]
