@@ -68,6 +68,17 @@ def overview(home: Path | None, *, as_json: bool) -> None:
     line("`hive COMMAND --help` explains a command, `hive --help` lists them all.")
 
 
+def _answer(repo: Repository, info: RunInfo, moment: datetime) -> NextStepJson:
+    """Say how to answer a run that waits for a person."""
+    from hive.cli.waiting import waits_in
+
+    kinds = {wait["kind"] for wait in waits_in(repo, info.head)}
+    asks = bool(kinds) and "input" not in kinds
+    waits = f"waits for {'an approval' if asks else 'input'}; paused {_when(info, moment)}"
+    answer = "--approve" if asks else "--input '{...}'"
+    return _step("hive resume", info.name, waits, answer)
+
+
 def _begin() -> list[NextStepJson]:
     return [{"command": command, "why": why} for command, why in BEGIN]
 
@@ -85,8 +96,7 @@ def _steps(repo: Repository, infos: list[RunInfo]) -> list[NextStepJson]:
     for info in by_status.get("interrupted", [])[:EACH]:
         steps.append(_step("hive resume", info.name, f"interrupted {_when(info, moment)}"))
     for info in by_status.get("paused", [])[:EACH]:
-        waits = f"waits for input; paused {_when(info, moment)}"
-        steps.append(_step("hive resume", info.name, waits, "--input '{...}'"))
+        steps.append(_answer(repo, info, moment))
     for info in by_status.get("failed", [])[:EACH]:
         steps.append(_step("hive diff", info.name, f"failed {_when(info, moment)}"))
     latest = infos[0]

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hive import errors
+from hive.graph.arguments import text_keyed
 from hive.graph.execution import Execution
 from hive.graph.implementation import node_for
 from hive.graph.node import Node
@@ -136,7 +137,12 @@ class GraphExecutor:
         if manager is not None and not manager.config.enabled:
             manager = None
         request = StartRequest(
-            graph, goal, _checked(input_data), run, accept_changed_graph, dict(renamed_nodes or {})
+            graph,
+            goal,
+            text_keyed("input_data", input_data),
+            run,
+            accept_changed_graph,
+            dict(renamed_nodes or {}),
         )
         start = await _start(request, manager, session_state, resume)
         self.runtime.start_run(
@@ -203,14 +209,6 @@ class GraphExecutor:
                 f"graph {graph.id!r} cannot be run: {'; '.join(problems)}"
             )
         return nodes
-
-
-def _checked(input_data: object) -> dict[str, Any]:
-    if input_data is None:
-        return {}
-    if not isinstance(input_data, Mapping) or not all(isinstance(key, str) for key in input_data):
-        raise errors.InvalidInputError("input_data is a mapping whose keys are text, or None")
-    return dict(input_data)
 
 
 async def _start(

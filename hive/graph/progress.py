@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from hive import errors
+from hive.graph.records import read_record
 
 __all__ = ["EXECUTOR", "BranchProgress", "FailedVisit", "Finished", "Progress", "Section", "Status"]
 
@@ -130,22 +130,7 @@ class Progress(BaseModel):
             UnsupportedFormatError: The record is of a newer Hive.
             InvalidInputError: It is no record of this executor.
         """
-        if record.get("executor") != EXECUTOR:
-            raise errors.InvalidInputError(
-                "this checkpoint was not written by a graph executor, so there is nothing to "
-                "continue: restore its state instead"
-            )
-        if record.get("format") != FORMAT:
-            raise errors.UnsupportedFormatError(
-                f"execution record format {record.get('format')!r} is not known here (this Hive "
-                f"knows {FORMAT}): upgrade hive-checkpoints"
-            )
-        fields = {name: record[name] for name in cls.model_fields if name in record}
-        try:
-            return cls.model_validate(fields)
-        except ValidationError as error:
-            places = ", ".join(".".join(map(str, item["loc"])) for item in error.errors())
-            raise errors.InvalidInputError(f"execution record is malformed at {places}") from None
+        return read_record(cls, record, executor=EXECUTOR, version=FORMAT)
 
 
 class BranchProgress(BaseModel):

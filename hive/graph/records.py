@@ -1,15 +1,59 @@
-"""Execution records as they are stored: completed by pending writes, and with nodes renamed."""
+"""Execution records as they are stored: read, completed by pending writes, with nodes renamed."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from hive import errors
 from hive.graph.fingerprint import text_of
 
-__all__ = ["branch_path", "branch_task", "completed", "renamed_graph", "renamed_record"]
+__all__ = [
+    "branch_path",
+    "branch_task",
+    "completed",
+    "read_record",
+    "renamed_graph",
+    "renamed_record",
+]
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def read_record(
+    model: type[_Model], record: Mapping[str, Any], *, executor: str, version: int
+) -> _Model:
+    """Rebuild the progress of a run from an execution record, ignoring what else that carries.
+
+    Args:
+        model: What to rebuild.
+        record: The record.
+        executor: The word that marks the records of this kind of executor.
+        version: The format of records that is known here.
+
+    Raises:
+        UnsupportedFormatError: The record is of a newer Hive.
+        InvalidInputError: It is no record of this executor, or malformed.
+    """
+    if record.get("executor") != executor:
+        raise errors.InvalidInputError(
+            f"this checkpoint was not written by a {executor} executor, so there is nothing to "
+            "continue: restore its state instead"
+        )
+    if record.get("format") != version:
+        raise errors.UnsupportedFormatError(
+            f"execution record format {record.get('format')!r} is not known here (this Hive "
+            f"knows {version}): upgrade hive-checkpoints"
+        )
+    fields = {name: record[name] for name in model.model_fields if name in record}
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        places = ", ".join(".".join(map(str, item["loc"])) for item in error.errors())
+        raise errors.InvalidInputError(f"execution record is malformed at {places}") from None
 
 
 def branch_path(outer: Sequence[str], source: str, visit: int, edge: str) -> tuple[str, ...]:

@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
-from uuid import uuid4
 
 from hive import errors
+from hive.graph.arguments import run_name
 from hive.graph.background import in_thread
 from hive.graph.copies import copy_value
 from hive.graph.equality import is_same_data
 from hive.graph.fingerprint import canonical_text, differences
 from hive.graph.memory import SharedMemory
-from hive.graph.names import name_problem
 from hive.graph.progress import BranchProgress, Progress
 from hive.graph.records import renamed_record
 from hive.graph.runtime import Decision
@@ -71,7 +70,7 @@ class StartRequest:
         Raises:
             ConflictError: The store has a run of that name.
         """
-        run = self._name(self.run)
+        run = run_name(self.run, self.graph.id)
         if manager is not None and self.run is not None:
             head = await in_thread(partial(manager.latest, run))
             if head is not None:
@@ -97,7 +96,7 @@ class StartRequest:
         if not isinstance(memory, Mapping):
             raise errors.InvalidInputError("session_state['memory'] is not a mapping")
         record = session.get("progress")
-        run = self._name(self.run if self.run is not None else session.get("run_id"))
+        run = run_name(self.run if self.run is not None else session.get("run_id"), self.graph.id)
         if record is None:
             node = self._session_entry(session)
             start = Start(run, SharedMemory(memory), Progress(next_node=node, input_data={}))
@@ -265,13 +264,3 @@ class StartRequest:
                 "node of the graph"
             )
         return node
-
-    def _name(self, run: object) -> str:
-        if run is None:
-            return f"{self.graph.id}-{uuid4().hex[:12]}"
-        if not isinstance(run, str):
-            raise errors.InvalidInputError(f"a run name is text, not {type(run).__name__}")
-        problem = name_problem(run)
-        if problem:
-            raise errors.InvalidInputError(f"run name {run!r}: {problem}")
-        return run

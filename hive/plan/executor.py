@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hive import errors
+from hive.graph.arguments import text_keyed
 from hive.graph.executor import GraphExecutor
 from hive.graph.recording import recording
 from hive.graph.services import Effects
@@ -182,7 +183,7 @@ class FlexibleGraphExecutor:
             HiveError: A checkpoint could not be read, or not be written (see
                 ``CheckpointConfig.on_save_error``).
         """
-        given = _checked("context", context)
+        given = text_keyed("context", context)
         actions = self._actions_of(plan, given if resume is False else None)
         manager = self.checkpoint_manager
         if manager is not None and not manager.config.enabled:
@@ -191,7 +192,7 @@ class FlexibleGraphExecutor:
             plan,
             goal,
             given,
-            _checked("approvals", approvals),
+            text_keyed("approvals", approvals),
             run,
             accept_changed_plan,
             self._config.max_replans,
@@ -271,11 +272,3 @@ async def _start(
     if manager is None:
         raise errors.InvalidInputError("resume needs an enabled checkpoint_manager")
     return await request.from_checkpoint(manager, None if resume is True else resume)
-
-
-def _checked(name: str, given: object) -> dict[str, Any]:
-    if given is None:
-        return {}
-    if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
-        raise errors.InvalidInputError(f"{name} is a mapping whose keys are text, or None")
-    return dict(given)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from hive import errors
+from hive.graph.records import read_record
 from hive.plan.plan import Plan, PlanStep
 from hive.plan.status import ExecutionStatus, StepStatus
 
@@ -147,19 +147,4 @@ class PlanProgress(BaseModel):
             UnsupportedFormatError: The record is of a newer Hive.
             InvalidInputError: It is no record of this executor.
         """
-        if record.get("executor") != EXECUTOR:
-            raise errors.InvalidInputError(
-                "this checkpoint was not written by an executor of plans, so there is nothing to "
-                "continue: restore its state instead"
-            )
-        if record.get("format") != FORMAT:
-            raise errors.UnsupportedFormatError(
-                f"execution record format {record.get('format')!r} is not known here (this Hive "
-                f"knows {FORMAT}): upgrade hive-checkpoints"
-            )
-        fields = {name: record[name] for name in cls.model_fields if name in record}
-        try:
-            return cls.model_validate(fields)
-        except ValidationError as error:
-            places = ", ".join(".".join(map(str, item["loc"])) for item in error.errors())
-            raise errors.InvalidInputError(f"execution record is malformed at {places}") from None
+        return read_record(cls, record, executor=EXECUTOR, version=FORMAT)

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
-from uuid import uuid4
 
 from hive import errors
+from hive.graph.arguments import run_name
 from hive.graph.background import in_thread
 from hive.graph.copies import copy_value
 from hive.graph.equality import is_same_data
 from hive.graph.fingerprint import canonical_text, differences, text_of
-from hive.graph.names import name_problem
 from hive.graph.runtime import Decision
 from hive.plan.decisions import answer_all
 from hive.plan.progress import PlanProgress
@@ -69,7 +68,7 @@ class PlanStartRequest:
         Raises:
             ConflictError: The store has a run of that name.
         """
-        run = _checked_name(self.run, self.plan.id)
+        run = run_name(self.run, self.plan.id)
         if manager is not None and self.run is not None:
             head = await in_thread(partial(manager.latest, run))
             if head is not None:
@@ -199,14 +198,3 @@ class PlanStartRequest:
         progress.given = {**progress.given, **added}
         progress.inputs.append(added)
         start.unsaved = start.unsaved or "input"
-
-
-def _checked_name(run: object, plan_id: str) -> str:
-    if run is None:
-        return f"{plan_id}-{uuid4().hex[:12]}"
-    if not isinstance(run, str):
-        raise errors.InvalidInputError(f"a run name is text, not {type(run).__name__}")
-    problem = name_problem(run)
-    if problem:
-        raise errors.InvalidInputError(f"run name {run!r}: {problem}")
-    return run

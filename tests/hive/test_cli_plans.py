@@ -70,6 +70,7 @@ def test_a_plan_waits_for_approvals_and_takes_them(folder: Path) -> None:
 
     shown = hive("runs", "--waiting")
     assert "Sell it?" in shown.output
+    assert "hive resume x --approve" in hive().output
     assert [row["run"] for row in hive("runs", "--waiting", "--json").json] == ["x"]
 
     several = hive("resume", "x", "--approve")

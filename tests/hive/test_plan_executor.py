@@ -773,7 +773,7 @@ def test_a_graphs_run_is_not_continued_as_a_plan(home: Any) -> None:
     graph = GraphSpec(id="g", entry_node="n", nodes=[NodeSpec(id="n", function=lambda: {"x": 1})])
     with CheckpointManager(home) as manager:
         asyncio.run(GraphExecutor(Runtime(), manager).execute(graph, GOAL, run="r"))
-        with pytest.raises(InvalidInputError, match="not written by an executor of plans"):
+        with pytest.raises(InvalidInputError, match="not written by a plan executor"):
             execute(plan(step("a")), {"a": lambda: 1}, manager=manager, run="r", resume=True)
         execute(plan(step("a")), {"a": lambda: 1}, manager=manager, run="p")
         with pytest.raises(InvalidInputError, match="not written by a graph executor"):
