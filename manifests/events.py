@@ -34,15 +34,18 @@ _CAPITAL: Final = re.compile(r"(?<!^)(?=[A-Z])")
 class Event:
     """Something that was done. ``seconds`` is how long the call took that did it.
 
-    Tracing and metrics know it by ``name``, which is made from the class's unless that sets one; it
-    is logged at ``level``.
+    Tracing and metrics know it by ``name``, which is made from the class's unless that sets one. It
+    is logged at ``level`` by ``logger``: that of the package which the class belongs to.
     """
 
     name: ClassVar[str] = "event"
+    logger: ClassVar[str] = "hive.checkpoints"
     level: ClassVar[int] = logging.DEBUG
     seconds: float
 
     def __init_subclass__(cls) -> None:
+        if cls.__module__.startswith("hive."):
+            cls.logger = ".".join(cls.__module__.split(".")[:2])
         if "name" not in vars(cls):
             cls.name = _CAPITAL.sub("_", cls.__name__).lower()
 

@@ -90,8 +90,9 @@ class Events:
 
     def emit(self, event: Event) -> None:
         """Log an event and tell it to every listener. What a listener raises stops nothing."""
-        if _LOGGER.isEnabledFor(event.level):
-            _LOGGER.log(event.level, "%s in %.4f s", event, event.seconds)
+        logger = logging.getLogger(event.logger)
+        if logger.isEnabledFor(event.level):
+            logger.log(event.level, "%s in %.4f s", event, event.seconds)
         for listener in self._listeners:
             try:
                 listener(event)

@@ -162,3 +162,14 @@ def test_kinds_of_other_layers_have_names_and_attributes(home: Path) -> None:
     with Repository.open(home, on_event=heard.append) as repo:
         repo.events.emit(event)
     assert heard == [event]
+
+
+def test_a_layer_s_events_are_logged_under_its_name(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    kind = type("Begun", (Event,), {"__module__": "hive.graph.events"})
+    with Repository.open(home) as repo:
+        repo.events.emit(kind(seconds=0.25))
+    told = [(record.name, record.getMessage()) for record in caplog.records]
+    assert ("hive.graph", "begun in 0.2500 s") in told
