@@ -62,6 +62,9 @@ OPAQUE: Final = "langgraph.opaque"
 
 _DETAIL: Final = ""
 """What a model has besides its fields stands under a name that no field can have."""
+_SHARED_TEXT: Final = 200
+"""A longer text of a message stands in a tuple, whose items are objects of their own. A message
+that a node returns has no id, the same message in the state has: so both share the text."""
 _ADDRESSES: Final = (
     ipaddress.IPv4Address,
     ipaddress.IPv4Interface,
@@ -225,6 +228,7 @@ def _model_functions(
     # In the declared order, which is that of a model's attributes; every value is set below.
     template = {name: plain.get(name) for name in cls.model_fields}
     factories = tuple(made.items())
+    text = "page_content" if "page_content" in names else "content"
 
     def to_fields(model: pydantic.BaseModel) -> dict[str, Any]:
         stored: dict[str, Any] = {}
@@ -241,6 +245,8 @@ def _model_functions(
                 raise InvalidInputError(
                     f"the attribute {name!r} of {cls.__name__} is no field and would be lost"
                 )
+            elif name == text and kind is str and len(value) > _SHARED_TEXT:
+                value = (value,)
             stored[name] = value
         held = model.__pydantic_fields_set__
         extra, private = model.__pydantic_extra__ or {}, model.__pydantic_private__ or {}
@@ -266,6 +272,8 @@ def _model_functions(
         if not required <= fields.keys() <= names:
             raise ValueError(f"the fields of {cls.__name__} are {sorted(names)}")
         content = {**template, **fields}
+        if type(content.get(text)) is tuple:
+            content[text] = content[text][0]
         for name, make in factories:
             if name not in fields:
                 content[name] = make()

@@ -319,7 +319,12 @@ def test_a_json_record_builds_messages_and_nothing_else(saver: HiveSaver, canary
 def test_a_forged_name_of_a_class_is_refused(saver: HiveSaver) -> None:
     with Repository.open(saver.repository.home) as forger:
         value = UnregisteredValue("os.system", 1, "touch x")
-        execution = {"langgraph": {"metadata": {}, "channel_versions": {"value": 1}}}
+        execution: dict[str, Any] = {
+            "names": [[], [], []],
+            "versions": [],
+            "seen": [],
+            "metadata": [],
+        }
         forger.commit("t", {"value": value}, key="1", parent=None, execution=execution)
     with pytest.raises(InvalidInputError, match=r"channel 'value'.*'os.system'"):
         saver.get_tuple(config_of("t"))
