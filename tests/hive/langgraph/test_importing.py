@@ -7,6 +7,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -160,20 +161,25 @@ def test_what_is_no_database_is_said(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server() -> Iterator[str]:
     """A server of this test alone, on a socket in a folder of its own."""
     pytest.importorskip("langgraph.checkpoint.postgres")
     programs = [shutil.which(name) for name in ("initdb", "postgres", "pg_isready")]
     if None in programs:
         pytest.skip("PostgreSQL is not installed")
-    folder = Path(tmp_path_factory.mktemp("pg"))
+    # Not pytest's folder, which it closes to other users; and a socket's path has to be short.
+    folder = Path(tempfile.mkdtemp(prefix="hive-pg-"))
     as_user = []
     if os.getuid() == 0:  # which PostgreSQL refuses to be
         as_user = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
         shutil.chown(folder, "nobody", "nogroup")
-        for parent in folder.parents:
-            if parent.stat().st_uid == 0 and parent != Path("/") and parent != Path("/tmp"):
-                parent.chmod(parent.stat().st_mode | 0o011)
+    try:
+        yield from _serving(folder, as_user)
+    finally:
+        shutil.rmtree(folder)
+
+
+def _serving(folder: Path, as_user: list[str]) -> Iterator[str]:
     data = folder / "data"
 
     def command(*words: str) -> list[str]:
