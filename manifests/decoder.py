@@ -25,6 +25,8 @@ from manifests.cbor import (
     TREE_DICT,
     TUPLE,
     TagDecoder,
+    array_head,
+    encode_int,
     loads,
     loads_all,
     tag_decoders,
@@ -54,6 +56,8 @@ DEEPEST_CBOR: Final = 3 * MAX_DEPTH + 8
 # A few objects that link to one another twice stand for a value without end. Decoding the same
 # object again is counted with its bytes and with what the value costs in memory.
 _REPEAT_COST: Final = 1_024
+_BYTES_HEAD: Final = NODE_HEAD + array_head(4) + encode_int(BYTES_NODE)
+"""How a node of a byte string's tree begins."""
 
 
 Loader = Callable[[Sequence[Any]], Sequence[StoredObject]]
@@ -97,6 +101,7 @@ class Decoder:
         self._seen: set[Any] = set()
         self._deep: set[Any] = set()
         self._repeated = 0
+        self._in_string = False
         self._own = {
             tag: _ignoring_mutability(make) for tag, make in constructors(registry).items()
         }
@@ -242,6 +247,9 @@ class Decoder:
         again = self._seen.intersection(links)
         self._seen.update(links)
         children = [_Child(name, item) for name, item in zip(links, self._load(links), strict=True)]
+        if not (self._in_string or child.item.payload.startswith(NODE_HEAD)):
+            for below in children:
+                below.later = below.item.payload.startswith(_BYTES_HEAD)
         for repeated in children if again else ():
             if repeated.name in again:
                 self._count(repeated.item.payload)
@@ -285,6 +293,13 @@ class Decoder:
         child = children[index]
         if child.values:
             return child.values.pop()
+        if child.later:
+            child.later = False
+            self._in_string = True
+            try:
+                return self._walk(child)[0]
+            finally:
+                self._in_string = False
         # A link that occurs twice gives two values: what is changed in one must not show in both.
         self._count(child.item.payload)
         return self._walk(child)[0]
@@ -298,13 +313,18 @@ class Decoder:
 
 
 class _Child:
-    """A linked object, and its value if that was decoded and not used yet."""
+    """A linked object, and its value if that was decoded and not used yet.
 
-    __slots__ = ("item", "name", "values")
+    ``later``: it is part of a long text or byte string, and read when that is put together. Else
+    the bytes of all long texts in a list would be in memory before the first of them is a text.
+    """
+
+    __slots__ = ("item", "later", "name", "values")
 
     def __init__(self, name: Any, item: StoredObject) -> None:
         self.name = name
         self.item = item
+        self.later = False
         self.values: list[Any] = []
 
 
@@ -323,7 +343,7 @@ class _Visit:
         """Return the next linked object without a value."""
         while self.at < len(self.children):
             child = self.children[self.at]
-            if not child.values:
+            if not child.values and not child.later:
                 return child
             self.at += 1
         return None

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from cas.errors import ConflictError, InvalidInputError
+import manifests.decoder
+from cas.digest import Digest
+from cas.errors import ConflictError, HiveError, InvalidInputError
 from cas.leases import LEASES, STAGE_BYTES, leased_records
+from cas.objects import Object
 from manifests import Repository
+from manifests.decoder import Decoder
+from manifests.scalars import decode_scalar
+from tests.manifests.memory import Memory
 
 MIB = 1024 * 1024
 
@@ -78,3 +87,38 @@ def test_one_of_several_large_values_changes(home: Path) -> None:
         state["part-2"] = state["part-2"][:MIB] + "edited" + state["part-2"][MIB:]
         assert repo.commit("run", state).new_bytes < MIB
         assert repo.restore("run") == state
+
+
+def test_long_texts_are_put_together_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bytes of all of them at once would take as much memory as the state itself."""
+    memory = Memory()
+    texts = [blob(at, MIB + MIB // 2).hex() for at in range(3)]
+    root = memory.objects[memory.save([*texts, texts[0]])]
+    events: list[int] = []
+
+    def load(links: Sequence[Digest]) -> list[Object]:
+        items = memory.load(links)
+        events.append(sum(len(item.payload) for item in items))
+        return items
+
+    def decode(content: list[Any]) -> Any:
+        events.append(-len(content[1]))
+        return decode_scalar(content)
+
+    monkeypatch.setattr(manifests.decoder, "decode_scalar", decode)
+    assert Decoder(memory.registry, load).value(root) == [*texts, texts[0]]
+    held = list(accumulate(events))
+    assert max(held) < 1.1 * len(texts[0])
+    assert sum(event < 0 for event in events) == 4
+
+
+@pytest.mark.parametrize("height", [300, 3_000])
+def test_lists_that_pretend_to_be_strings_are_refused(height: int) -> None:
+    memory = Memory()
+    link = memory.put(b"\x80")
+    for _ in range(height):
+        # A list that links to a node of bytes that links to a list.
+        link = memory.put(b"\xcd\x84\x01\x01\x81\x00\x81\xc6\x00", link)
+        link = memory.put(b"\x81\xc6\x00", link)
+    with pytest.raises(HiveError):
+        memory.read(link)
