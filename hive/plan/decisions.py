@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from hive import errors
 from hive.plan.approval import ApprovalDecision, ApprovalResult, result_of
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from hive.plan.progress import PlanProgress, StepState
 
 __all__ = ["answer_all", "answered"]
+
+_AGAINST: Final = frozenset({ApprovalDecision.REJECT, ApprovalDecision.ABORT})
 
 
 def answered(state: StepState, answer: ApprovalResult) -> StepState:
@@ -55,8 +57,11 @@ def answer_all(plan: Plan, progress: PlanProgress, answers: Mapping[str, Any]) -
     answers again. One that will ask later has its answer from now on.
 
     Raises:
-        InvalidInputError: An answer is none, or nobody asks; nothing was changed then.
+        InvalidInputError: An answer is none, nobody asks, or it contradicts what was answered
+            before; nothing was changed then.
     """
+    if progress.status is ExecutionStatus.ABORTED:
+        return False
     parsed = {step: result_of(answer, f"approvals[{step!r}]") for step, answer in answers.items()}
     changed: dict[str, StepState] = {}
     aborts: str | None = None
@@ -76,6 +81,11 @@ def answer_all(plan: Plan, progress: PlanProgress, answers: Mapping[str, Any]) -
         elif not state.approved and not step.requires_approval and not state.attempts:
             raise errors.InvalidInputError(
                 f"approvals[{name!r}]: this step is {state.status} and asks nobody"
+            )
+        elif (answer.decision in _AGAINST) is not (state.status is StepStatus.REJECTED):
+            raise errors.InvalidInputError(
+                f"approvals[{name!r}]: this step is {state.status}; it is too late to "
+                f"{answer.decision} it"
             )
     for name, state in changed.items():
         if state.status is StepStatus.COMPLETED:

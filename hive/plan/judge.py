@@ -151,6 +151,11 @@ class HybridJudge:
         if problems:
             raise errors.InvalidInputError("; ".join(problems))
 
+    @property
+    def has_only_rules(self) -> bool:
+        """Whether no function of the user's is asked."""
+        return self._function is None
+
     async def evaluate(
         self, step: PlanStep, outcome: StepOutcome, goal: Goal, context: Mapping[str, Any]
     ) -> Judgment:

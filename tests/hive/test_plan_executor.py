@@ -562,6 +562,28 @@ def test_answers_that_fit_nowhere_are_refused(approvals: Any, message: str) -> N
         execute(approving(), FUNCTIONS, approvals=approvals)
 
 
+def test_an_answer_does_not_contradict_an_earlier_one(home: Any) -> None:
+    with CheckpointManager(home) as manager:
+
+        def run(name: str, answer: Any) -> PlanExecutionResult:
+            return execute(
+                approving(),
+                FUNCTIONS,
+                manager=manager,
+                run=name,
+                resume=True,
+                approvals={"b": answer},
+            )
+
+        for first, second in ((True, False), (True, "abort"), (False, True)):
+            done = run(f"{first} {second}", first)
+            assert run(f"{first} {second}", first) == done
+            with pytest.raises(InvalidInputError, match="too late to"):
+                run(f"{first} {second}", second)
+        aborted = run("aborted", "abort")
+        assert run("aborted", True) == aborted, "an aborted run stays so"
+
+
 def test_an_escalated_result_can_be_accepted_rejected_or_made_anew(home: Any) -> None:
     def judge(step: PlanStep, outcome: StepOutcome, goal: Goal, context: Any) -> str:
         return "escalate" if outcome.outputs.get("a") == 1 else "accept"
