@@ -104,16 +104,15 @@ class GroupCommitter:
     def write(self, job: Job[T]) -> T:
         """Do a job; returns when it is durable, and raises what ``job.apply`` raises."""
         waiting = _Waiting(job, None)
-        if self._join(waiting):
-            self._lead()
-        else:
-            try:
+        try:
+            if not self._join(waiting):
                 waiting.turn.acquire()
-                if waiting.outcome is None:
-                    self._lead()
-            except BaseException:
-                self._leave(waiting)
-                raise
+            if waiting.outcome is None:
+                self._lead()
+        except BaseException:
+            # Ctrl-C may come anywhere. If it took the lead with it, nobody would write any more.
+            self._leave(waiting)
+            raise
         outcome: T | HiveError = waiting.outcome
         assert outcome is not None
         if isinstance(outcome, HiveError):

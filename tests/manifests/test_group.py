@@ -158,6 +158,27 @@ def test_an_interrupted_waiter_leaves_the_queue(
     assert "gone" not in [run.name for run in repo.runs()]
 
 
+@pytest.mark.parametrize("when", ["_join", "_take"])
+def test_an_interrupted_leader_leaves_the_lead_to_others(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Ctrl-C between joining the queue and writing: the next commit does not wait for ever."""
+    committer = repo._committer
+    step = getattr(committer, when)
+
+    def interrupted(*arguments: object) -> object:
+        monkeypatch.setattr(committer, when, step)
+        if when == "_join":
+            step(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(committer, when, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        repo.commit("gone", {"n": 0})
+    assert repo.submit(repo.prepare("after", {"n": 1})).result(30).sequence == 1
+    assert [run.name for run in repo.runs()] == ["after"]
+
+
 def test_a_forked_child_has_a_queue_of_its_own(repo: Repository) -> None:
     """The parent's queue may be led by a thread that the child does not have."""
     repo.commit("run", {"n": 0})
