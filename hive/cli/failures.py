@@ -4,7 +4,7 @@
 code   meaning
 =====  ==============================================================================
 0      done
-1      the run failed, or the demo's proof did
+1      the run failed or its program called ``sys.exit``, or the demo's proof failed
 2      wrong usage: an option, a name or a value (``InvalidInputError``)
 3      not found: store, run, checkpoint, tag or key (``NotFoundError``)
 4      conflict: somebody else moved first, or the run exists (``ConflictError``)
@@ -62,6 +62,11 @@ def guarded(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
         except KeyboardInterrupt:
             say("interrupted")
             raise typer.Exit(INTERRUPTED) from None
+        except SystemExit as stop:
+            # Only a program that was loaded or run ends like this. Its code would pass for one of
+            # those above, 0 for a run that is done.
+            say(f"the program that was loaded or run called sys.exit({stop.code!r})")
+            raise typer.Exit(FAILED) from None
         except Exception as error:
             raise typer.Exit(fail(error)) from None
 

@@ -167,7 +167,7 @@ def _runner(agent: Agent, repo: Repository, name: str) -> Iterator[AgentRunner]:
     try:
         with AgentRunner(agent, repo) as runner:
             yield runner
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         say(f"{resume_command(name)} continues after the last finished step")
         raise
 

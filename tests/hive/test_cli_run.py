@@ -304,6 +304,24 @@ def test_ctrl_c_says_how_to_go_on(folder: Path) -> None:
     assert spawn("resume", "my run", "--json", cwd=folder).json["status"] == "done"
 
 
+@pytest.mark.parametrize("code", ["0", "5", "None", "'over'"])
+def test_a_program_that_exits_does_not_choose_the_exit_code(folder: Path, code: str) -> None:
+    """0 would say that the run is done, 5 that the store is damaged."""
+    (folder / "exits.py").write_text(
+        "import sys\nfrom hive.graph import GraphSpec, NodeSpec\n"
+        f"node = NodeSpec(id='go', function=lambda: sys.exit({code}))\n"
+        "graph = GraphSpec(id='exits', entry_node='go', terminal_nodes=['go'], nodes=[node])\n"
+    )
+    ran = spawn("run", "exits.py:graph", "--run", "x", cwd=folder)
+    assert (ran.code, ran.output) == (1, "")
+    assert "hive resume x" in ran.errors
+    assert f"sys.exit({code})" in ran.errors
+    (folder / "script.py").write_text(f"raise SystemExit({code})\n")
+    ran = spawn("run", "script.py:graph", cwd=folder)
+    assert (ran.code, ran.output) == (1, "")
+    assert f"sys.exit({code})" in ran.errors
+
+
 def test_a_store_says_nothing_about_what_to_import(folder: Path, home: Path) -> None:
     """Without a launch record of this user, a store that names a target runs nothing."""
     with Repository.open(home) as repo:
