@@ -119,7 +119,9 @@ class Environment:
                 refuse_network_file_system(store)
             if not _is_store(store):
                 if read_only or not create:
-                    raise NotFoundError(f"there is no store at {path}")
+                    raise NotFoundError(
+                        f"there is no store at {path}: name another folder, or save something first"
+                    )
                 create_store(store, lambda place: _fill(place, tables, prepare, limits))
             secure_tree(store, repair=not read_only)
         except OSError as error:

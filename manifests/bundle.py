@@ -39,6 +39,7 @@ from cas.errors import (
     HiveError,
     InvalidInputError,
     LimitError,
+    NotFoundError,
     UnsupportedFormatError,
 )
 from cas.failures import translate
@@ -171,6 +172,8 @@ def write_bundle(
         finally:
             with suppress(FileNotFoundError):
                 draft.unlink()
+    except FileNotFoundError as error:
+        raise NotFoundError(f"there is no folder {str(path.parent)!r} to write to") from error
     except OSError as error:
         raise translate(error, path) from error
 
@@ -287,6 +290,8 @@ class BundleReader:
         try:
             with open(path, "rb") as file:
                 yield cls(file, path, max_bytes=max_bytes)
+        except FileNotFoundError as error:
+            raise NotFoundError(f"there is no file {str(path)!r}") from error
         except OSError as error:
             raise translate(error, path) from error
 

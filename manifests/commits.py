@@ -382,6 +382,8 @@ def _refuse_moved(catalogue: CatalogueWriter, run: RunRow | None, place: Place) 
     cause = "an earlier commit was prepared and not written"
     if last >= place.sequence - 1:
         cause = "another writer moved it"
+    if last == place.sequence - 1:
+        expected = f"to be at another checkpoint {last}"
     raise ConflictError(
         f"run {place.run!r} is at checkpoint {last}, this commit expects it {expected}: {cause}; "
         "restore its head and go on from there, or fork",

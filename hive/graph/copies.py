@@ -110,7 +110,7 @@ def _same(parts: Any, original: Any) -> bool:
 
 def _not_copied(value: Any, place: str, error: Exception) -> Exception:
     return errors.InvalidInputError(
-        f"a {type(value).__name__} here cannot be copied ({type(error).__name__}); memory is "
-        "for data that does not contain itself: give live objects to the node",
+        f"a {type(value).__name__} here cannot be copied ({type(error).__name__}: {error}); memory "
+        "is for data that does not contain itself: give live objects to the node",
         path=place,
     )

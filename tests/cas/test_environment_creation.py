@@ -90,7 +90,7 @@ def test_a_store_is_private_whatever_the_umask(tmp_path: Path, umask: int, as_no
 
 
 def test_without_create_an_absent_store_is_not_found(path: Path) -> None:
-    with pytest.raises(NotFoundError, match="no store at"):
+    with pytest.raises(NotFoundError, match=r"no store at .*: name another folder"):
         Environment.open(path, TABLES, create=False)
     with pytest.raises(NotFoundError, match="no store at"):
         Environment.open(path, TABLES, read_only=True)

@@ -180,6 +180,8 @@ def test_what_the_receiver_holds_is_left_out(
 def test_what_cannot_be_exported_leaves_no_file(here: Repository, file: Path) -> None:
     with pytest.raises(NotFoundError):
         here.export(["nothing"], file)
+    with pytest.raises(NotFoundError, match=r"there is no folder '.*nowhere'"):
+        here.export(["a"], file.parent / "nowhere" / file.name)
     wrong: tuple[str | list[str], ...] = ("a", [])
     for refs in wrong:
         with pytest.raises(InvalidInputError):
@@ -381,7 +383,7 @@ def test_a_bundle_that_was_damaged_or_cut_off_on_its_way(
     refused(there, file, data + b"x", CorruptionError)
     refused(there, file, b"", InvalidInputError)
     refused(there, file, b"PK" + data, InvalidInputError)
-    with pytest.raises(NotFoundError):
+    with pytest.raises(NotFoundError, match=r"there is no file '.*nowhere'"):
         there.import_bundle(file.with_name("nowhere"))
 
 

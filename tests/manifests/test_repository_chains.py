@@ -151,6 +151,18 @@ def test_a_prepared_commit_may_be_dropped(repo: Repository) -> None:
     assert repo.commit("r", 3, parent="r").sequence == 3
 
 
+def test_who_built_on_a_commit_that_lost_is_told_that_another_one_is_there(
+    repo: Repository,
+) -> None:
+    repo.commit("r", 1)
+    repo.prepare("r", "lost")
+    follows = repo.prepare("r", "built on it")
+    with Repository.open(repo.home) as other:
+        other.commit("r", "theirs", parent="r")
+    with pytest.raises(ConflictError, match=r"at checkpoint 2.* to be at another checkpoint 2"):
+        repo.write(follows)
+
+
 def test_a_submitted_commit_is_durable_when_its_future_is_done(repo: Repository) -> None:
     futures = [repo.submit(repo.prepare("r", number)) for number in range(20)]
     assert [future.result(60).sequence for future in futures] == list(range(1, 21))
