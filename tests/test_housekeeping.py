@@ -40,12 +40,15 @@ def test_what_is_no_changelog_fragment(tmp_path: Path, name: str, text: str) -> 
 def test_a_release_takes_what_is_unreleased(tmp_path: Path) -> None:
     for name, text in (("fixed-x.md", "It broke.\nIt works."), ("added-y.md", "New.")):
         (tmp_path / name).write_text(text)
-    page = "# Changelog\n\n## Unreleased\n\n### Added\n\n- Old.\n"
+    page = "# Changelog\n\n## Unreleased\n\nA note.\n\n## 0.1.0 (2025-12-31)\n\n- Old.\n"
     made = release(page, fragments(tmp_path), "1.0.0", "2026-01-31")
-    assert made == (
-        "# Changelog\n\n## Unreleased\n\n## 1.0.0 (2026-01-31)\n\n### Added\n\n- New.\n\n"
-        "### Fixed\n\n- It broke.\n  It works.\n\n### Added\n\n- Old.\n"
-    )
+    assert made.splitlines() == [
+        *("# Changelog", "", "## Unreleased", "", "A note.", ""),
+        *("## 1.0.0 (2026-01-31)", ""),
+        *("### Added", "", "- New.", ""),
+        *("### Fixed", "", "- It broke.", "  It works.", ""),
+        *("## 0.1.0 (2025-12-31)", "", "- Old."),
+    ]
 
 
 @pytest.mark.parametrize("page", DECISIONS, ids=lambda page: page.name)

@@ -18,7 +18,7 @@ _HEADING: Final = "## Unreleased\n"
 
 
 def main() -> None:
-    """Release what there is."""
+    """Release what there is, and delete the fragments."""
     version, date = sys.argv[1:3]
     page = ROOT / "CHANGELOG.md"
     files = fragments(ROOT / "changelog.d")
@@ -49,17 +49,17 @@ def problems(file: Path) -> list[str]:
 
 
 def release(page: str, files: list[Path], version: str, date: str) -> str:
-    """Return the changelog with the fragments, and all that is unreleased, under a version."""
-    before, _heading, rest = page.partition(_HEADING)
+    """Return the changelog with the fragments under a version, above the versions before it."""
+    before, heading, rest = page.partition(_HEADING)
+    note, mark, older = rest.partition("\n## ")
     parts = [f"## {version} ({date})\n"]
     for kind in KINDS:
-        entries = [
-            file.read_text(encoding="utf-8").strip() for file in files if _kind(file) == kind
-        ]
+        chosen = [file for file in files if _kind(file) == kind]
+        entries = [file.read_text(encoding="utf-8").strip() for file in chosen]
         if entries:
             parts.append(f"### {kind.capitalize()}\n")
             parts.append("\n".join(map(_item, entries)) + "\n")
-    return f"{before}{_HEADING}\n" + "\n".join(parts) + rest
+    return f"{before}{heading}{note.rstrip()}\n\n" + "\n".join(parts) + mark + older
 
 
 def _item(text: str) -> str:
