@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 
 from hive import CheckpointManager, NotFoundError
+from hive.graph import Goal, GraphExecutor, GraphSpec, NodeSpec, Runtime
 from hive.telemetry import SCOPE, instrument
 from manifests import Repository
 
@@ -167,3 +169,25 @@ def test_a_missing_package_is_named(home: Path) -> None:
     command = [sys.executable, "-c", script, str(home)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "pip install 'hive-checkpoints[otel]'" in done.stderr
+
+
+def test_what_an_executor_does_is_told_beside_it(home: Path, telemetry: Telemetry) -> None:
+    def secret() -> str:
+        return "canary-4711"
+
+    node = NodeSpec(id="look_up", output_keys=["name"], function=secret)
+    graph = GraphSpec(id="g", entry_node="look_up", terminal_nodes=["look_up"], nodes=[node])
+    with CheckpointManager(home) as manager:
+        telemetry.attach(manager.repository)
+        executor = GraphExecutor(Runtime(), manager)
+        result = asyncio.run(executor.execute(graph, Goal(id="g", name="g"), {}, run="r"))
+    assert result.output["name"] == "canary-4711"
+    spans = {span.name: dict(span.attributes) for span in telemetry.spans()}
+    assert spans.keys() >= {
+        *("hive.save", "hive.run_began", "hive.attempt_ended", "hive.run_ended")
+    }
+    assert spans["hive.attempt_ended"]["hive.node"] == "look_up"
+    assert spans["hive.run_ended"]["hive.status"] == "completed"
+    assert "canary-4711" not in repr(spans)
+    told = [attributes for attributes, _ in telemetry.metrics()["hive.operation.duration"]]
+    assert {"hive.operation": "attempt_ended"} in told
