@@ -202,16 +202,16 @@ def test_no_save_waits_while_old_checkpoints_are_dropped(
 
 
 def test_looking_is_amortized_over_the_saves(home: Path, forgets: Forgets) -> None:
-    config = CheckpointConfig(retention="prune_old", keep_last=100)
+    config = CheckpointConfig(retention="prune_old", keep_last=50)
     with CheckpointManager(home, config) as manager:
         most = 0
-        for number in range(400):
+        for number in range(200):
             manager.save("r", {"n": number})
             if number % 16 == 0:
                 manager._housekeeper.join(manager._writers["r"]._retention)
                 most = max(most, len(manager.history("r")))
-        assert most <= 100 + 50 + 16
-        assert forgets.calls <= 7 + 300 // 50
+        assert most <= 50 + 25 + 16
+        assert forgets.calls <= 4 + 150 // 25
 
 
 def test_limits_of_the_store_hold_for_all_its_runs(home: Path) -> None:
