@@ -118,7 +118,7 @@ class PlanExecution:
         """Save that a person stopped the run where it is; it waits for nothing."""
         if self._progress.status is ExecutionStatus.RUNNING:
             with contextlib.suppress(errors.HiveError):  # it is in the report
-                await self.save("paused", self._progress.path[-1] if self._progress.path else None)
+                await self.save("paused", self._last_step())
 
     def context(self) -> dict[str, Any]:
         """Return the context with what all completed steps added."""
@@ -316,15 +316,13 @@ class PlanExecution:
     async def _end(self) -> None:
         progress = self._progress
         progress.status = progress.stopping or self._verdict()
-        waiting = self.requests()
         if progress.status.is_waiting:
-            names = ", ".join(repr(request.step_id) for request in waiting)
+            names = ", ".join(repr(request.step_id) for request in self.requests())
             progress.feedback = f"a person has to answer about {names}"
         kind = "paused" if progress.status.is_waiting else "failed"
         if progress.status is ExecutionStatus.COMPLETED:
             kind, progress.feedback = "final", None
-        last = waiting[0].step_id if waiting else (progress.path[-1] if progress.path else None)
-        await self.save(kind, last)
+        await self.save(kind, self._last_step())
 
     def _verdict(self) -> ExecutionStatus:
         states = self._progress.step_states.values()
@@ -372,6 +370,9 @@ class PlanExecution:
         """Record what a step under way wants to find when it is interrupted."""
         self._set(step, saved=state)
         await self.save("node_progress", step.id)
+
+    def _last_step(self) -> str | None:
+        return self._progress.path[-1] if self._progress.path else None
 
     def _state(self, step: PlanStep) -> StepState:
         return self._progress.step_states[step.id]

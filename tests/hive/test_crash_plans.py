@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +18,7 @@ from hive.plan.progress import PlanProgress
 from tests.hive.crash_plan_jobs import finish, run
 from tests.hive.crash_plans import PLANS, PlanCase
 from tests.hive.crashing import in_child, memory_folder
-from tests.hive.zygote import Zygote
+from tests.hive.zygote import PROJECT, Zygote
 
 CASES = pytest.mark.parametrize("case", PLANS.values(), ids=lambda case: case.name)
 JOBS = "tests.hive.crash_plan_jobs"
@@ -170,6 +173,28 @@ def test_exit_durability_keeps_pauses_and_ends(
     outcome = died_at(zygote, case, folder, "attempt", case.attempts, "exit")
     assert set(outcome.kinds_before) <= {"paused", "failed"}
     assert outcome.result == uninterrupted[case.name].result
+
+
+def test_a_spawned_process_with_another_hash_seed_resumes_too(
+    uninterrupted: dict[str, Outcome], folder: Path
+) -> None:
+    program = (
+        "import sys\n"
+        "from tests.hive.crash_plan_jobs import finish, run\n"
+        "if sys.argv[2] == 'run':\n"
+        "    run('judged', sys.argv[1], 'inside', 6, 'sync', 0.0)\n"
+        "finish('judged', sys.argv[1], 'sync')\n"
+    )
+    for seed, word, status in (("1", "run", -signal.SIGKILL), ("2", "finish", 0)):
+        done = subprocess.run(
+            [sys.executable, "-c", program, str(folder), word],
+            env={**os.environ, "PYTHONPATH": str(PROJECT), "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == status, done.stderr
+    assert Outcome(folder).is_like(uninterrupted["judged"])
 
 
 def test_a_counter_that_is_not_saved_would_be_noticed(

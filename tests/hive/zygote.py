@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from tests.hive.crashing import in_child
 
-__all__ = ["Zygote"]
+__all__ = ["PROJECT", "Zygote"]
 
 PROJECT = Path(__file__).resolve().parents[2]
 
