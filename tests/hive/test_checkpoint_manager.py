@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
+import itertools
 import os
 import subprocess
 import sys
@@ -544,3 +545,45 @@ def test_observers_hear_of_runs_and_saves(home: Path, gate: Gate) -> None:
         with pytest.raises(StoreFullError):
             manager.save("other", {"n": 1})
         assert said[-1] == "a checkpoint of run 'other' was not written: StoreFullError"
+
+
+def test_runs_that_go_on_at_once_share_transactions(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hive.graph import EdgeSpec, Goal, GraphExecutor, GraphSpec, NodeSpec, Runtime
+
+    async def work(n: int) -> dict[str, int]:
+        await asyncio.sleep(0)
+        return {"n": n + 1}
+
+    names = "abcdef"
+    graph = GraphSpec(
+        id="g",
+        entry_node="a",
+        nodes=[NodeSpec(id=name, input_keys=["n"], function=work) for name in names],
+        edges=[
+            EdgeSpec(id=f"{source}{target}", source=source, target=target)
+            for source, target in itertools.pairwise(names)
+        ],
+    )
+    transactions: list[int] = []
+    write = ObjectStore.write
+
+    def counted(store: ObjectStore, job: Callable[[Any], Any]) -> Any:
+        transactions.append(1)
+        return write(store, job)
+
+    monkeypatch.setattr(ObjectStore, "write", counted)
+    with CheckpointManager(home) as manager:
+        executor = GraphExecutor(Runtime(), manager)
+
+        async def main() -> None:
+            await asyncio.gather(
+                *(executor.execute(graph, Goal(id="g"), {"n": 0}, run=f"{i}") for i in range(64))
+            )
+
+        asyncio.run(main())
+        saved = sum(info.checkpoints for info in manager.repository.runs())
+    assert saved == 64 * 7
+    print(f"{len(transactions)} transactions for {saved} checkpoints")
+    assert len(transactions) * 4 <= saved
