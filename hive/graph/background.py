@@ -13,7 +13,7 @@ from typing import Final, Protocol, TypeVar
 
 from hive import errors
 
-__all__ = ["BackgroundThread", "Job", "drop_after_fork", "finished", "in_thread"]
+__all__ = ["BackgroundThread", "Job", "drop_after_fork", "finished", "in_thread", "is_alone"]
 
 _QUIET_SECONDS: Final = 0.002
 """How long to wait for one more of several jobs that are likely to come: a sync takes longer."""
@@ -156,12 +156,22 @@ class BackgroundThread:
         return [job for _, job in first.values()]
 
 
+def is_alone() -> bool:
+    """Whether the running event loop has no other task, so that nobody minds if it is held up."""
+    return len(asyncio.all_tasks()) == 1
+
+
 async def in_thread(job: Callable[[], _T]) -> _T:
     """Do a job in another thread and wait for it, also when the waiting task is cancelled.
 
     A write cannot be taken back half-way. To return before it ended would leave the caller not
-    knowing whether it happened.
+    knowing whether it happened. Where nobody else waits for the event loop, the job is done at
+    once: to wake one thread and then the other again takes longer than many a write.
     """
+    if is_alone():
+        done = job()
+        await asyncio.sleep(0)  # where a cancellation, such as Ctrl-C, comes in
+        return done
     return await _whole(asyncio.ensure_future(asyncio.to_thread(job)))
 
 

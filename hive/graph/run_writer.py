@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from hive import errors
-from hive.graph.background import drop_after_fork, finished, in_thread
+from hive.graph.background import drop_after_fork, finished, in_thread, is_alone
 from hive.graph.events import SaveFailed, SaveRetried
 from hive.graph.saves import Pend, Save, Staged
 from hive.graph.transient import is_transient
@@ -125,7 +125,7 @@ class RunWriter:
         Saves of several runs share transactions.
         """
         staged = self.stage(state, kind=kind, **fields)
-        if staged.save is None:
+        if staged.save is None or is_alone():
             return staged.id if staged.finish is None else await in_thread(staged.finish)
         self._background.submit(self, staged.save, bounded=False)
         try:

@@ -270,6 +270,28 @@ def test_ctrl_c_pauses_the_run_which_goes_on_with_the_same_input(
         assert record["path"] == ["fast"]
 
 
+def test_ctrl_c_comes_in_between_nodes_that_never_wait(home: Path) -> None:
+    """Where nothing is awaited, and a run alone on its loop saves there, it gets its turns."""
+
+    def interrupt() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def job() -> None:
+        with CheckpointManager(home) as manager:
+            execute(manager, chain(lambda ctx: interrupt() if ctx.node_id == "a" else {}))
+
+    def interrupted() -> None:
+        try:
+            job()
+        except KeyboardInterrupt:
+            os._exit(7)
+
+    assert in_child(interrupted) == 7
+    with CheckpointManager(home) as manager:
+        assert [cp.kind for cp in manager.history("r")] == ["paused", "node_complete", "input"]
+        assert execute(manager, chain(lambda: {}), resume=True).path == ["a", "b", "c"]
+
+
 @pytest.mark.parametrize("durability", ["async", "exit"])
 def test_sigterm_writes_what_waits_and_ends_the_process(home: Path, durability: str) -> None:
     assert signalled(home, durability, signal.SIGTERM) == -signal.SIGTERM
