@@ -17,6 +17,7 @@ from cas.packs import Pack
 from cas.packwalk import packs_up
 from cas.records import RecordReader
 from cas.versions import older_versions
+from cas.writer import RecordWriter
 from tests.cas.garbage import NAMES, Names, check_store, leaf, node
 
 _END = 1 << 47
@@ -80,14 +81,26 @@ def stored(names: Names) -> list[list[tuple[bytes, int]]]:
 def save_versions(names: Names, rng: random.Random, *, files: int, steps: int) -> None:
     """Save a folder of files of 1 KB in two nodes; each step changes one of them, a little."""
     texts = [f"{number:04d}" + rng.randbytes(500).hex() for number in range(files)]
-    for step in range(steps):
-        if step:
-            changed = rng.randrange(files)
-            texts[changed] = texts[changed][:500] + f"{step:04d}" + texts[changed][504:]
+    half = files // 2
+
+    def work(writer: RecordWriter) -> None:
         leaves = [Object((), text.encode()) for text in texts]
-        half = files // 2
-        inner = [node(f"in {n}", *part) for n, part in enumerate((leaves[:half], leaves[half:]))]
-        names.save(f"a{step:04d}", *leaves, *inner, node(f"top {step}", *inner))
+        fresh = leaves
+        for step in range(steps):
+            if step:
+                changed = rng.randrange(files)
+                texts[changed] = texts[changed][:500] + f"{step:04d}" + texts[changed][504:]
+                leaves[changed] = Object((), texts[changed].encode())
+                fresh = [leaves[changed]]
+            inner = [
+                node(f"in {n}", *some) for n, some in enumerate((leaves[:half], leaves[half:]))
+            ]
+            top = node(f"top {step}", *inner)
+            for item in (*fresh, *inner):
+                writer.put(item.address(), item)
+            names._name(writer, f"a{step:04d}", writer.put(top.address(), top))
+
+    names.store.write(work)
 
 
 def test_versions_stand_side_by_side_and_are_stored_once(names: Names, seed: int) -> None:
@@ -150,12 +163,12 @@ def decompressed(names: Names, name: str) -> float:
 def test_a_restore_decompresses_few_versions_however_many_there_are(
     home: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    steps, found = 900, {}
+    steps, found = 540, {}
     monkeypatch.setattr(order, "_LEAST_STRETCH_BYTES", 1)
     for most in (order.MOST_VERSIONS, 10**6):
         monkeypatch.setattr(order, "MOST_VERSIONS", most)
         names = Names(home / str(most))
-        save_versions(names, random.Random(seed), files=100, steps=steps)
+        save_versions(names, random.Random(seed), files=60, steps=steps)
         names.compact()
         found[most] = decompressed(names, f"a{steps - 1:04d}")
         names.close()
