@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hive import errors
@@ -17,9 +17,10 @@ from hive.plan.plan import ActionType
 if TYPE_CHECKING:
     from hive.graph.context import NodeContext
     from hive.graph.spec import GraphSpec
+    from hive.plan.approval import ApprovalResult
     from hive.plan.plan import PlanStep
 
-__all__ = ["Actions", "FunctionAction", "GraphAction"]
+__all__ = ["Actions", "FunctionAction", "GraphAction", "check_answer"]
 
 FEEDBACK = "feedback"
 """The argument that receives what the judge said of the attempt before; None in the first one."""
@@ -35,16 +36,24 @@ class FunctionAction(FunctionNode):
             InvalidInputError: The function has no parameter for one of the step's inputs, or cannot
                 be interrupted and the step has a timeout; ``place`` names the step.
         """
-        unknown = [key for key in step.inputs if key not in self._named]
-        if unknown and not self._takes_all:
-            raise errors.InvalidInputError(
-                f"{place}.inputs: the function {step.action.name!r} has no parameter for {unknown}"
-            )
+        self.check_inputs(step, step.inputs, f"{place}.inputs")
         if step.timeout_seconds is not None and not is_async(self._function):
             # It would hold up the event loop, timer included, until it returned.
             raise errors.InvalidInputError(
                 f"{place}.timeout_seconds: the function {step.action.name!r} is not async, so "
                 "nothing can interrupt it: register it with in_thread=True"
+            )
+
+    def check_inputs(self, step: PlanStep, names: Iterable[str], place: str) -> None:
+        """Refuse inputs that no parameter receives: the function would run as if without them.
+
+        Raises:
+            InvalidInputError: There is such an input; ``place`` says where they were given.
+        """
+        unknown = [name for name in names if name not in self._named]
+        if unknown and not self._takes_all:
+            raise errors.InvalidInputError(
+                f"{place}: the function {step.action.name!r} has no parameter for {unknown}"
             )
 
     async def execute(self, ctx: NodeContext) -> NodeResult:
@@ -145,6 +154,16 @@ class Actions:
         if isinstance(action, FunctionAction):
             action.check(step, place)
         return action
+
+
+def check_answer(action: Node, step: PlanStep, answer: ApprovalResult, place: str) -> None:
+    """Refuse an answer whose inputs what the step runs has no parameter for.
+
+    Raises:
+        InvalidInputError: There is such an input: nobody approved the step without it.
+    """
+    if isinstance(action, FunctionAction):
+        action.check_inputs(step, answer.inputs, f"{place}.inputs")
 
 
 def _threaded(function: Callable[..., Any]) -> Callable[..., Any]:

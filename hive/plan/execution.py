@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hive import errors
 from hive.graph.copies import copy_value
+from hive.plan.actions import check_answer
 from hive.plan.approval import Answer, ApprovalDecision, ApprovalRequest, ApprovalResult, result_of
 from hive.plan.decisions import answered
 from hive.plan.judge import JudgmentAction
@@ -189,7 +190,10 @@ class PlanExecution:
             answer: Any = ask(self._request(step))
             if inspect.isawaitable(answer):
                 answer = await answer
-            return _Asked(step, result_of(answer, f"the answer about step {step.id!r}"))
+            place = f"the answer about step {step.id!r}"
+            result = result_of(answer, place)
+            check_answer(self._work.actions[step.id], step, result, place)
+            return _Asked(step, result)
         except Exception as error:  # nobody was asked: the run pauses, as without a callback
             return _Asked(step, None, f"{type(error).__name__}: {error}")
 

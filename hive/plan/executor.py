@@ -12,7 +12,8 @@ from hive.graph.arguments import text_keyed
 from hive.graph.executor import GraphExecutor
 from hive.graph.recording import recording
 from hive.graph.services import Effects
-from hive.plan.actions import Actions, GraphAction
+from hive.plan.actions import Actions, GraphAction, check_answer
+from hive.plan.approval import ApprovalResult
 from hive.plan.config import ExecutorConfig
 from hive.plan.execution import ApprovalCallback, PlanExecution
 from hive.plan.judge import Judge, JudgeFunction, judge_of
@@ -185,6 +186,11 @@ class FlexibleGraphExecutor:
         """
         given = text_keyed("context", context)
         actions = self._actions_of(plan, given if resume is False else None)
+        answers = text_keyed("approvals", approvals)
+        for name, answer in answers.items():
+            step = plan.get_step(name)
+            if step is not None and isinstance(answer, ApprovalResult):
+                check_answer(actions[name], step, answer, f"approvals[{name!r}]")
         manager = self.checkpoint_manager
         if manager is not None and not manager.config.enabled:
             manager = None
@@ -192,7 +198,7 @@ class FlexibleGraphExecutor:
             plan,
             goal,
             given,
-            text_keyed("approvals", approvals),
+            answers,
             run,
             accept_changed_plan,
             self._config.max_replans,

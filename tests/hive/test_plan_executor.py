@@ -541,6 +541,9 @@ def test_a_callback_asks_at_once() -> None:
     assert aborted.feedback == "aborted by a person"
     broken = execute(approving(), FUNCTIONS, ask=lambda request: 1 / 0)
     assert broken.status is ExecutionStatus.AWAITING_APPROVAL
+    misspelt = ApprovalResult(decision=ApprovalDecision.MODIFY, inputs={"m": 1})
+    waits = execute(approving(), FUNCTIONS, ask=lambda request: misspelt)
+    assert waits.status is ExecutionStatus.AWAITING_APPROVAL
 
 
 @pytest.mark.parametrize(
@@ -554,6 +557,10 @@ def test_a_callback_asks_at_once() -> None:
         (
             {"b": ApprovalResult(decision=ApprovalDecision.APPROVE, inputs={"n": 1})},
             "comes with inputs",
+        ),
+        (
+            {"b": ApprovalResult(decision=ApprovalDecision.MODIFY, inputs={"m": 1})},
+            r"approvals\['b'\].inputs: .* no parameter for \['m'\]",
         ),
     ],
 )
