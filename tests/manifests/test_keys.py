@@ -6,10 +6,17 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import cbor2
 import pytest
+from blake3 import blake3
 
 from cas.errors import ConflictError, InvalidInputError, NotFoundError
-from manifests import Checkpoint, Repository, RetentionPolicy
+from manifests import Checkpoint, PendingWrite, Repository, RetentionPolicy
+from manifests.catalogue import KEYS
+from manifests.effects import EFFECTS
+from manifests.pending import PENDING
+
+UUID = "1f0a0000-0000-6000-8000-00000000000a"
 
 
 @pytest.fixture
@@ -183,3 +190,31 @@ def test_parts_of_composite_keys_do_not_run_together(repo: Repository) -> None:
     assert repo.restore(("a/b", "c")) == {"n": 1}
     assert repo.restore(("a", "b/c")) == {"n": 2}
     assert len(repo.log("a")) == len(repo.log("a/b")) == 1
+
+
+def test_rows_have_the_bytes_that_the_format_says(repo: Repository) -> None:
+    """Pinned: another reader is written after docs/format.md."""
+    repo.commit("run", {}, key=UUID, parent=None)
+    repo.put_pending("run", UUID, [PendingWrite(UUID, -3, "x", "y", "p")])
+    repo.put_pending("run", "b", [PendingWrite("t", 0, "n", "long " * 40)])
+    repo.record_effect("run", "paid", 1)
+    rows = {
+        table.name: {
+            key.hex(): cbor2.loads(row) if table is not KEYS else row.hex()
+            for key, row in repo._store.read(
+                lambda reader, table=table: list(reader.transaction.items(table))  # type: ignore[misc]
+            )
+        }
+        for table in (KEYS, PENDING, EFFECTS)
+    }
+    packed = bytes.fromhex(UUID.replace("-", ""))
+    ((key, row), (other, second)) = sorted(rows["pending"].items(), reverse=True)
+    slot = blake3(b"\0\x01p" + UUID.encode()).hexdigest()[:32]
+    assert key == "00000001" + "02" + packed.hex() + slot
+    assert row == ["p", packed, [-3, "x", bytes.fromhex("6179")]]
+    assert other == "00000001" + "01" + "0162" + blake3(b"\0\0t").hexdigest()[:32]
+    number, digest = second[2][2]
+    assert second == ["", "t", [0, "n", [number, digest]]]
+    assert (number, len(digest)) == (2, 32)
+    assert rows["keys"] == {"00000001" + UUID.encode().hex(): "00000001"}
+    assert rows["effects"] == {"00000001" + b"paid".hex(): ["paid", 1, b"\x01"]}

@@ -11,6 +11,8 @@ import threading
 from collections import OrderedDict
 from typing import Final
 
+from hive.graph.background import drop_after_fork
+
 __all__ = ["Journeys"]
 
 _MOST: Final = 10_000
@@ -22,6 +24,11 @@ class Journeys:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._places: OrderedDict[tuple[str, str], None] = OrderedDict()
+        drop_after_fork(self)
+
+    def drop_in_child(self) -> None:
+        """Have a lock of its own in a forked process: the parent's may be held there for ever."""
+        self._lock = threading.Lock()
 
     def begin(self, run: str, checkpoint_id: str) -> None:
         """Note that somebody travels to a checkpoint."""

@@ -59,6 +59,7 @@ class Upkeep:
         self._saves: dict[str, int] = {}
         self._checked: dt.datetime | None = None
         self._dropped = 0
+        self._closed = False
         self._thread = BackgroundThread(max_pending=_MOST_WAITING)
 
     def drop_in_child(self) -> None:
@@ -67,8 +68,8 @@ class Upkeep:
 
     @property
     def is_idle(self) -> bool:
-        """Whether there is nothing it would ever do."""
-        return self._retention is None and self._ttl is None
+        """Whether there is nothing to do for it, now and later."""
+        return self._closed or (self._retention is None and self._ttl is None)
 
     def saved(self, run: str) -> None:
         """Count a save; what is due is done in a while."""
@@ -96,8 +97,9 @@ class Upkeep:
         self._thread.join(self)
 
     def close(self) -> None:
-        """Do what is due, and end the thread."""
+        """Do what is due, and end the thread. Closing twice is harmless."""
         self.settle()
+        self._closed = True
         self._thread.stop()
 
     def _submit(self, job: Callable[[], None], *, wait: bool = False) -> None:

@@ -416,6 +416,14 @@ def test_retention_is_applied_in_the_background(tmp_path: Path) -> None:
         assert len(ask(graph, "goes on")) == 52
 
 
+def test_closing_twice_is_harmless(tmp_path: Path) -> None:
+    saver = HiveSaver(tmp_path, ttl=dt.timedelta(days=1), retention=RetentionPolicy())
+    put(saver, "t")
+    saver.close()
+    saver.close()
+    saver.flush()
+
+
 def test_threads_that_nobody_extends_are_deleted(tmp_path: Path) -> None:
     now = dt.datetime(2030, 1, 1, tzinfo=dt.UTC)
     with HiveSaver(tmp_path, ttl=dt.timedelta(days=7), compact=True, clock=lambda: now) as saver:
