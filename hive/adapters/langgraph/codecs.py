@@ -227,7 +227,7 @@ def _model_functions(
     required = names - plain.keys() - made.keys()
     # In the declared order, which is that of a model's attributes; every value is set below.
     template = {name: plain.get(name) for name in cls.model_fields}
-    factories = tuple(made.items())
+    count, factories = len(names), tuple(made.items())
     text = "page_content" if "page_content" in names else "content"
 
     def to_fields(model: pydantic.BaseModel) -> dict[str, Any]:
@@ -269,9 +269,9 @@ def _model_functions(
             held = set(detail[0])
             extra = {name: fields.pop(name) for name in detail[1]}
             private = {name: fields.pop(name) for name in detail[2]}
-        if not required <= fields.keys() <= names:
-            raise ValueError(f"the fields of {cls.__name__} are {sorted(names)}")
         content = {**template, **fields}
+        if len(content) != count or not required <= fields.keys():
+            raise ValueError(f"the fields of {cls.__name__} are {sorted(names)}")
         if type(content.get(text)) is tuple:
             content[text] = content[text][0]
         for name, make in factories:
