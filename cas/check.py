@@ -108,6 +108,11 @@ class ObjectCheck:
     _cache: PackCache = field(default_factory=PackCache)
     _counted: StoredCount = field(default_factory=StoredCount)
 
+    @property
+    def records(self) -> int:
+        """How many records were looked at; of damaged packs, as far as they can be told."""
+        return self._counted.objects
+
     def run(self) -> None:
         """Check everything; what is found stands in ``damage`` and ``broken``.
 

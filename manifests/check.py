@@ -72,7 +72,7 @@ class CheckReport:
     Attributes:
         damage: What is wrong; empty if nothing is.
         checkpoints: Listed checkpoints looked at.
-        records: Record numbers given out when the check began: it looked at all there were.
+        records: How many stored objects it looked at; of damaged packs, as far as it can tell.
         read_data: Whether every object was hashed.
     """
 
@@ -115,7 +115,7 @@ class Findings:
             for item in [*self.objects.damage, *self.damage]
         ]
         return CheckReport(
-            tuple(hit), self.checkpoints, self.objects.limit - 1, self.objects.read_data
+            tuple(hit), self.checkpoints, self.objects.records, self.objects.read_data
         )
 
 
