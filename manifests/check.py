@@ -41,6 +41,7 @@ from manifests.catalogue import (
     run_row,
     tag_row,
 )
+from manifests.claims import CLAIMS
 from manifests.effects import EFFECTS, effect_key, effect_row
 from manifests.manifest import ManifestReader
 from manifests.names import name_key
@@ -52,7 +53,7 @@ __all__ = ["CheckReport", "Findings", "check", "examine", "raw_rows"]
 T = TypeVar("T")
 
 _RUN_BYTES: Final = 4
-OPAQUE: Final = (NUMBERS, STORE, REPAIRS, ROOT_LOG, LEASES)
+OPAQUE: Final = (NUMBERS, STORE, REPAIRS, ROOT_LOG, LEASES, CLAIMS)
 """Checked tables of which only the checksums are verified."""
 MALFORMED: Final = (
     HiveError,

@@ -128,9 +128,16 @@ def let_go(token: bytes) -> None:
 
 
 def claim_rows(transaction: ReadTransaction) -> Iterator[RunClaim]:
-    """Yield all claims, by run; whether they are held is for the caller to ask."""
-    for _key, row in transaction.items(CLAIMS):
-        yield _claim(row)
+    """Yield all claims, by run; whether they are held is for the caller to ask.
+
+    A damaged one is left out: it is a warning, and to miss it stops nobody from listing runs. A
+    check of the store reports it, and a repair removes it.
+    """
+    for key, sealed in transaction.items(Table(CLAIMS.name, checked=False)):
+        try:
+            yield _claim(CLAIMS.unseal(key, sealed))
+        except CorruptStoreError:
+            continue
 
 
 def give_up(transaction: WriteTransaction, run: str, token: bytes) -> None:

@@ -168,7 +168,15 @@ def test_a_damaged_claim_is_none(repo: Repository) -> None:
         cursor.put(key, b"\0\0\0\0 no claim")
 
     repo._store.write(damage)
+    assert repo.claims() == []
+    (found,) = repo.check().damage
+    assert (found.kind, found.table) == ("row", "claims")
     assert repo.claim("r", head).is_held
+    assert len(repo.claims()) == 1
+    repo._store.write(damage)
+    assert repo.repair().fixed == ("a row of claims",)
+    assert repo.check().damage == ()
+    assert repo.claims() == []
 
 
 def test_a_read_only_repository_claims_nothing(home: Path) -> None:
