@@ -96,7 +96,8 @@ class HiveSaver(BaseCheckpointSaver[Any]):
                 tuples, enums. Given as a mapping, under names that survive renaming the class.
             retention: Which checkpoints of a thread to keep; the others are dropped in the
                 background.
-            ttl: Threads that were not extended for so long are deleted, in the background.
+            ttl: Threads that were not extended for so long are deleted, in the background, unless
+                one of their checkpoints is tagged or pinned.
             compact: Also return the space that became free to the disk.
             fencing: Refuse a save whose parent is not the newest checkpoint any more, unless that
                 parent was asked for by its id: two workers on one thread then get an error instead
@@ -122,7 +123,7 @@ class HiveSaver(BaseCheckpointSaver[Any]):
         self._upkeep = Upkeep(
             self.repository,
             clock,
-            self.delete_thread,
+            self._delete_expired,
             retention=retention,
             ttl=ttl,
             compact=compact,
@@ -403,6 +404,16 @@ class HiveSaver(BaseCheckpointSaver[Any]):
         for place in self._namespaces(thread):
             with suppress(NotFoundError):
                 self.repository.delete_run(place.run, force=True)
+
+    def _delete_expired(self, thread: str) -> bool:
+        """Delete a thread unless something of it is tagged or pinned; whether it was deleted."""
+        places = self._namespaces(thread)
+        kept = {found.run for found in self.repository.tags().values()}
+        kept.update(pin.checkpoint.run for pin in self.repository.pins())
+        if kept.intersection(place.run for place in places):
+            return False
+        self.delete_thread(thread)
+        return True
 
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Delete the checkpoints that some runs of graphs made, and their writes.

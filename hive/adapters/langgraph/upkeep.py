@@ -38,13 +38,13 @@ class Upkeep:
         self,
         repository: Repository,
         clock: Clock,
-        delete: Callable[[str], None],
+        delete: Callable[[str], bool],
         *,
         retention: RetentionPolicy | None,
         ttl: dt.timedelta | None,
         compact: bool,
     ) -> None:
-        """Look after a repository; ``delete`` deletes a thread."""
+        """Look after a repository; ``delete`` deletes a thread, and says whether it did."""
         self._repository = repository
         self._clock = clock
         self._delete = delete
@@ -149,8 +149,7 @@ class Upkeep:
             thread = Place.of_run(run).thread
             extended[thread] = max(moment, extended.get(thread, moment))
         for thread, moment in extended.items():
-            if moment < oldest:
-                self._delete(thread)
+            if moment < oldest and self._delete(thread):
                 self._dropped += 1
 
     def _collect(self) -> None:

@@ -428,11 +428,14 @@ def test_threads_that_nobody_extends_are_deleted(tmp_path: Path) -> None:
     now = dt.datetime(2030, 1, 1, tzinfo=dt.UTC)
     with HiveSaver(tmp_path, ttl=dt.timedelta(days=7), compact=True, clock=lambda: now) as saver:
         put(saver, "old")
+        put(saver, "old and tagged")
+        saver.repository.tag("keep", "old and tagged")
         now += dt.timedelta(days=5)
         put(saver, "young")
         now += dt.timedelta(days=3)
         saver.flush()
-        assert [info.name for info in saver.repository.runs()] == ["young"]
+        names = [info.name for info in saver.repository.runs()]
+        assert names == ["old and tagged", "young"]
 
 
 # -- fencing --------------------------------------------------------------------------------------
