@@ -176,8 +176,10 @@ class Beside(Upkeep):
         return self._store.write(lambda writer: copy_runs(writer, names, created_us))
 
     def _write_job(self, job: PreparedWrites | PreparedEffect) -> None:
+        written: int = 0
         try:
-            self._committer.write(job)
-        except BaseException:
-            abandon(job.encoded.lease)
-            raise
+            written = self._committer.write(job)
+        finally:
+            if not written:
+                # Also where somebody else's was there first: what was staged is in no row.
+                abandon(job.encoded.lease)

@@ -26,6 +26,8 @@ def withdraw(writer: RecordWriter, name: str, keys: Collection[str]) -> int:
     What another one cannot be used without stays, hidden, as long as that is so, with its pending
     writes. The greatest key that is left is the head; a run without any is removed.
     """
+    if isinstance(keys, str):
+        raise InvalidInputError("keys is a list of keys, not one key")  # any part of it would match
     catalogue = CatalogueWriter(writer.writing)
     run = catalogue.need_run(name)
     head = catalogue.head(run)
@@ -78,6 +80,8 @@ def copy_runs(writer: RecordWriter, names: Mapping[str, str], created_us: int) -
     It copies no object. All of it happens, or nothing.
     """
     catalogue = CatalogueWriter(writer.writing)
+    if len(set(names.values())) != len(names):
+        raise InvalidInputError("two runs cannot be copied to one")
     for new in names.values():
         known = catalogue.run(new)
         if known is not None and known.last:

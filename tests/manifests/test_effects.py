@@ -50,6 +50,17 @@ def test_one_of_many_at_once_wins_for_all(repo: Repository) -> None:
     assert found == [repo.effect("run", "paid")] * 16
 
 
+def test_what_would_mix_or_mistake_runs_is_refused(repo: Repository) -> None:
+    """Two copies of one name would overwrite each other; a part of a text would pass for a key."""
+    repo.commit("other", {"n": 2})
+    with pytest.raises(InvalidInputError, match="cannot be copied to one"):
+        repo.copy_runs({"run": "copy", "other": "copy"})
+    repo.commit("keyed", {"n": 1}, key="ab", parent=None)
+    with pytest.raises(InvalidInputError, match="list of keys"):
+        repo.withdraw("keyed", "abc")
+    assert sorted(run.name for run in repo.runs()) == ["keyed", "other", "run"]
+
+
 def test_they_live_as_long_as_the_run(repo: Repository, tmp_path: Path) -> None:
     repo.record_effect("run", "paid", LONG)
     repo.record_effect("new", "early", LONG)

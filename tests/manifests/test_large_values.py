@@ -71,6 +71,18 @@ def test_a_large_commit_that_conflicts_gives_its_lease_back(home: Path) -> None:
         assert repo.gc().bytes_freed_inside > 0
 
 
+def test_a_large_effect_that_comes_second_gives_its_lease_back(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody records the effect between the look and the transaction."""
+    with Repository.open(home) as repo:
+        repo.record_effect("run", "paid", 1)
+        monkeypatch.setattr("manifests.beside.has_effect", lambda *_: False)
+        assert repo.record_effect("run", "paid", blob(3, 20 * MIB)) == 1
+        assert leases(repo) == 0
+        assert repo.gc().bytes_freed_inside > 0
+
+
 def test_a_large_state_that_cannot_be_encoded_gives_its_lease_back(home: Path) -> None:
     """The error comes after much was staged."""
     with Repository.open(home) as repo:

@@ -350,9 +350,17 @@ class HiveSaver(BaseCheckpointSaver[Any]):
     def _namespaces(self, thread: str) -> Sequence[Place]:
         """Return the places of a thread: its root namespace, and those of its subgraphs."""
         root, prefix = prefix_of(thread)
-        runs = {*self.repository.keyed_runs(prefix), root}
+        runs = {*self.repository.keyed_runs(prefix)}
+        if not self._is_foreign(root):
+            runs.add(root)  # it may have writes alone
         places = [Place.of_run(run) for run in sorted(runs)]
         return [place for place in places if place.thread == thread]
+
+    def _is_foreign(self, run: str) -> bool:
+        """Whether a run has checkpoints that no saver made: an executor's, say, in one store."""
+        with suppress(NotFoundError):
+            return self.repository.head_key(run) is None and bool(self.repository.log(run, limit=1))
+        return False
 
     def _ids(
         self, place: Place, below: str | None, wanted: str | None
@@ -398,7 +406,8 @@ class HiveSaver(BaseCheckpointSaver[Any]):
     def delete_thread(self, thread_id: str) -> None:
         """Delete all checkpoints and writes of a thread, in all its namespaces.
 
-        Danger: also what is tagged or pinned there.
+        Danger: also what is tagged or pinned there. A run of that name which no saver made is left
+        alone.
         """
         thread = str(thread_id)
         for place in self._namespaces(thread):
@@ -420,7 +429,7 @@ class HiveSaver(BaseCheckpointSaver[Any]):
 
         What the delta channels of others are rebuilt from stays in the store, out of sight.
         """
-        wanted = set(map(str, run_ids))
+        wanted = set(_listed(run_ids, "run_ids"))
         if not wanted:
             return
         for run in self.repository.keyed_runs():
@@ -466,11 +475,11 @@ class HiveSaver(BaseCheckpointSaver[Any]):
                 writes that none was built on. Tagged and pinned ones stay. ``delete`` drops all.
 
         Raises:
-            InvalidInputError: There is no such strategy.
+            InvalidInputError: There is no such strategy, or ``thread_ids`` is one text.
         """
         if strategy not in ("keep_latest", "delete"):
             raise InvalidInputError(f"a strategy is keep_latest or delete, not {strategy!r}")
-        for thread in map(str, thread_ids):
+        for thread in _listed(thread_ids, "thread_ids"):
             if strategy == "delete":
                 self.delete_thread(thread)
                 continue
@@ -508,6 +517,13 @@ def _tuple_of(snapshot: Snapshot, place: Place, config: RunnableConfig) -> Check
         parent_config=None if parent_id is None else place.config(parent_id),
         pending_writes=[(write.task, write.name, write.value) for write in pending_of(snapshot)],
     )
+
+
+def _listed(ids: Iterable[str], what: str) -> Iterable[str]:
+    if isinstance(ids, str | bytes):
+        # Each of its characters would be taken for an id, and there may be a thread of that name.
+        raise InvalidInputError(f"{what} is a list of ids, not one id")
+    return map(str, ids)
 
 
 def short_path(path: str) -> str:

@@ -297,6 +297,30 @@ def test_prune_refuses_other_strategies(saver: HiveSaver) -> None:
         saver.prune(["t"], strategy="keep_all")
 
 
+def test_one_text_is_no_list_of_ids(saver: HiveSaver) -> None:
+    """Its characters may be the names of other threads."""
+    for thread in "12":
+        put(saver, thread, run_id=thread)
+    with pytest.raises(InvalidInputError, match="thread_ids is a list"):
+        saver.prune("12", strategy="delete")
+    with pytest.raises(InvalidInputError, match="run_ids is a list"):
+        saver.delete_for_runs("12")
+    assert [len(ids(saver, thread)) for thread in "12"] == [1, 1]
+
+
+def test_a_run_that_no_saver_made_is_no_thread(saver: HiveSaver) -> None:
+    """An executor may keep its runs in the same store."""
+    for number in range(3):
+        saver.repository.commit("mine", {"number": number})
+    saver.repository.tag("kept", "mine@1")
+    saver.prune(["mine"])
+    saver.prune(["mine"], strategy="delete")
+    saver.delete_thread("mine")
+    saver.copy_thread("mine", "copy")
+    assert [found.sequence for found in saver.repository.log("mine")] == [3, 2, 1]
+    assert [run.name for run in saver.repository.runs()] == ["mine"]
+
+
 def test_deleting_a_thread_deletes_its_subgraphs(saver: HiveSaver) -> None:
     graph = nested_graph(saver)
     graph.invoke({"log": ["in"]}, config_of("t"))
