@@ -1,0 +1,29 @@
+"""The command line looks at threads as at any run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from langchain_core.messages import HumanMessage
+
+from hive.adapters.langgraph import HiveSaver
+from tests.hive.command_line import hive
+from tests.hive.langgraph.graphs import chat_graph, config_of
+
+
+def test_log_show_diff_and_gc_work_on_threads(tmp_path: Path) -> None:
+    home = str(tmp_path / "home")
+    with HiveSaver(home) as saver:
+        for text in ("one", "two"):
+            message = HumanMessage(text, id=text)
+            chat_graph(saver).invoke({"messages": [message]}, config_of("alice"))
+        newest = saver.repository.head_key("alice")
+    listed = hive("log", "alice", "--home", home, "--json").json
+    assert len(listed) == 10
+    assert "messages" in hive("show", "alice", "--home", home).output
+    assert "messages[7]" in hive("diff", "alice~2", "alice", "--home", home).output
+    assert hive("gc", "--keep-last", "2", "--home", home).code == 0
+    with HiveSaver(home) as saver:
+        assert saver.repository.resolve(("alice", newest or "")).sequence == 10
+        assert len(list(saver.list(config_of("alice")))) == 2
+        assert len(chat_graph(saver).get_state(config_of("alice")).values["messages"]) == 8
