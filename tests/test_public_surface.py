@@ -13,7 +13,6 @@ SURFACE = {
         LimitError MissingObjectError NotFoundError ReadOnlyStoreError Repository StateSchema
         StoreFullError UnsupportedFormatError open
     """,
-    "hive.adapters.langgraph": "HiveSaver",
     "hive.errors": """
         AccessError ConflictError CorruptObjectError CorruptStoreError CorruptionError HiveError
         InvalidInputError LimitError MissingObjectError NotFoundError ReadOnlyStoreError
