@@ -317,7 +317,8 @@ class Encoder:
         if entry is None:
             raise InvalidInputError(
                 f"values of type {cls.__module__}.{cls.__qualname__} are stored only once the type "
-                "is registered: registry.register(...)"
+                "is registered (Registry.register, and registry= where the store is opened); keep "
+                "plain data in the place of functions, generators and open files"
             )
         return self._named(value, entry.name, entry.version, entry.to_fields(value), root=root)
 

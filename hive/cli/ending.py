@@ -42,7 +42,7 @@ def finish(result: RunResult, waits: list[Wait], as_json: bool) -> None:
         say(f"{wait_text(wait)}; {resume_command(result.run_id, *answer)} continues")
     if shown["status"] == "failed":
         say(f"run failed: {shown['error']}")
-        say(f"when that is mended, {resume_command(result.run_id)} goes on from there")
+        say(_advice(result))
         raise typer.Exit(FAILED)
 
 
@@ -76,6 +76,17 @@ def resume_command(name: str, *options: str) -> str:
     """Return the command that continues a run, as it can be typed."""
     words = " ".join(shlex.quote(word) for word in (name, *options))
     return f"`hive resume {words}`"
+
+
+def _advice(result: RunResult) -> str:
+    from hive.plan import ExecutionStatus, PlanExecutionResult
+
+    if isinstance(result, PlanExecutionResult) and result.status in {
+        ExecutionStatus.REJECTED,
+        ExecutionStatus.ABORTED,
+    }:
+        return "a person decided that, and the same plan cannot go on: start another run"
+    return f"when that is mended, {resume_command(result.run_id)} goes on from there"
 
 
 def _shown(result: RunResult, waits: list[Wait]) -> dict[str, Any]:

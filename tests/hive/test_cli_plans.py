@@ -95,6 +95,10 @@ def test_a_rejected_step_ends_the_run(folder: Path) -> None:
     assert ended.json["status"] == "failed"
     assert ended.json["error"] == "rejected: 'first'"
     assert ended.json["output"]["second"] == 6
+    again = hive("resume", "x")
+    assert again.code == 1
+    assert "start another run" in again.errors, "resuming does not change what a person decided"
+    assert "when that is mended" not in again.errors
 
 
 @pytest.mark.parametrize(
