@@ -52,9 +52,9 @@ def jobs_of(
 ) -> Iterator[Job]:
     """Yield all measurements, the ones that the limits need most first.
 
-    First everything once, of the stores measured alone only those that limits or the plot are
-    about; then the further rounds; then the other stores alone, with those last that copy the
-    whole state.
+    First everything once, workload by workload, of the stores measured alone only those that
+    limits or the plot are about; then the further rounds; then the other stores alone, with those
+    last that copy the whole state.
     """
     alone = [
         Job("alone", workload.name, peer=peer)
@@ -63,20 +63,18 @@ def jobs_of(
     ]
     alone.sort(key=_urgency)
     urgent = [job for job in alone if _urgency(job)[0] < _REST]
-    yield from _round(workloads, [name for name in figures if name not in _LONG], 0)
-    yield from urgent
-    yield from (Job("figures", name) for name in figures if name in _LONG)
-    for number in range(1, rounds):
-        yield from _round(workloads, [name for name in figures if name not in _ONCE], number)
-    yield from alone[len(urgent) :]
-
-
-def _round(workloads: Sequence[Workload], figures: Sequence[str], number: int) -> Iterator[Job]:
     names = [workload.name for workload in workloads]
-    for name in sorted(names, key=lambda name: name not in _TIMED):
-        yield Job("race", name, number)
-    for name in figures:
-        yield Job("figures", name, number)
+    names.sort(key=lambda name: name not in _TIMED)
+    for number in range(rounds):
+        for name in names:
+            yield Job("race", name, number)
+            yield from (job for job in urgent if job.subject == name and not number)
+        for name in figures:
+            if name not in (_ONCE if number else _LONG):
+                yield Job("figures", name, number)
+        if not number:
+            yield from (Job("figures", name) for name in figures if name in _LONG)
+    yield from alone[len(urgent) :]
 
 
 _REST: Final = 2

@@ -33,13 +33,13 @@ def names(rounds: int) -> list[str]:
 def test_what_the_limits_need_is_measured_first_and_everything_once() -> None:
     assert names(2) == [
         "round 1: chat-1000",
-        "round 1: chat-200",
-        "round 1: cpu",
-        "round 1: large",
-        "round 1: chat-200 alone: hive",
         "round 1: chat-1000 alone: hive",
         "round 1: chat-1000 alone: hive-async",
         "round 1: chat-1000 alone: cbor-files",
+        "round 1: chat-200",
+        "round 1: chat-200 alone: hive",
+        "round 1: cpu",
+        "round 1: large",
         "round 1: million",
         "round 2: chat-1000",
         "round 2: chat-200",
