@@ -13,6 +13,9 @@ SURFACE = {
         LimitError MissingObjectError NotFoundError ReadOnlyStoreError Repository StateSchema
         StoreFullError UnsupportedFormatError open
     """,
+    "hive.adapters.langgraph": """
+        HiveSaver
+    """,
     "hive.errors": """
         AccessError ConflictError CorruptObjectError CorruptStoreError CorruptionError HiveError
         InvalidInputError LimitError MissingObjectError NotFoundError ReadOnlyStoreError
@@ -31,6 +34,9 @@ SURFACE = {
     """,
     "hive.runner": """
         Agent AgentRun AgentRunner RunResult Wait
+    """,
+    "hive.telemetry": """
+        SCOPE instrument
     """,
     "manifests": """
         Branch Change CheckReport Checkpoint Clock CompactReport Compared Damage Event Events

@@ -12,7 +12,10 @@ import pydantic
 
 __all__ = ["MODULES", "api_page", "members", "public_names"]
 
-MODULES: Final = ("hive", "hive.graph", "hive.plan", "hive.runner", "manifests", "hive.errors")
+MODULES: Final = (
+    *("hive", "hive.graph", "hive.plan", "hive.runner", "hive.adapters.langgraph"),
+    *("hive.telemetry", "manifests", "hive.errors"),
+)
 """The modules whose ``__all__`` is the public surface, the ones for most users first."""
 
 _INTRODUCTION: Final = """\
