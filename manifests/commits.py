@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from cas.digest import Digest
-from cas.errors import ConflictError, HiveError, InvalidInputError
+from cas.errors import ConflictError, HiveError, InvalidInputError, NotFoundError
 from cas.leases import STAGE_BYTES, Lease
 from cas.mutex import Mutex
 from cas.objects import Object
@@ -287,6 +287,11 @@ def keyed_place(
         raise InvalidInputError(f"{listed.run}@{listed.sequence} is not one of run {run!r}")
     place = Place(run, _keyed_sequence(catalogue, row, key), None, 0, None, key, extends_head)
     if listed is not None:
+        if listed.sequence >= place.sequence:
+            raise NotFoundError(
+                f"{listed.run}@{listed.sequence} was saved after {key!r}, which this replaces, and "
+                "cannot be its parent"
+            )
         place = replace(place, parent=listed.row.id, parent_sequence=listed.sequence)
     head = None if row is None else catalogue.head(row)
     return place if row is None or head is None else replace(place, head=(row.head, head.id))

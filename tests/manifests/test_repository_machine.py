@@ -199,8 +199,11 @@ class Histories(RuleBasedStateMachine):
         parent = None
         if index is not None and known.kept:
             parent = list(known.kept.values())[index % len(known.kept)].checkpoint
-        if parent is not None and parent.key == key:
-            parent = None
+        again = [listed for listed in known.kept.values() if listed.checkpoint.key == key]
+        if parent is not None and again and parent.sequence >= again[0].checkpoint.sequence:
+            with pytest.raises(NotFoundError, match="cannot be its parent"):
+                self.repo.commit(run, state, key=key, parent=(run, parent.sequence))
+            return
         before = known.kept.get(parent.sequence) if parent is not None else None
         checkpoint = self.repo.commit(
             run,
@@ -210,8 +213,7 @@ class Histories(RuleBasedStateMachine):
         )
         assert checkpoint.key == key
         assert checkpoint.parent == (None if before is None else before.checkpoint.id)
-        sequence = 0 if parent is None else parent.sequence
-        self.note(checkpoint, state, sequence if sequence < checkpoint.sequence else 0)
+        self.note(checkpoint, state, 0 if parent is None else parent.sequence)
 
     @precondition(lambda self: self.runs)
     @rule(index=INDEX, writes=WRITES, replace=st.booleans())

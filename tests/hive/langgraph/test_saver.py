@@ -177,6 +177,20 @@ def test_the_newest_stays_the_newest_when_an_old_one_is_put_again(saver: HiveSav
     assert old.metadata["step"] == 7
 
 
+def test_a_checkpoint_may_be_put_again_behind_itself_or_a_later_one(saver: HiveSaver) -> None:
+    first = put(saver, "t")
+    second = put(saver, "t", first)
+    for parent in (first, second):
+        again: Any = {**empty_checkpoint(), "id": first}
+        config = config_of("t", checkpoint_ns="", checkpoint_id=parent)
+        saver.put(config, again, {"source": "update", "step": 7}, {})
+        found = saver.get_tuple(config_of("t", checkpoint_id=first))
+        assert found is not None
+        assert found.parent_config is not None
+        assert found.parent_config["configurable"]["checkpoint_id"] == parent
+    assert ids(saver, "t") == [second, first]
+
+
 def test_writes_stand_in_the_order_of_path_task_and_index(saver: HiveSaver) -> None:
     checkpoint = put(saver, "t")
     config = config_of("t", checkpoint_ns="", checkpoint_id=checkpoint)
