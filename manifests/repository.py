@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from cas.errors import ConflictError, InvalidInputError, MissingObjectError
+from cas.errors import ConflictError, InvalidInputError, MissingObjectError, NotFoundError
 from cas.kept import KEPT_BYTES
 from cas.store import ObjectStore
 from manifests import history, listing
@@ -371,9 +371,15 @@ class Repository(Browsing, Beside, Claiming):
         if not self._seen.knows(run):
             seen = self._store.read(lambda reader: history.head_of(reader, run))
         head = None if seen is None else (run, seen[0])
-        place = self._store.read(
-            lambda reader: keyed_place(reader, run, key, head, extends_head=True)
-        )
+        try:
+            place = self._store.read(
+                lambda reader: keyed_place(reader, run, key, head, extends_head=True)
+            )
+        except NotFoundError:
+            # A key that is replaced lies before the head; a head that is gone is a conflict.
+            place = self._store.read(
+                lambda reader: keyed_place(reader, run, key, None, extends_head=True)
+            )
         return replace(place, head=seen)
 
     def _see_head(self, found: history.Found, moment: int) -> None:
