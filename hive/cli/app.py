@@ -79,9 +79,11 @@ def start(
     """
     if context.invoked_subcommand is None:
         guarded(overview)(home, as_json=as_json)
-    elif home is not None or as_json:
-        # Silently, the command would use another home than the one that was typed.
-        raise typer.BadParameter("--home and --json stand behind the command")
+    else:
+        # `hive --home DIR runs` is `hive runs --home DIR`.
+        given = {"home": home, "as_json": as_json or None}
+        defaults = {name: value for name, value in given.items() if value is not None}
+        context.default_map = {context.invoked_subcommand: defaults}
 
 
 def main() -> None:

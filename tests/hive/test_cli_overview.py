@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,8 +12,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import typer
 
 from cas.readers import Reader, parse_readers
+from hive.cli.app import app
 from hive.cli.completion import complete_ref, complete_run, complete_tag
 from hive.diagnosis import diagnose
 from manifests import Repository
@@ -71,9 +74,17 @@ def test_hive_alone_suggests_a_gc_that_pays(repo: Repository, home: Path) -> Non
 
 
 def test_options_of_hive_alone_do_not_get_lost(repo: Repository, tmp_path: Path) -> None:
-    ran = hive("--home", str(tmp_path), "runs")
-    assert ran.code == 2
-    assert "behind the command" in ran.errors
+    repo.commit("mine", {"n": 1})
+    assert hive("--home", str(tmp_path / "other"), "runs").code == 3
+    ran = hive("--home", str(tmp_path / "other"), "--json", "runs", "--home", str(repo.home))
+    assert [run["run"] for run in json.loads(ran.output)] == ["mine", "bees"]
+
+
+def test_every_command_takes_the_options_of_hive_alone() -> None:
+    """Else one that stands before the command would be passed over silently."""
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    for name, command in commands.items():
+        assert {"home", "as_json"} <= {option.name for option in command.params}, name
 
 
 # doctor
