@@ -152,6 +152,10 @@ class CommitEncoder:
         check_name(kind, "kind")
         if isinstance(next_nodes, str):
             raise InvalidInputError("next_nodes is a list of node names, not one name")
+        if isinstance(changed, str):
+            raise InvalidInputError("changed is a list of keys, not one key")
+        if execution is not None and not isinstance(execution, Mapping):
+            raise InvalidInputError("an execution record is a mapping")
         if node is not None:
             check_name(node, "node name")
         for name in next_nodes:
@@ -161,7 +165,9 @@ class CommitEncoder:
         old = self._memories.take(place)
         lease = Lease(self._store)
         sink = PieceSink(lease.stage, STAGE_BYTES // 2)
-        memory = Memory(old.state, changed=changed, trust_identity=trust_identity)
+        # A set: looking for one key in an iterator would use up those before it.
+        named = None if changed is None else frozenset(changed)
+        memory = Memory(old.state, changed=named, trust_identity=trust_identity)
         execution_memory = Memory(old.execution)
         try:
             state_piece = self._encoder(sink, "state", memory).state(state)

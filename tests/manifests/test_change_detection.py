@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cas.errors import InvalidInputError
 from manifests import Registry, Repository
 from manifests.commits import CommitEncoder, PreparedCommit
 from manifests.incremental import Memory
@@ -283,6 +284,19 @@ def test_named_keys_are_the_only_ones_looked_at(home: Path) -> None:
         del state["m"]
         repo.commit("run", {**state, "n": 2, "new": 3}, changed=["n"])
         assert repo.restore("run") == {**state, "n": 2, "new": 3}
+
+
+def test_named_keys_may_come_from_an_iterator_and_not_from_a_text(home: Path) -> None:
+    """An iterator is used up at the first look, and a text holds every part of itself."""
+    with Repository.open(home) as repo:
+        repo.commit("run", {"a": [1], "b": [1]})
+        repo.commit("run", {"a": [2], "b": [2]}, changed=iter(["b", "a"]))  # type: ignore[arg-type]
+        assert repo.restore("run") == {"a": [2], "b": [2]}
+        with pytest.raises(InvalidInputError, match="changed is a list"):
+            repo.commit("run", {"a": [3], "b": [2]}, changed="a")
+        with pytest.raises(InvalidInputError, match="is a mapping"):
+            repo.commit("run", {}, execution=[("a", 1)])  # type: ignore[arg-type]
+        assert repo.log("run")[0].sequence == 2
 
 
 def test_trusted_items_are_compared_by_identity(home: Path) -> None:
