@@ -69,11 +69,13 @@ def overview(home: Path | None, *, as_json: bool) -> None:
 
 
 def _answer(repo: Repository, info: RunInfo, moment: datetime) -> NextStepJson:
-    """Say how to answer a run that waits for a person."""
+    """Say how a paused run goes on: with an answer, or, after Ctrl-C, without one."""
     from hive.cli.waiting import waits_in
 
     kinds = {wait["kind"] for wait in waits_in(repo, info.head)}
-    asks = bool(kinds) and "input" not in kinds
+    if not kinds:
+        return _step("hive resume", info.name, f"paused {_when(info, moment)}")
+    asks = "input" not in kinds
     waits = f"waits for {'an approval' if asks else 'input'}; paused {_when(info, moment)}"
     answer = "--approve" if asks else "--input '{...}'"
     return _step("hive resume", info.name, waits, answer)

@@ -48,18 +48,23 @@ def test_hive_alone_says_what_to_do_next(repo: Repository) -> None:
     repo.commit("a lost run", {}, node="think")
     with while_executing(repo.home, "a lost run"):
         pass
-    repo.commit("asking", {}, kind="paused", node="ask")
+    waiting = {"executor": "graph", "status": "paused", "paused_at": "ask"}
+    repo.commit("asking", {}, kind="paused", node="ask", execution=waiting)
+    stopped = {"executor": "graph", "status": "running", "paused_at": None}
+    repo.commit("stopped", {}, kind="paused", node="ask", execution=stopped)  # with Ctrl-C
     repo.commit("broken", {}, kind="failed", node="break")
     ran = hive()
-    assert ran.output.startswith("4 runs in ")
+    assert ran.output.startswith("5 runs in ")
     for text in (
         "hive resume 'a lost run'",
         "after 'think'",
         "hive resume asking --input '{...}'",
+        "hive resume stopped  ",
         "hive diff broken",
         "hive runs",
     ):
         assert text in ran.output
+    assert ran.output.count("waits for input") == 1
     steps = hive("--json").json["next"]
     assert steps[0]["command"] == "hive resume 'a lost run'"
     assert not any("gc" in step["command"] for step in steps)
