@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
 import typer
 
 from hive.cli.completion import complete_run
+from hive.cli.describe import status
 from hive.cli.options import HomeOption, JsonOption, RunArgument, open_to_write
 from hive.cli.output import Column, line, table, write_json
 from hive.cli.policy import PolicyOptions, policy_from, with_policy_options
@@ -16,7 +18,7 @@ from hive.cli.progress import shown_progress
 from hive.cli.text import age, count, escape
 
 if TYPE_CHECKING:
-    from manifests import ForgetPlan
+    from manifests import ForgetPlan, Repository
     from manifests.retention import Verdict
 
 __all__ = ["forget", "plan_json", "rm", "show_plan"]
@@ -80,12 +82,28 @@ def rm(
 ) -> None:
     """Delete a run with all its checkpoints, the last one included."""
     with open_to_write(home, create=False) as repo:
+        if not force:
+            _refuse_running(repo, run)
         deleted = repo.delete_run(run, force=force)
     if as_json:
         write_json({"run": run, "checkpoints": deleted})
     else:
         line(
             f"deleted run {escape(run)}, {count(deleted, 'checkpoint')}; `hive gc` frees the space"
+        )
+
+
+def _refuse_running(repo: Repository, run: str) -> None:
+    """Refuse to delete a run under the program that executes it, which would then fail."""
+    from hive import ConflictError, CorruptionError
+
+    running = False
+    with suppress(CorruptionError):  # what is damaged can be deleted
+        running = any(status(repo, head) == "running" for head in repo.log(run, limit=1))
+    if running:
+        raise ConflictError(
+            f"run {run!r} is being executed; wait for it or stop it, or delete it with force",
+            run=run,
         )
 
 

@@ -241,3 +241,14 @@ def test_export_and_import(repo: Repository, tmp_path: Path) -> None:
     with Repository.open(other) as opened:
         assert opened.restore("bees") == {"n": 7}
         assert sorted(info.name for info in opened.runs()) == ["bees", "drones"]
+
+
+def test_a_run_is_not_deleted_under_the_program_that_executes_it(repo: Repository) -> None:
+    from hive.cli.launches import while_executing
+
+    repo.commit("live", {"n": 1})
+    with while_executing(repo.home, "live"):
+        refused = hive("rm", "live")
+        assert refused.code == 4
+        assert "is being executed" in refused.errors
+    assert hive("rm", "live").code == 0
