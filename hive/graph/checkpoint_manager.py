@@ -10,10 +10,10 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from hive import errors
+from hive.closing import Closing
 from hive.graph.abandoned import ABANDONED
 from hive.graph.background import BackgroundThread, in_thread
 from hive.graph.found import InterruptedRun, ResumePoint
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["CheckpointManager", "CheckpointWarning", "InterruptedRun", "ResumePoint"]
 
 
-class CheckpointManager:
+class CheckpointManager(Closing):
     """Saves checkpoints as a ``CheckpointConfig`` says, and finds them again.
 
     ::
@@ -240,32 +240,6 @@ class CheckpointManager:
                     self._stop_telling()
                 if self._owns and self._repository is not None:
                     self._repository.close()
-
-    async def aclose(self) -> None:
-        """Do what ``close`` does without holding up the event loop."""
-        await in_thread(self.close)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
     # Finding
 

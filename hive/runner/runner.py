@@ -9,9 +9,9 @@ from collections.abc import Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from hive.closing import Closing
 from hive.graph import abandoned
 from hive.graph.background import in_thread
 from hive.graph.checkpoint_manager import CheckpointManager
@@ -53,7 +53,7 @@ class AgentRun:
     head: Checkpoint
 
 
-class AgentRunner:
+class AgentRunner(Closing):
     """Runs one agent with checkpoints.
 
     ::
@@ -227,32 +227,6 @@ class AgentRunner:
         finally:
             if self._opened is not None:
                 self._opened.close()
-
-    async def aclose(self) -> None:
-        """Do what ``close`` does without holding up the event loop."""
-        await in_thread(self.close)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
     def _execution(self, input_data: Mapping[str, Any] | None, **request: Any) -> AgentExecution:
         return AgentExecution(self.agent, self.manager, self.runtime, input_data, **request)

@@ -8,8 +8,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -43,6 +42,7 @@ from hive.adapters.langgraph.serializer import StrictSerializer, serving
 from hive.adapters.langgraph.twins import iterating_twin, twin
 from hive.adapters.langgraph.upkeep import Upkeep
 from hive.adapters.langgraph.versions import next_version
+from hive.closing import Closing
 from hive.errors import InvalidInputError, NotFoundError
 from hive.home import open_repository
 from manifests import (
@@ -64,7 +64,7 @@ _LONGEST_PATH: Final = 1_024
 _KEEP_LATEST: Final = RetentionPolicy(mode="latest_only", keep_tips=False)
 
 
-class HiveSaver(BaseCheckpointSaver[Any]):
+class HiveSaver(Closing, BaseCheckpointSaver[Any]):
     """Saves the checkpoints of LangGraph's threads, each at the cost of what changed.
 
     It is shared by threads and by processes, used by sync and async graphs alike, and serves as a
@@ -140,28 +140,6 @@ class HiveSaver(BaseCheckpointSaver[Any]):
     def flush(self) -> None:
         """Apply retention and ``ttl`` now, and free the space. Saves themselves never wait."""
         self._upkeep.settle()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
     # Saving
 
