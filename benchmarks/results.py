@@ -164,7 +164,7 @@ def _median(values: Any) -> float:
 
 def _without_nan(value: Any) -> Any:
     if isinstance(value, float):
-        return None if math.isnan(value) else float(f"{value:.6g}")
+        return None if math.isnan(value) else value  # to the last bit: what is read prints alike
     if isinstance(value, dict):
         return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

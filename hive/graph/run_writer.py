@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hive import errors
 from hive.graph.background import drop_after_fork, finished, in_thread, is_alone
-from hive.graph.events import SaveFailed, SaveRetried
 from hive.graph.saves import Pend, Save, Staged
 from hive.graph.transient import is_transient
 
@@ -335,6 +334,8 @@ class RunWriter:
             except errors.HiveError as error:
                 if not tries_left or not is_transient(error):
                     raise
+                from hive.graph.events import SaveRetried
+
                 self.tell(SaveRetried(run=self.run, error=type(error).__name__, seconds=delay))
                 self._sleep(delay)
                 delay *= 2
@@ -362,6 +363,8 @@ class RunWriter:
     def _judge(self, error: Exception) -> None:
         code = error.code if isinstance(error, errors.HiveError) else None
         name = type(error).__name__
+        from hive.graph.events import SaveFailed
+
         self.tell(SaveFailed(run=self.run, error=name, code=code, seconds=0.0))
         # Going on after a conflict would repeat the side effects of whoever continues the run.
         conflict = isinstance(error, errors.ConflictError)
