@@ -88,7 +88,17 @@ class PreparedClaim:
         return 0
 
     def apply(self, writer: RecordWriter) -> bool:
-        """Write the claim.
+        """Write the claim; raises what ``check`` raises."""
+        self.check(writer)
+        self.put(writer)
+        return True
+
+    def put(self, writer: RecordWriter) -> None:
+        """Write the claim, which was checked in this transaction."""
+        _write(writer.writing, self.claim)
+
+    def check(self, writer: RecordWriter) -> None:
+        """Refuse a claim that cannot be made, before anything is put.
 
         Raises:
             ConflictError: Another one is in force, or the head was moved.
@@ -111,8 +121,6 @@ class PreparedClaim:
                 f"run {run!r} was moved on by somebody else; resume it from its head",
                 run=run,
             )
-        _write(writer.writing, self.claim)
-        return True
 
 
 def hold(token: bytes) -> None:

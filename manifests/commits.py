@@ -96,9 +96,12 @@ class PreparedCommit:
 
     def apply(self, writer: RecordWriter) -> Checkpoint:
         """Store and list it in the writer's transaction; see ``write_commit``."""
-        if self.claim is not None:
-            self.claim.apply(writer)
-        return write_commit(writer, self)
+        if self.claim is None:
+            return write_commit(writer, self)
+        self.claim.check(writer)  # against the head before this commit
+        written = write_commit(writer, self)
+        self.claim.put(writer)  # last: were the commit refused, the group would store it alone
+        return written
 
     @property
     def run(self) -> str:
@@ -390,14 +393,21 @@ def _refuse_moved(catalogue: CatalogueWriter, run: RunRow | None, place: Place) 
     elif last == place.sequence - 1 and head == place.head:
         return
     expected = "to be new" if place.head is None else f"to be at {place.sequence - 1}"
-    cause = "an earlier commit was prepared and not written"
+    advice = "restore its head and go on from there, or fork"
     if last >= place.sequence - 1:
         cause = "another writer moved it"
+    else:
+        cause = "an earlier commit was prepared and not written"
+        if last:
+            cause = f"it was deleted and begun anew, or {cause}"
+        else:
+            cause = f"it was deleted, or it is new and {cause}"
+            advice = "begin it anew, or write the earlier one first"
     if last == place.sequence - 1:
         expected = f"to be at another checkpoint {last}"
     raise ConflictError(
         f"run {place.run!r} is at checkpoint {last}, this commit expects it {expected}: {cause}; "
-        "restore its head and go on from there, or fork",
+        f"{advice}",
         run=place.run,
     )
 

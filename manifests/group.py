@@ -151,11 +151,14 @@ class GroupCommitter:
 
     def _lead(self) -> None:
         """Write one group, which contains the first of the queue, and pass the lead on."""
-        with self._lock:
-            group = self._take()
+        group: list[_Waiting] = []
         try:
+            with self._lock:
+                self._take(group)
             self._apply(group)
         except BaseException:
+            with self._lock:  # Ctrl-C may come before they are out of the queue
+                self._queue = [waiting for waiting in self._queue if waiting not in group]
             interrupted = HiveError(
                 "the transaction was interrupted; resolve the run to see whether the commit was "
                 "stored"
@@ -168,18 +171,19 @@ class GroupCommitter:
             for waiting in group:
                 if not waiting.leads:
                     waiting.turn.release()
-            self._pass_lead()
+            if group:  # else ``write`` gives up the lead
+                self._pass_lead()
 
-    def _take(self) -> list[_Waiting]:
+    def _take(self, group: list[_Waiting]) -> None:
+        """Move the first of the queue into a group, so that each is always in one of them."""
         size, count = 0, 0
         for waiting in self._queue[:_MOST_COMMITS]:
             size += waiting.job.object_bytes
             if count and size > _MOST_BYTES:
                 break
             count += 1
-        group = self._queue[:count]
+        group += self._queue[:count]
         del self._queue[:count]
-        return group
 
     def _pass_lead(self) -> None:
         with self._lock:
@@ -191,10 +195,13 @@ class GroupCommitter:
         self._pass_lead_to(following)
 
     def _pass_lead_to(self, following: _Waiting) -> None:
-        if following.future is not None:
-            threading.Thread(target=self._lead, name="hive-commit", daemon=True).start()
-        else:
+        if following.future is None:
             following.turn.release()
+            return
+        try:
+            threading.Thread(target=self._lead, name="hive-commit", daemon=True).start()
+        except RuntimeError:
+            self._lead()  # no thread is to be had: at a limit, or while the interpreter ends
 
     def _apply(self, group: Sequence[_Waiting]) -> None:
         outcomes: list[Any] = []

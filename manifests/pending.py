@@ -12,7 +12,7 @@ length (u8) and the key. The slot is the beginning of a digest of path and task.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import cbor2
@@ -103,11 +103,12 @@ class PendingWrite:
 
 @dataclass(frozen=True, slots=True)
 class PendingRow:
-    """What one task wrote: (name, value) by index."""
+    """What one task wrote: (name, value) by index. ``stray`` if a whole gc found it so."""
 
     path: str
     task: str
     writes: dict[int, tuple[str, StoredBody]] = field(default_factory=dict)
+    stray: bool = False
 
     @property
     def bodies(self) -> list[StoredBody]:
@@ -180,10 +181,10 @@ class PreparedWrites:
                 dropped.append(there[1])
             rows[key].writes[write.index] = write.name, body
             added.append(body)
+        for key, row in rows.items():
+            put_row(writer.writing, key, row)  # also if nothing is new: it is no stray then
         if not added:
             return 0
-        for key, row in rows.items():
-            put_row(writer.writing, key, row)
         if dropped:
             writer.unroot(*records_of(dropped))
         writer.root(*records_of(added))
@@ -289,9 +290,11 @@ def read_pending(
     ]
 
 
-def put_row(transaction: WriteTransaction, key: bytes, row: PendingRow) -> None:
-    """Write a row."""
-    transaction.put(PENDING, key, _row_bytes(row))
+def put_row(
+    transaction: WriteTransaction, key: bytes, row: PendingRow, *, stray: bool = False
+) -> None:
+    """Write a row, as one that waits for its checkpoint or as a stray."""
+    transaction.put(PENDING, key, _row_bytes(replace(row, stray=stray)))
 
 
 def copy_pending(
@@ -341,12 +344,12 @@ def pending_place(key: bytes) -> tuple[int, Anchor]:
 
 def pending_row(row: bytes) -> PendingRow:
     """Read a row of ``pending``."""
-    path, task, flat = cbor2.loads(row)
+    path, task, flat, *rest = cbor2.loads(row)
     writes = {
         index: (name, body_of(body))
         for index, name, body in zip(flat[::3], flat[1::3], flat[2::3], strict=True)
     }
-    return PendingRow(path, unpacked(task), writes)
+    return PendingRow(path, unpacked(task), writes, stray=bool(rest and rest[0]))
 
 
 def _row_bytes(row: PendingRow) -> bytes:
@@ -354,7 +357,8 @@ def _row_bytes(row: PendingRow) -> bytes:
     for index in sorted(row.writes):
         name, body = row.writes[index]
         flat += (index, name, body_fields(body))
-    return cbor2.dumps([row.path, packed(row.task), flat])
+    rest = [True] if row.stray else []
+    return cbor2.dumps([row.path, packed(row.task), flat, *rest])
 
 
 def _prefix(run: int, anchor: Anchor) -> bytes:
@@ -384,7 +388,7 @@ def _numbers(_key: bytes, row: bytes) -> Iterable[int]:
 def _renumbered(_key: bytes, row: bytes, new: Callable[[int], int]) -> bytes:
     found = pending_row(row)
     writes = {index: (name, renumbered(body, new)) for index, (name, body) in found.writes.items()}
-    return _row_bytes(PendingRow(found.path, found.task, writes))
+    return _row_bytes(replace(found, writes=writes))
 
 
 PENDING_ROOTS: Final = RootTable(

@@ -1,7 +1,8 @@
 """Strays: pending writes whose checkpoint is not listed and can no longer come.
 
 Writes may arrive before their checkpoint, and before their run. If its commit fails and the run
-goes on without it, nothing uses them. Those beyond the head still wait for theirs.
+goes on without it, nothing uses them. Those beyond the head still wait for theirs; so may those
+below it for a moment, if two workers are at the run.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from cas.store import ObjectStore
 from cas.writer import RecordWriter
 from manifests.catalogue import Catalogue, CatalogueWriter, RunRow
 from manifests.effects import drop_effects
-from manifests.pending import Anchor, drop_pending, pending_anchors
+from manifests.pending import Anchor, drop_pending, pending_anchors, pending_rows, put_row
 
 __all__ = ["drop_strays"]
 
@@ -24,12 +25,13 @@ __all__ = ["drop_strays"]
 def drop_strays(store: ObjectStore, names: Collection[str] | None = None) -> None:
     """Remove the strays of some runs, or of all.
 
-    With all go runs that list nothing, if they did not at the last time either: whoever was about
-    to save their first checkpoint has not. (No clock could tell that more surely.)
+    Only what a whole collection, one of all runs, had found to be stray before: whoever was about
+    to save the checkpoint then has not. (No clock could tell that more surely.) So it is with runs
+    that list nothing, which go with all runs.
     """
     for run in store.read(lambda reader: list(Catalogue(reader.transaction).runs())):
         if (names is None or run.name in names) and store.read(partial(_has_strays, run=run)):
-            store.write(partial(_drop, name=run.name, with_empty=names is None))
+            store.write(partial(_drop, name=run.name, whole=names is None))
 
 
 def _has_strays(reader: RecordReader, run: RunRow) -> bool:
@@ -52,19 +54,31 @@ def _strays(transaction: ReadTransaction, run: RunRow) -> list[Anchor]:
     return strays
 
 
-def _drop(writer: RecordWriter, name: str, *, with_empty: bool) -> None:
+def _drop(writer: RecordWriter, name: str, *, whole: bool) -> None:
     catalogue = CatalogueWriter(writer.writing)
     run = catalogue.run(name)
     if run is None:
         return
     if run.last:
-        strays = _strays(writer.transaction, run)
-        if strays:
-            writer.unroot(*drop_pending(writer.writing, run.number, strays))
-    elif with_empty and run.created_us:
+        _drop_known(writer, run, whole=whole)
+    elif whole and run.created_us:
         catalogue.put_run(replace(run, created_us=0))
-    elif with_empty:
+    elif whole:
         records = drop_pending(writer.writing, run.number, None)
         records += drop_effects(writer.writing, run.number)
         catalogue.drop_run(run)
         writer.unroot(*records)
+
+
+def _drop_known(writer: RecordWriter, run: RunRow, *, whole: bool) -> None:
+    """Remove a run's strays that were known; a whole collection notes the others."""
+    known: list[Anchor] = []
+    for anchor in _strays(writer.transaction, run):
+        rows = list(pending_rows(writer.transaction, run.number, anchor))
+        if all(row.stray for _key, row in rows):
+            known.append(anchor)
+        elif whole:
+            for key, row in rows:
+                put_row(writer.writing, key, row, stray=True)
+    if known:
+        writer.unroot(*drop_pending(writer.writing, run.number, known))

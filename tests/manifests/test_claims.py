@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cas.errors import ConflictError, InvalidInputError, ReadOnlyStoreError
+from cas.errors import ConflictError, InvalidInputError, MissingObjectError, ReadOnlyStoreError
 from manifests import Repository
 from manifests.claims import CLAIMS
 from manifests.names import name_key
+from tests.manifests.test_group import Gathering
 
 
 @pytest.fixture
@@ -147,6 +149,26 @@ def test_the_first_commit_of_a_run_brings_its_claim_along(repo: Repository) -> N
     assert [c.token for c in repo.claims()] == [claim.token]
     repo.end_claim(other)  # harmless: it never was one
     assert repo.claims()[0].is_held
+
+
+def test_a_first_commit_that_is_refused_leaves_no_claim(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It fails alone in its group, whose transaction stores what the others want."""
+    first, _claim = repo.claim_with(repo.prepare("r", {"text": b"long" * 10_000}, parent=None))
+    missing = next(iter(first.objects))
+    first = replace(first, objects={k: v for k, v in first.objects.items() if k != missing})
+    gathering = Gathering(repo, monkeypatch)
+    futures = [repo.submit(repo.prepare("leads", {}))]
+    assert gathering.held.wait(30)
+    futures += [repo.submit(first), repo.submit(repo.prepare("other", {}))]
+    gathering.go_on.set()
+    with pytest.raises(MissingObjectError):
+        futures[1].result(30)
+    assert [futures[at].result(30).sequence for at in (0, 2)] == [1, 1]
+    assert repo.claims() == []
+    assert [run.name for run in repo.runs()] == ["leads", "other"]
+    assert repo.check().ok
 
 
 def test_claims_survive_compaction_and_go_with_their_run(repo: Repository) -> None:

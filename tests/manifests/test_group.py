@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 
-from cas.errors import ConflictError, StoreFullError
+from cas.errors import ConflictError, HiveError, StoreFullError
 from cas.records import RecordReader
 from manifests import Checkpoint, Repository
 from manifests.catalogue import CHECKPOINTS
@@ -177,6 +178,63 @@ def test_an_interrupted_leader_leaves_the_lead_to_others(
         repo.commit("gone", {"n": 0})
     assert repo.submit(repo.prepare("after", {"n": 1})).result(30).sequence == 1
     assert [run.name for run in repo.runs()] == ["after"]
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_an_interrupted_leader_loses_nobody_who_waits(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch, taken: bool
+) -> None:
+    """Ctrl-C as the group is taken: those in it are told so, those still in the queue go on."""
+    committer = repo._committer
+    join, take = committer._join, committer._take
+    others: list[Future[Checkpoint]] = []
+
+    def joined(waiting: _Waiting) -> bool:
+        monkeypatch.setattr(committer, "_join", join)
+        leads = join(waiting)
+        others.append(repo.submit(repo.prepare("waits", {"n": 0})))
+        return leads
+
+    def interrupted(group: list[_Waiting]) -> None:
+        monkeypatch.setattr(committer, "_take", take)
+        if taken:
+            take(group)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(committer, "_join", joined)
+    monkeypatch.setattr(committer, "_take", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        repo.commit("gone", {"n": 0})
+    if taken:
+        with pytest.raises(HiveError, match="interrupted"):
+            others[0].result(10)
+    else:
+        assert others[0].result(10).sequence == 1
+    assert repo.submit(repo.prepare("after", {"n": 1})).result(10).sequence == 1
+    assert "gone" not in [run.name for run in repo.runs()]
+
+
+def test_where_no_thread_can_be_started_the_caller_leads(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both for what it submits and for what was submitted while it wrote."""
+
+    def refused(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    assert repo.submit(repo.prepare("first", {"n": 0})).result(10).sequence == 1
+    write = repo._store.write
+    others: list[Future[Checkpoint]] = []
+
+    def busy_write(work: object) -> object:
+        monkeypatch.setattr(repo._store, "write", write)
+        others.append(repo.submit(repo.prepare("waits", {"n": 0})))
+        return write(work)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(repo._store, "write", busy_write)
+    assert repo.commit("second", {"n": 0}).sequence == 1
+    assert others[0].result(10).sequence == 1
 
 
 def test_a_forked_child_has_a_queue_of_its_own(repo: Repository) -> None:

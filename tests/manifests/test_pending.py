@@ -80,13 +80,34 @@ def test_writes_whose_checkpoint_never_comes_are_freed(repo: Repository) -> None
     repo.put_pending("abandoned", 1, [write(LONG)])
     repo.commit("keyed", {"n": 1}, key="c", parent=("keyed", "a"))
     before = rows(repo)
+    repo.gc(whole=True)
+    assert rows(repo) == before  # their checkpoints may be on their way
+    repo.compact()
     repo.forget(RetentionPolicy(), run="keyed")
     assert rows(repo) == before - 1
     assert repo.pending("keyed", "d") != []  # the run may still come to it
-    repo.gc(whole=True)
     assert repo.pending("abandoned", 1) != []
     repo.gc(whole=True)  # nobody saved a checkpoint between two whole collections
     assert rows(repo) == before - 2
+    assert repo.check().ok
+
+
+def test_a_checkpoint_that_another_one_overtakes_finds_its_writes(repo: Repository) -> None:
+    """Its writes come first, another worker saves a later one, and both clean up: all is kept."""
+    repo.commit("keyed", {"n": 0}, key="a", parent=None)
+    repo.put_pending("keyed", "b", [write(LONG)])
+    repo.commit("keyed", {"n": 2}, key="c", parent=("keyed", "a"))
+    repo.forget(RetentionPolicy())
+    repo.gc(whole=True)
+    repo.put_pending("keyed", "b", [write(LONG)])  # tried again: nothing new, but no stray
+    repo.forget(RetentionPolicy())
+    repo.gc(whole=True)
+    repo.put_pending("keyed", "b", [write("more", task="other")])
+    repo.gc(whole=True)
+    repo.commit("keyed", {"n": 1}, key="b", parent=("keyed", "a"))
+    assert {found.value for found in repo.pending("keyed", "b")} == {"more", LONG}
+    repo.gc(whole=True)
+    assert len(repo.pending("keyed", "b")) == 2
     assert repo.check().ok
 
 

@@ -47,6 +47,19 @@ def test_prepared_commits_are_written_in_order_or_not_at_all(repo: Repository) -
     assert [repo.restore(("r", number)) for number in (1, 2, 3)] == [0, 1, 2]
 
 
+def test_a_run_that_was_deleted_is_said_to_be(repo: Repository) -> None:
+    repo.commit("r", 1)
+    repo.commit("r", 2)
+    late = repo.prepare("r", 3)
+    repo.delete_run("r")
+    with pytest.raises(ConflictError, match=r"at checkpoint 0, .* at 2: it was deleted, or.*anew"):
+        repo.write(late)
+    repo.commit("r", "another")
+    with pytest.raises(ConflictError, match=r"at checkpoint 1, .* deleted and begun anew, or"):
+        repo.write(late)
+    assert repo.restore("r") == "another"
+
+
 class Failing:
     """Makes transactions of a repository fail as a full disk would, before they begin."""
 
