@@ -202,6 +202,12 @@ class CommitEncoder:
         used = lease if lease.is_used else None
         return PreparedCommit(place, digest, manifest, sink.objects, used)
 
+    def refuse_unstorable(self, fields: Mapping[str, Any]) -> None:
+        """Encode values as fields of a state would be, and keep nothing of it."""
+        encoder = self._encoder(PieceSink(lambda _objects: None), "state", None)
+        for name, value in fields.items():
+            encoder.field(name, value)
+
     def _encoder(self, sink: PieceSink, root: str, memory: Memory | None) -> Encoder:
         redaction = None
         if root == "state" and self._redaction is not None:

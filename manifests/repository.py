@@ -294,6 +294,13 @@ class Repository(Browsing, Beside, Claiming):
             self._seen.note_prepared(prepared)
         return prepared
 
+    def refuse_unstorable(self, fields: Mapping[str, Any]) -> None:
+        """Encode values as fields of a state would be, and store nothing.
+
+        Raises ``InvalidInputError`` or ``LimitError`` for the first that a state cannot hold.
+        """
+        self._encoder.refuse_unstorable(fields)
+
     def write(self, prepared: PreparedCommit) -> Checkpoint:
         """Store a prepared commit in one durable transaction. Raises what ``commit`` raises."""
         with self.events.during("save") as tell:

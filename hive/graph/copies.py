@@ -16,6 +16,7 @@ import operator
 from typing import Any
 
 from hive import errors
+from hive.graph.futile import futile
 
 __all__ = ["Copies", "copy_value"]
 
@@ -35,12 +36,14 @@ def copy_value(value: Any, place: str) -> Any:
 class Copies:
     """The copies handed to one attempt of a node, and the way back from them to the originals."""
 
-    __slots__ = ("_lent",)
+    __slots__ = ("_lent", "took_objects")
 
     def __init__(self) -> None:
         """Start without copies."""
         # Keeps the copies alive as well: else another object could get the id of one.
         self._lent: dict[int, tuple[Any, Any]] = {}
+        # Whether anything was taken that is not plain data, and perhaps cannot be stored.
+        self.took_objects = False
 
     def lend(self, value: Any, place: str) -> Any:
         """Return a deep copy of ``value``, which nobody may change while this object is used.
@@ -90,6 +93,7 @@ class Copies:
         if kind in _CONSTANT:
             return value
         if kind is not list and kind is not tuple and kind is not dict:
+            self.took_objects = True
             return copy.deepcopy(value)
         _, original = self._lent.get(id(value), (None, None))
         parts = value.values() if kind is dict else value
@@ -109,8 +113,10 @@ def _same(parts: Any, original: Any) -> bool:
 
 
 def _not_copied(value: Any, place: str, error: Exception) -> Exception:
-    return errors.InvalidInputError(
-        f"a {type(value).__name__} here cannot be copied ({type(error).__name__}: {error}); memory "
-        "is for data that does not contain itself: give live objects to the node",
-        path=place,
+    return futile(
+        errors.InvalidInputError(
+            f"a {type(value).__name__} here cannot be copied ({type(error).__name__}: {error}); "
+            "memory is for data that does not contain itself: give live objects to the node",
+            path=place,
+        )
     )

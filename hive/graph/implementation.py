@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from hive import errors
+from hive.graph.futile import futile
 from hive.graph.node import Node, NodeResult
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from hive.graph.node import NodeSpec
 
 __all__ = ["FunctionNode", "RouterNode", "is_async", "node_for"]
+
+_KEYWORD: Final = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
 class FunctionNode:
@@ -28,6 +31,7 @@ class FunctionNode:
         """Look at the function's parameters once."""
         self._function = function
         self._named, self._takes_all = _parameters(function)
+        self._needed = _needed(function)
 
     async def execute(self, ctx: NodeContext) -> NodeResult:
         """Call the function and turn what it returned into a result."""
@@ -46,8 +50,25 @@ class FunctionNode:
             }
         if "ctx" in self._named:
             arguments["ctx"] = ctx
+        missing = [name for name in self._needed if name not in arguments]
+        if missing:
+            raise futile(errors.InvalidInputError(self._missing(missing, ctx)))
         value = self._function(**arguments)
         return await value if inspect.isawaitable(value) else value
+
+    def _missing(self, names: list[str], ctx: NodeContext) -> str:
+        keys = ", ".join(repr(name) for name in names)
+        declared = ctx.node_spec.input_keys
+        forgotten = [name for name in names if declared and name not in declared]
+        if forgotten:
+            return (
+                f"its function needs {keys}, and the node's input_keys {declared} do not have "
+                f"{', '.join(map(repr, forgotten))}: add it there"
+            )
+        return (
+            f"its function needs {keys}, which neither the input has nor a node before it wrote: "
+            "give it in the input (input_data; --input on the command line)"
+        )
 
 
 class RouterNode(FunctionNode):
@@ -115,9 +136,18 @@ def _parameters(function: Callable[..., Any]) -> tuple[list[str], bool]:
         parameters = inspect.signature(function).parameters.values()
     except ValueError:  # some builtins have no signature: let the call itself judge
         return [], True
-    keyword = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    named = [parameter.name for parameter in parameters if parameter.kind in keyword]
+    named = [parameter.name for parameter in parameters if parameter.kind in _KEYWORD]
     return named, any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
+
+
+def _needed(function: Callable[..., Any]) -> list[str]:
+    """Return the parameters that a call must name, as far as that can be told."""
+    try:
+        # Not those of a wrapped function: the wrapper may be there to pass some of them.
+        parameters = inspect.signature(function, follow_wrapped=False).parameters.values()
+    except ValueError:
+        return []
+    return [p.name for p in parameters if p.kind in _KEYWORD and p.default is p.empty]
 
 
 def _output_of(value: Any, spec: NodeSpec) -> dict[str, Any]:

@@ -165,6 +165,16 @@ class RunRecorder:
         with self._reporting(None):
             return await in_thread(lambda: writer.record_effect(name, value))
 
+    def refuse_unstorable(self, values: Mapping[str, Any]) -> None:
+        """Refuse values that the state of a checkpoint cannot hold, where one would be saved.
+
+        Raises:
+            InvalidInputError: One of them cannot be stored; it names which.
+            LimitError: One of them is too deep or too large.
+        """
+        if self._writer is not None:
+            self._writer.refuse_unstorable(values)
+
     def execution_of(self, progress: Mapping[str, Any]) -> dict[str, Any]:
         """Return the execution record: the progress, what is executed, and the decisions."""
         # Containers that the executor goes on changing are copied: the record may be encoded later.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from hive import errors
@@ -117,6 +117,11 @@ class RunWriter:
             lambda: self._complete(prepared, again=prepare),
             Save(self, prepared, prepare, awaited=True),
         )
+
+    def refuse_unstorable(self, values: Mapping[str, Any]) -> None:
+        """Raise what saving a state with these values would, unless the policy is to warn of it."""
+        if self.config.on_save_error == "raise":
+            self._repository.refuse_unstorable(values)
 
     async def asave(self, state: Any, *, kind: str, **fields: Any) -> Digest | None:
         """Save a checkpoint as ``stage`` and ``complete`` do; the event loop does not block.

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from hive import errors
 from hive.graph.copies import copy_value
+from hive.graph.futile import futile
 
 if TYPE_CHECKING:
     from hive.graph.context import NodeContext
@@ -46,6 +47,10 @@ class Effects:
                 value = await self._recorder.record_effect(key, value)
             self._known[key] = value
             return copy_value(value, f"effect {key}")
+
+    def refuse_unstorable(self, values: Mapping[str, Any]) -> None:
+        """Raise what a checkpoint with ``values`` in its state would, where one is saved."""
+        self._recorder.refuse_unstorable(values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,5 +88,18 @@ class NodeServices:
             raise errors.InvalidInputError(
                 "a step of a plan saves no state of its own: make it several steps"
             )
+        self.refuse_unstorable({"state of the node": state})
         ctx.saved_state = copy_value(state, "state of the node")
         await self.save_state(copy_value(state, "state of the node"))
+
+    def refuse_unstorable(self, values: Mapping[str, Any]) -> None:
+        """Refuse what a node gave and no checkpoint can hold, before it is in the run's memory.
+
+        Raises:
+            InvalidInputError: One of the values cannot be stored; it names which.
+        """
+        try:
+            self.effects.refuse_unstorable(values)
+        except (errors.InvalidInputError, errors.LimitError) as error:
+            problem = f"the node gave what cannot be stored: {error}"
+            raise futile(errors.InvalidInputError(problem)) from error

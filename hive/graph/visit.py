@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hive import errors
 from hive.graph.context import NodeContext
 from hive.graph.copies import Copies, copy_value
+from hive.graph.futile import is_futile
 from hive.graph.memory import SharedMemory
 from hive.graph.node import NodeResult
 
@@ -84,19 +85,23 @@ class Visit:
         copies = Copies()
         staged = self.memory.staged(copies)
         started = self.timer()
+        ends = False
         # Only Exception: cancellation and Ctrl-C end the run where it is and are no failed attempt.
         try:
             result = await self._execute(number, staged, copies, saved_state)
+            if result.success and copies.took_objects and self.services is not None:
+                self.services.refuse_unstorable({**result.output, **staged.written()})
             causes = [_leading_name(result.error)]
         except Exception as error:
             result = NodeResult(success=False, error=f"{type(error).__name__}: {error}")
-            causes = _class_names(error)
+            causes, ends = _class_names(error), is_futile(error)
         latency_ms = result.latency_ms or int((self.timer() - started) * 1000)
         if result.success:
             staged.apply()
         used_up = number > self.spec.max_retries
         wanted = not self.spec.retry_on or any(cause in self.spec.retry_on for cause in causes)
-        return Attempt(result, result.success or used_up or not wanted, latency_ms)
+        final = result.success or ends or used_up or not wanted
+        return Attempt(result, final, latency_ms)
 
     async def _execute(
         self, number: int, staged: SharedMemory, copies: Copies, saved_state: Any
@@ -165,7 +170,11 @@ class Visit:
                 raise errors.InvalidInputError(f"{place}: {name} is not a whole number from 0")
         if result.next_node is not None and result.next_node not in self.targets:
             raise errors.InvalidInputError(f"{place}: there is no node {result.next_node!r}")
-        return replace(result, output=copies.take(dict(result.output), f"{place}, output"))
+        output = {
+            key: copies.take(value, f"{place}, output[{key!r}]")
+            for key, value in result.output.items()
+        }
+        return replace(result, output=output)
 
     def _input(self, copies: Copies) -> dict[str, Any]:
         """Return the input of one attempt: the declared keys, else all that was handed over."""

@@ -989,8 +989,12 @@ def test_a_checkpoint_that_cannot_be_saved_is_reported(home: Any) -> None:
     with CheckpointManager(home) as manager:
         runtime = Runtime()
         executor = FlexibleGraphExecutor(runtime, manager, {"a": Live, "b": lambda: 1})
+        result = execute(made, {}, executor=executor, run="r-live")
+        assert result.status is ExecutionStatus.NEEDS_REPLAN
+        assert "Live" in str(result.feedback)
+        executor = FlexibleGraphExecutor(runtime, manager, {"a": lambda: 1, "b": lambda: 1})
         with pytest.raises(InvalidInputError, match="Live"):
-            execute(made, {}, executor=executor, run="s")
+            execute(made, {}, {"live": Live()}, executor=executor, run="s")
         assert "checkpoint not saved" in runtime.record("s").problems[0].description
         assert runtime.record("s").success is False
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -520,15 +522,92 @@ def test_with_warnings_a_run_goes_on_without_its_checkpoints(
         assert result.checkpoint_id == str(manager.history("r")[0].id)
 
 
-def test_a_value_that_cannot_be_stored_is_an_error_with_its_path(
-    manager: CheckpointManager,
+@pytest.mark.parametrize("durability", ["sync", "async", "exit"])
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        (lambda: [1, object()], r"state\['x'\]\[1\]"),
+        (lambda: (number for number in [1]), r"output\['x'\]"),
+        (lambda: {"deep": {object(): 1}}, r"state\['x'\]\['deep'\]"),
+    ],
+)
+@pytest.mark.parametrize("through_memory", [False, True])
+def test_a_value_that_cannot_be_stored_fails_its_node_at_once(
+    home: Path, durability: Any, value: Callable[[], Any], place: str, through_memory: bool
 ) -> None:
+    good: list[Any] = []
+    calls = []
+
+    def bad(ctx: NodeContext) -> dict[str, Any]:
+        calls.append(ctx.attempt)
+        if good:
+            return {"x": good[0]}
+        if not through_memory:
+            return {"x": value()}
+        ctx.memory.write("x", value())
+        return {}
+
     graph = GraphSpec(
-        id="g", entry_node="a", nodes=[NodeSpec(id="a", function=lambda: {"x": [1, object()]})]
+        id="g",
+        entry_node="a",
+        nodes=[
+            NodeSpec(id="a", function=lambda: {"n": {1, 2}}),
+            NodeSpec(id="bad", function=bad),
+        ],
+        edges=[EdgeSpec(id="e", source="a", target="bad")],
     )
-    with pytest.raises(InvalidInputError, match=r"state\['x'\]\[1\]"):
-        execute(manager, graph, run="r")
-    assert len(manager.history("r")) == 1
+    with CheckpointManager(home, CheckpointConfig(durability=durability)) as manager:
+        result = execute(manager, graph, run="r")
+        assert calls == [1]
+        assert not result.success
+        assert re.search(
+            rf"node 'bad' failed after 1 attempt: .*({place}|memory)", str(result.error)
+        )
+        assert manager.history("r")[0].kind == "failed"
+        good.append(3)
+        assert execute(manager, graph, run="r", resume=True).output == {"n": {1, 2}, "x": 3}
+
+
+def test_a_saved_state_that_cannot_be_stored_fails_its_node(manager: CheckpointManager) -> None:
+    async def bad(ctx: NodeContext) -> None:
+        await ctx.checkpoint({"client": object()})
+
+    graph = GraphSpec(id="g", entry_node="a", nodes=[NodeSpec(id="a", function=bad)])
+    result = execute(manager, graph, run="r")
+    assert "failed after 1 attempt" in str(result.error)
+    assert "'client'" in str(result.error)
+    assert manager.history("r")[0].kind == "failed"
+
+
+def test_missing_input_is_not_tried_again_and_a_resume_gives_it(manager: CheckpointManager) -> None:
+    calls = []
+
+    def fly(city: str, seats: int = 1) -> dict[str, Any]:
+        calls.append(city)
+        return {"flown": city}
+
+    spec = NodeSpec(id="fly", input_keys=["city", "seats"], function=fly)
+    graph = GraphSpec(id="g", entry_node="fly", nodes=[spec])
+    result = execute(manager, graph, run="r")
+    assert "failed after 1 attempt: InvalidInputError: its function needs 'city'" in str(
+        result.error
+    )
+    assert "--input" in str(result.error)
+    assert calls == []
+    assert execute(manager, graph, {"city": "Rome"}, run="r", resume=True).success
+    assert calls == ["Rome"]
+
+
+def test_input_that_a_wrapper_passes_is_not_missing(manager: CheckpointManager) -> None:
+    def ask(client: str, city: str = "Rome") -> dict[str, str]:
+        return {"answer": client + city}
+
+    @functools.wraps(ask)
+    def wrapped(**arguments: Any) -> dict[str, str]:
+        return ask("client of ", **arguments)
+
+    graph = GraphSpec(id="g", entry_node="a", nodes=[NodeSpec(id="a", function=wrapped)])
+    assert execute(manager, graph, run="r").output == {"answer": "client of Rome"}
 
 
 def test_decisions_are_part_of_the_checkpoint(manager: CheckpointManager) -> None:
