@@ -120,6 +120,7 @@ def commit_survey(repository: Repository, *, steps: int = 12, run: str = "survey
             kind="failed" if failed else "node_complete",
             execution={"steps": number, "error": "ToolError: no <answer>" if failed else None},
             labels={"team": "research"},
+            graph="survey of documents",
         )
     assert last is not None
     return last

@@ -107,6 +107,20 @@ def test_statuses_come_from_whoever_knows_more(repo: Repository) -> None:
     assert 'class="mark interrupted"' in page
 
 
+def test_only_what_an_executor_saved_can_be_resumed(repo: Repository) -> None:
+    repo.commit("thread", {"n": 1})
+    repo.commit("thread", {"n": 2})
+    commit_survey(repo)
+    pages = pages_of(repo)
+    for run, offers in (("thread", False), ("survey", True)):
+        asked = (
+            pages.get("/run", name=run),
+            pages.get("/step", run=run, at=2),
+            pages.get("/diff", run=run, at=2, from_=1),
+        )
+        assert [f"hive resume {run}" in page for page in asked] == [offers] * 3
+
+
 # The timeline
 
 
