@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hive import errors
+from hive.text import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,6 +67,10 @@ def open_repository(home: str | os.PathLike[str] | None = None, **options: Any) 
     """
     from manifests import Repository
 
+    if home is not None and not isinstance(home, str | os.PathLike):
+        raise errors.InvalidInputError(
+            f"home is {kind_of(home)}: pass a directory, or None for the default"
+        )
     if home is not None and not os.fspath(home):
         raise errors.InvalidInputError("home is empty: pass a directory, or None for the default")
     return Repository.open(_default_home() if home is None else Path(home), **options)

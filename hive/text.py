@@ -10,8 +10,10 @@ from __future__ import annotations
 import unicodedata
 from datetime import timedelta
 
-__all__ = ["age", "count", "escape", "escape_lines", "size"]
+__all__ = ["age", "count", "escape", "escape_lines", "kind_of", "size"]
 
+_VOWELS = frozenset("aeioAEIO")
+"""Letters that "an" stands before: a ``UUID`` is none of them."""
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -63,3 +65,9 @@ def _visible(character: str) -> str:
     if character.isprintable() or unicodedata.category(character) == "Zs":
         return character
     return character.encode("unicode_escape").decode("ascii")
+
+
+def kind_of(value: object) -> str:
+    """Return the name of a value's class with the article before it: ``an int``, ``a str``."""
+    name = type(value).__name__
+    return f"{'an' if name[:1] in _VOWELS else 'a'} {name}"

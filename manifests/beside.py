@@ -12,6 +12,7 @@ from manifests.catalogue import Catalogue
 from manifests.commits import abandon
 from manifests.effects import PreparedEffect, has_effect, read_effects
 from manifests.group import GroupCommitter
+from manifests.limits import check_limit
 from manifests.manifest import microseconds
 from manifests.names import check_name
 from manifests.pending import (
@@ -143,6 +144,7 @@ class Beside(Upkeep):
 
         Raises ``NotFoundError`` if there is no such run.
         """
+        check_limit(limit)
 
         def look_up(reader: RecordReader) -> list[str]:
             catalogue = Catalogue(reader.transaction)

@@ -22,6 +22,7 @@ from manifests.catalogue import Catalogue, CheckpointRow
 from manifests.diff import Difference, Kind, differences
 from manifests.excerpt import Excerpt, excerpt, first_difference
 from manifests.forms import Forms
+from manifests.limits import check_limit
 from manifests.outline import Outline, outline
 from manifests.paths import Step
 from manifests.places import Places
@@ -191,6 +192,7 @@ class Browsing:
             InvalidInputError: The pattern is none.
             NotFoundError: A reference or a run names nothing.
         """
+        check_limit(limit)
         try:
             wanted = re.compile(pattern)
         except re.error as error:
@@ -208,6 +210,7 @@ class Browsing:
 
         As ``diff``, but what differs is told in a few words, so that it may be of any size.
         """
+        check_limit(limit)
 
         def read(reader: StoreReader) -> list[Compared]:
             old = history.find(reader, before).manifest.state

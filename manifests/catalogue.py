@@ -6,6 +6,7 @@ keys of their own tables only.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -54,6 +55,8 @@ TABLES: Final = (RUNS, CHECKPOINTS, TAGS, PINS, NUMBERS, KEYS)
 _KEY: Final = struct.Struct(">II")
 _MOST: Final = 0xFFFF_FFFF
 """Highest run number and sequence (inclusive)."""
+_OF_RUN: Final = re.compile(r"(.+?)[@~]\d+", re.DOTALL)
+"""A reference to a checkpoint of a run."""
 _NEXT_RUN: Final = b"next-run"
 _NUMBER_BYTES: Final = 4
 _RUN: Final = struct.Struct(">I")
@@ -149,6 +152,12 @@ class Catalogue:
         """Return a run by its exact name or raise ``NotFoundError``."""
         row = self.run(name)
         if row is None:
+            base = _OF_RUN.fullmatch(name)
+            if base is not None and self.run(base[1]) is not None:
+                raise NotFoundError(
+                    f"there is no run {name!r}, but a run {base[1]!r}: this takes a run, not one "
+                    f"of its checkpoints; leave out {name[len(base[1]) :]!r}"
+                )
             raise NotFoundError(f"there is no run {name!r}; list the runs to see their names")
         return row
 

@@ -125,6 +125,8 @@ def check_writes(anchor: Anchor, writes: Sequence[PendingWrite]) -> None:
     """
     check_anchor(anchor)
     places = set()
+    if not all(isinstance(write, PendingWrite) for write in writes):
+        raise InvalidInputError("writes is a list of PendingWrite")
     for write in writes:
         check_place(write.path, write.task, {write.index: (write.name, None)})
         places.add((write.path, write.task, write.index))

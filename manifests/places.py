@@ -30,6 +30,10 @@ PathLike = str | Sequence[Step]
 
 _LONGEST: Final = 4_096
 """Most characters of a path (inclusive)."""
+_MOST_KEYS: Final = 12
+"""Most keys that an error lists of a dict that has not the one asked for (inclusive)."""
+_LONGEST_SHOWN: Final = 60
+"""Most characters of such a key (inclusive); longer ones are cut."""
 _NAME: Final = re.compile(r"[^.\[\]]+")
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _ENTRY: Final = re.compile(r"#([0-9]{1,12})")
@@ -137,6 +141,8 @@ class Places:
         A text that is exactly a key of the root is that key, dots and brackets or not.
         """
         if not isinstance(path, str):
+            if not isinstance(path, Sequence):
+                raise InvalidInputError(f"a path is a text or a list of steps; {_EXAMPLES}")
             return list(path)
         if not path:
             return []
@@ -205,7 +211,9 @@ class Places:
                 # A name is a text; where it stands, only its characters count.
                 return self._forms.field(form, str(step) if isinstance(step, Field) else step)
             except (KeyError, InvalidInputError):
-                raise NotFoundError(f"{_shown(steps, at)} has no {_shown_step(step)}") from None
+                raise NotFoundError(
+                    f"{_shown(steps, at)} has no {_shown_step(step)}{self._keys_of(form)}"
+                ) from None
         if type(step) is not int:
             raise NotFoundError(
                 f"{_shown(steps, at)} is a list; what is in it is called [0], [1] and so on, or "
@@ -217,6 +225,19 @@ class Places:
                 f"{_shown(steps, at)} has {count:,} items; there is none at [{step}]"
             )
         return next(self.items(listed, step % count, step % count + 1))
+
+    def _keys_of(self, form: Form) -> str:
+        """Say which keys or fields there are, the first ones of many; nothing if there are none."""
+        keys = [step for step, _ in itertools.islice(self.entries(form), _MOST_KEYS + 1)]
+        if not keys:
+            return ""
+        shown = ", ".join(
+            str(step)
+            if isinstance(step, str) and _PLAIN_NAME.fullmatch(step) and len(step) <= _LONGEST_SHOWN
+            else path_text([step], "")
+            for step in keys[:_MOST_KEYS]
+        )
+        return f"; there is {shown}{' and more' if len(keys) > _MOST_KEYS else ''}"
 
     # Lists
 

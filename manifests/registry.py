@@ -139,6 +139,8 @@ class Registry:
         Reading a dataclass or a model sets its fields without running ``__init__`` or validators:
         what was stored comes back, not what the class would make of it today.
         """
+        if not isinstance(cls, type):
+            raise InvalidInputError(f"only a class can be registered, and {cls!r} is none")
         entry_name = cls.__qualname__ if name is None else name
         if not entry_name or version < 1:
             raise InvalidInputError("a registered type needs a name and a version of 1 or more")

@@ -31,6 +31,7 @@ from manifests.commits import (
 from manifests.diff import Change, Touched
 from manifests.events import Forked, Restored, Saved
 from manifests.group import GroupCommitter
+from manifests.limits import check_limit
 from manifests.listeners import Events, OnEvent
 from manifests.manifest import Checkpoint, RunInfo, StoreStats, microseconds
 from manifests.names import check_key, check_name
@@ -469,6 +470,7 @@ class Repository(Browsing, Beside, Claiming):
         ``below`` is the sequence to start under (exclusive), or the key where the run has keys; it
         need not be listed. A run with keys is in the order of its keys.
         """
+        check_limit(limit)
         if below is not None:
             check_anchor(below)
         return stable(self._store, lambda reader: history.log(reader, run, limit, below))
@@ -479,6 +481,7 @@ class Repository(Browsing, Beside, Claiming):
         Both may be any references, of the same run or not. The order of dict keys does not count.
         With ``limit``, at most so many differences are built.
         """
+        check_limit(limit)
         return stable(
             self._store, lambda reader: history.diff(reader, self.registry, before, after, limit)
         )

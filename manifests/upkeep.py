@@ -376,7 +376,7 @@ def _open_home(home: Path) -> ObjectStore:
 
 
 def _listed(refs: Iterable[RefLike]) -> list[RefLike]:
-    if isinstance(refs, str | bytes | Checkpoint):
+    if isinstance(refs, str | bytes | Checkpoint) or not isinstance(refs, Iterable):
         raise InvalidInputError("this takes a list of references, not one")
     return list(refs)
 

@@ -11,6 +11,7 @@ from hive.cli.options import HomeOption, JsonOption, RefArgument, open_to_read
 from hive.cli.output import Column, line, table, terminal_width, write_json, write_raw
 from hive.cli.text import count, escape, size
 from hive.cli.values import describe_outline, pretty, to_json
+from hive.text import kind_of
 
 if TYPE_CHECKING:
     from hive.cli.shapes import ShownStateJson, ShownValueJson
@@ -138,6 +139,6 @@ def _write_raw(value: object, path: str) -> None:
         write_raw(bytes(value))
     else:
         raise InvalidInputError(
-            f"the value of {path!r} is a {type(value).__name__}; --raw prints text or bytes, "
+            f"the value of {path!r} is {kind_of(value)}; --raw prints text or bytes, "
             "--json prints the rest"
         )

@@ -25,6 +25,7 @@ from hive.graph.saves import write_together
 from hive.graph.schema import StateSchema
 from hive.graph.termination import flush_at_termination, forget_termination
 from hive.schemas.checkpoint import CheckpointConfig
+from hive.text import kind_of
 
 if TYPE_CHECKING:
     from cas.digest import Digest
@@ -70,7 +71,7 @@ class CheckpointManager(Closing):
             getattr(storage, "prepare", None)
         ):
             raise errors.InvalidInputError(
-                f"storage is a repository, a path or None, not a {type(storage).__name__}"
+                f"storage is a repository, a path or None, not {kind_of(storage)}"
             )
         self._owns = storage is None or isinstance(storage, str | os.PathLike)
         self._home = storage if isinstance(storage, str | os.PathLike) else None

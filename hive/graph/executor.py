@@ -17,6 +17,7 @@ from hive.graph.recording import recording
 from hive.graph.services import Effects
 from hive.graph.start import Start, StartRequest
 from hive.graph.walk import Setting, Walk
+from hive.text import kind_of
 
 if TYPE_CHECKING:
     from hive.graph.checkpoint_manager import CheckpointManager
@@ -78,7 +79,7 @@ class GraphExecutor:
         """
         if not callable(function):
             raise errors.InvalidInputError(
-                f"node {node_id!r}: a {type(function).__name__} cannot be called"
+                f"node {node_id!r}: {kind_of(function)} cannot be called"
             )
         self._functions[node_id] = function
 
@@ -86,7 +87,7 @@ class GraphExecutor:
         """Make an object with ``async execute(ctx) -> NodeResult`` what runs for a node."""
         if not callable(getattr(node, "execute", None)):
             raise errors.InvalidInputError(
-                f"node {node_id!r}: a {type(node).__name__} has no method execute(ctx)"
+                f"node {node_id!r}: {kind_of(node)} has no method execute(ctx)"
             )
         self._nodes[node_id] = node
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hive import errors
 from hive.graph.futile import futile
 from hive.graph.node import Node, NodeResult
+from hive.text import kind_of
 
 if TYPE_CHECKING:
     from hive.graph.context import NodeContext
@@ -86,8 +87,7 @@ class RouterNode(FunctionNode):
         routes = ctx.node_spec.routes
         if not isinstance(answer, str):
             raise errors.InvalidInputError(
-                f"router {ctx.node_id!r} returned a {type(answer).__name__}; return the name of a "
-                "route"
+                f"router {ctx.node_id!r} returned {kind_of(answer)}; return the name of a route"
             )
         target = routes.get(answer, routes.get("default")) if routes else answer
         if target is None:
@@ -164,6 +164,6 @@ def _output_of(value: Any, spec: NodeSpec) -> dict[str, Any]:
     if value is None:
         return {}
     raise errors.InvalidInputError(
-        f"node {spec.id!r} returned a {type(value).__name__} and declares {len(keys)} output_keys: "
+        f"node {spec.id!r} returned {kind_of(value)} and declares {len(keys)} output_keys: "
         "return a mapping, or declare one output key"
     )

@@ -10,6 +10,7 @@ from typing import Any, Final
 from hive import errors
 from hive.graph.equality import is_same_data
 from hive.graph.parallel import MergeRule
+from hive.text import kind_of
 
 __all__ = ["merge"]
 
@@ -77,7 +78,7 @@ def _appended(key: _Key) -> list[Any]:
     result = list(before)
     for branch, value in key.values:
         if not isinstance(value, list):
-            raise _unfit(key, "append", f"{branch!r} wrote a {type(value).__name__}")
+            raise _unfit(key, "append", f"{branch!r} wrote {kind_of(value)}")
         if not is_same_data(value[: len(before)], before):
             raise _unfit(key, "append", f"{branch!r} changed what the list held before")
         result += value[len(before) :]
@@ -92,7 +93,7 @@ def _updated(key: _Key) -> dict[Any, Any]:
     changed: dict[Any, tuple[str, Any]] = {}
     for branch, value in key.values:
         if not isinstance(value, dict):
-            raise _unfit(key, "update", f"{branch!r} wrote a {type(value).__name__}")
+            raise _unfit(key, "update", f"{branch!r} wrote {kind_of(value)}")
         for entry in dict.fromkeys([*before, *value]):
             new = value.get(entry, _MISSING)
             if _same(before.get(entry, _MISSING), new):

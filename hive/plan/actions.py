@@ -13,6 +13,7 @@ from hive.graph.goal import Goal
 from hive.graph.implementation import FunctionNode, is_async
 from hive.graph.node import Node, NodeResult
 from hive.plan.plan import ActionType
+from hive.text import kind_of
 
 if TYPE_CHECKING:
     from hive.graph.context import NodeContext
@@ -68,7 +69,7 @@ class FunctionAction(FunctionNode):
             return NodeResult(success=True, output=dict(value))
         if len(keys) > 1:
             raise errors.InvalidInputError(
-                f"step {ctx.node_id!r} returned a {type(value).__name__} and has "
+                f"step {ctx.node_id!r} returned {kind_of(value)} and has "
                 f"{len(keys)} expected_outputs: return a mapping"
             )
         if value is None and not keys:
@@ -118,7 +119,7 @@ class Actions:
         """Register a function."""
         if not callable(function):
             raise errors.InvalidInputError(
-                f"function {name!r}: a {type(function).__name__} cannot be called"
+                f"function {name!r}: {kind_of(function)} cannot be called"
             )
         self._known[ActionType.FUNCTION, name] = FunctionAction(
             _threaded(function) if in_thread else function
@@ -128,7 +129,7 @@ class Actions:
         """Register a node object."""
         if not callable(getattr(node, "execute", None)):
             raise errors.InvalidInputError(
-                f"node {name!r}: a {type(node).__name__} has no method execute(ctx)"
+                f"node {name!r}: {kind_of(node)} has no method execute(ctx)"
             )
         self._known[ActionType.NODE, name] = node
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hive import errors
 from hive.graph.expression import Expression
+from hive.text import kind_of
 
 if TYPE_CHECKING:
     from hive.graph.goal import Goal
@@ -194,7 +195,7 @@ def judge_of(judge: Judge | JudgeFunction | None) -> Judge:
         return judge  # type: ignore[return-value]  # it has what the protocol asks for
     if judge is not None and not callable(judge):
         raise errors.InvalidInputError(
-            f"a {type(judge).__name__} is no judge: give a function or an object with evaluate()"
+            f"{kind_of(judge)} is no judge: give a function or an object with evaluate()"
         )
     return HybridJudge(function=judge)
 
@@ -205,7 +206,7 @@ def _judgment(answer: object, outcome: StepOutcome) -> Judgment:
     if isinstance(answer, str) and answer in list(JudgmentAction):
         return Judgment(action=JudgmentAction(answer), feedback=outcome.error)
     raise errors.InvalidInputError(
-        f"the judge returned a {type(answer).__name__}; return a Judgment or one of "
+        f"the judge returned {kind_of(answer)}; return a Judgment or one of "
         f"{', '.join(JudgmentAction)}"
     )
 

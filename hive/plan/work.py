@@ -16,6 +16,7 @@ from hive.graph.visit import Attempt, Visit
 from hive.plan.actions import FEEDBACK
 from hive.plan.judge import HybridJudge, Judgment, JudgmentAction, StepOutcome
 from hive.plan.references import resolve
+from hive.text import kind_of
 
 if TYPE_CHECKING:
     from hive.graph.goal import Goal
@@ -153,7 +154,7 @@ class Work:
             judgment: Any = await self.judge.evaluate(step, outcome, self.goal, seen)
             if not isinstance(judgment, Judgment):
                 raise errors.InvalidInputError(
-                    f"evaluate() returned a {type(judgment).__name__}, not a Judgment"
+                    f"evaluate() returned {kind_of(judgment)}, not a Judgment"
                 )
         except Exception as error:
             # Neither to accept nor to repeat what nobody judged.

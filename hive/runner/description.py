@@ -200,4 +200,12 @@ def _parse_yaml(text: str) -> Any:
     try:
         return yaml.load(text, Loader=UniqueKeys)  # noqa: S506  a safe loader, see above
     except yaml.YAMLError as error:
-        raise ValueError(f"no YAML: {error}") from error
+        raise ValueError(f"no YAML: {_in_one_line(error)}") from error
+
+
+def _in_one_line(error: Any) -> str:
+    """Say where and what the problem is; PyYAML's own text is a drawing of several lines."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if mark is None or problem is None:
+        return " ".join(str(error).split())
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"

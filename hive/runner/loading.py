@@ -12,6 +12,7 @@ from hive.plan.plan import Plan
 from hive.runner.agent import Agent
 from hive.runner.description import ENDINGS, read_description
 from hive.runner.targets import import_place, look_up
+from hive.text import kind_of
 
 __all__ = ["load_agent"]
 
@@ -82,6 +83,6 @@ def _agent(value: Any, target: str) -> Agent:
     work, goal = value if isinstance(value, tuple) and len(value) == 2 else (value, None)
     if not isinstance(work, GraphSpec | Plan) or not (goal is None or isinstance(goal, Goal)):
         raise InvalidInputError(
-            f"{target!r} is a {type(value).__name__}, not a GraphSpec or a Plan; it can be {_KINDS}"
+            f"{target!r} is {kind_of(value)}, not a GraphSpec or a Plan; it can be {_KINDS}"
         )
     return Agent(work=work, goal=goal)

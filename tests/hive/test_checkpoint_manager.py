@@ -324,7 +324,7 @@ def test_exit_keeps_what_could_not_be_written_for_the_next_flush(home: Path, gat
 
 
 def test_a_storage_that_is_none_is_refused() -> None:
-    with pytest.raises(InvalidInputError, match="not a int"):
+    with pytest.raises(InvalidInputError, match="not an int"):
         CheckpointManager(3)  # type: ignore[arg-type]
 
 

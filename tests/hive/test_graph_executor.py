@@ -510,7 +510,7 @@ def test_a_router_without_routes_returns_node_ids_and_its_edge_maps() -> None:
 
 @pytest.mark.parametrize(
     ("answer", "error"),
-    [("up", "not among ['left']"), (3, "returned a int"), (None, "returned a NoneType")],
+    [("up", "not among ['left']"), (3, "returned an int"), (None, "returned a NoneType")],
 )
 def test_an_unknown_route_fails_the_router(answer: object, error: str) -> None:
     graph = GraphSpec(

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,3 +85,9 @@ def test_importing_the_package_and_its_graphs_loads_no_store(tmp_path: Path) -> 
         check=False,
     )
     assert done.stdout == "[]\n[]\nTrue\n", done.stderr
+
+
+def test_a_home_that_is_no_path_is_refused() -> None:
+    wrong: Any = 5
+    with pytest.raises(hive.InvalidInputError, match="home is an int: pass a directory"):
+        hive.open(wrong)

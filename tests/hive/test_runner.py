@@ -183,7 +183,7 @@ def test_a_description_that_cannot_be_used_says_why(
         ("agent.json", "{", "agent.json': "),
         ("agent.json", "[" * 100_000, "agent.json': "),
         ("agent.json", '{"graph": {}, "graph": {}}', "'graph' stands there twice"),
-        ("agent.yaml", "graph: [", "no YAML"),
+        ("agent.yaml", "graph: [\n}", r"no YAML: line 2, column 1: [^\n]+$"),
         ("agent.yaml", "graph: {}\ngraph: {}\n", "'graph' stands there twice"),
         ("agent.yaml", "plan: !!python/object/apply:os.system [echo]\n", "no YAML"),
         (

@@ -94,7 +94,7 @@ def test_a_file_named_like_a_module_does_not_replace_it(folder: Path) -> None:
         ("wasps.py:graph", "no file"),
         ("apiary.py:graph", "no file"),
         ("bees:queen", "no 'queen'"),
-        ("bees:number", "is a int, not a GraphSpec"),
+        ("bees:number", "is an int, not a GraphSpec"),
         ("bees:broken", "RuntimeError: out of honey"),
         ("apiary.bees:graph.nodes", "is a list, not a GraphSpec"),
     ],

@@ -111,6 +111,8 @@ class ThreadRegistry(Registry):
             name = f"langgraph.{slotted.__name__}"
             self.register(slotted, name=name, to_fields=to_fields, from_fields=from_fields)
         self._register_python()
+        if not isinstance(types, Iterable):
+            raise InvalidInputError("types is a list of classes, or a mapping of names to them")
         named = types if isinstance(types, Mapping) else {_name_of(cls): cls for cls in types}
         for name, cls in named.items():
             self.register(cls, name=name)
@@ -154,6 +156,8 @@ class ThreadRegistry(Registry):
 
 
 def _name_of(cls: type) -> str:
+    if not isinstance(cls, type):
+        raise InvalidInputError(f"types lists classes, and {cls!r} is none")
     return f"{cls.__module__}.{cls.__qualname__}"
 
 

@@ -14,6 +14,7 @@ from typing import Final, Self
 from langchain_core.runnables import RunnableConfig
 
 from hive.errors import InvalidInputError
+from manifests.names import check_name
 
 __all__ = ["Place", "prefix_of"]
 
@@ -55,7 +56,13 @@ class Place:
 
     @property
     def run(self) -> str:
-        """The run that it is."""
+        """The run that it is.
+
+        Raises:
+            InvalidInputError: A run cannot have the name of the thread.
+        """
+        if self.thread:
+            check_name(self.thread, "thread_id")
         plain = self.thread and _COMPOSED.fullmatch(self.thread) is None
         if plain and not self.namespace:
             return self.thread

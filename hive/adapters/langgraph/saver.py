@@ -7,7 +7,6 @@ import heapq
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Final
 
 from langchain_core.runnables import RunnableConfig
@@ -56,6 +55,7 @@ from manifests import (
     Snapshot,
     system_clock,
 )
+from manifests.limits import check_limit
 
 __all__ = ["HiveSaver"]
 
@@ -115,8 +115,7 @@ class HiveSaver(Closing, BaseCheckpointSaver[Any]):
         if isinstance(store, Repository):
             self.repository = store.with_registry(registry)
         else:
-            home = None if store is None else Path(store)
-            self.repository = open_repository(home, registry=registry, clock=clock)
+            self.repository = open_repository(store, registry=registry, clock=clock)
         self._fencing = fencing
         self._trust_identity = trust_identity
         self._journeys = Journeys()
@@ -305,6 +304,7 @@ class HiveSaver(Closing, BaseCheckpointSaver[Any]):
             key=lambda item: item[0],
             reverse=True,
         )
+        check_limit(limit)
         left = limit
         for checkpoint_id, place in found:
             if left is not None and left <= 0:

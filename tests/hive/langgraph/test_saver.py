@@ -522,3 +522,23 @@ def test_many_threads_share_one_saver(saver: HiveSaver) -> None:
     for worker in workers:
         worker.join(60)
     assert set(results.values()) == {12}
+
+
+@pytest.mark.parametrize("thread", ["a\nb", "x" * 1_025])
+def test_a_thread_id_that_cannot_be_a_name_is_called_so(saver: HiveSaver, thread: str) -> None:
+    for use in (saver.get_tuple, lambda config: put(saver, thread), lambda c: list(saver.list(c))):
+        with pytest.raises(InvalidInputError, match="thread_id"):
+            use(config_of(thread))
+    with pytest.raises(InvalidInputError, match="thread_id"):
+        saver.delete_thread(thread)
+
+
+def test_arguments_that_cannot_be_used_are_refused(saver: HiveSaver, tmp_path: Path) -> None:
+    wrong: list[Any] = [[5], 5, {"five": 5}]
+    for types in wrong:
+        with pytest.raises(InvalidInputError, match="class"):
+            HiveSaver(tmp_path / "other", types=types)
+    with pytest.raises(InvalidInputError, match="home is an int"):
+        HiveSaver(wrong[1])
+    with pytest.raises(InvalidInputError, match="limit"):
+        ids(saver, limit=-1)
