@@ -44,7 +44,10 @@ class Effects:
                 if inspect.isawaitable(value):
                     value = await value
                 value = copy_value(value, f"effect {key}")
-                value = await self._recorder.record_effect(key, value)
+                try:
+                    value = await self._recorder.record_effect(key, value)
+                except errors.InvalidInputError as error:
+                    raise futile(error) from None  # and it would be done once more
             self._known[key] = value
             return copy_value(value, f"effect {key}")
 

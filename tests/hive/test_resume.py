@@ -579,6 +579,39 @@ def test_a_saved_state_that_cannot_be_stored_fails_its_node(manager: CheckpointM
     assert manager.history("r")[0].kind == "failed"
 
 
+def test_an_effect_that_cannot_be_recorded_is_not_repeated(manager: CheckpointManager) -> None:
+    sent = []
+
+    def send() -> object:
+        sent.append(1)
+        return object()
+
+    async def bad(ctx: NodeContext) -> None:
+        await ctx.effect("send", send)
+
+    graph = GraphSpec(id="g", entry_node="a", nodes=[NodeSpec(id="a", function=bad)])
+    result = execute(manager, graph, run="r")
+    assert "failed after 1 attempt" in str(result.error)
+    assert sent == [1]
+
+
+def test_input_that_a_pause_waits_for_may_be_given_late(manager: CheckpointManager) -> None:
+    graph = GraphSpec(
+        id="g",
+        entry_node="ask",
+        nodes=[
+            NodeSpec(id="ask", function=lambda: {"question": "where to?"}),
+            NodeSpec(id="fly", function=lambda city: {"flown": city}),
+        ],
+        edges=[EdgeSpec(id="e", source="ask", target="fly")],
+        pause_nodes=["ask"],
+    )
+    assert execute(manager, graph, run="r").paused_at == "ask"
+    forgotten = execute(manager, graph, run="r", resume=True)
+    assert "needs 'city'" in str(forgotten.error)
+    assert execute(manager, graph, {"city": "Rome"}, run="r", resume=True).output["flown"] == "Rome"
+
+
 def test_missing_input_is_not_tried_again_and_a_resume_gives_it(manager: CheckpointManager) -> None:
     calls = []
 
