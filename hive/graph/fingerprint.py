@@ -20,8 +20,16 @@ if TYPE_CHECKING:
     from hive.graph.goal import Goal
     from hive.graph.spec import GraphSpec
 
-__all__ = ["canonical_text", "differences", "digest_of", "idempotency_key", "text_of"]
+__all__ = [
+    "canonical_text",
+    "differences",
+    "digest_of",
+    "idempotency_key",
+    "shortened",
+    "text_of",
+]
 
+_MOST_SHOWN = 8
 _SHOWN_CHARACTERS = 60
 
 
@@ -66,6 +74,12 @@ def differences(before: str, after: str, what: str) -> list[str]:
     if before == after:
         return []
     return _compare(json.loads(before), json.loads(after), what)
+
+
+def shortened(changed: list[str]) -> list[str]:
+    """Return what an error shows of ``differences``: a few lines, and how many more there are."""
+    more = len(changed) - _MOST_SHOWN
+    return changed if more <= 0 else [*changed[:_MOST_SHOWN], f"and {more} more"]
 
 
 def _compare(before: Any, after: Any, place: str) -> list[str]:

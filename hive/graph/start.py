@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from hive import errors
 from hive.graph.arguments import run_name
 from hive.graph.background import in_thread
 from hive.graph.copies import copy_value
 from hive.graph.equality import is_same_data
-from hive.graph.fingerprint import canonical_text, differences
+from hive.graph.fingerprint import canonical_text, differences, shortened
 from hive.graph.memory import SharedMemory
 from hive.graph.progress import BranchProgress, Progress
 from hive.graph.records import renamed_record
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from manifests import Checkpoint
 
 __all__ = ["Start", "StartRequest"]
-
-MAX_SHOWN_CHANGES: Final = 8
 
 
 @dataclass(slots=True)
@@ -209,14 +207,13 @@ class StartRequest:
 
     def _changes(self, record: Mapping[str, Any]) -> list[str]:
         """Say what differs in graph and goal from those of a record."""
-        changed = [
-            line
-            for what, spec in (("graph", self.graph), ("goal", self.goal))
-            for line in differences(record[what], canonical_text(spec), what)
-        ]
-        if len(changed) > MAX_SHOWN_CHANGES:
-            changed[MAX_SHOWN_CHANGES:] = [f"and {len(changed) - MAX_SHOWN_CHANGES} more"]
-        return changed
+        return shortened(
+            [
+                line
+                for what, spec in (("graph", self.graph), ("goal", self.goal))
+                for line in differences(record[what], canonical_text(spec), what)
+            ]
+        )
 
     def _check_place(self, progress: Progress) -> None:
         """Refuse to go on at a node that the graph does not have."""

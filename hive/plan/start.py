@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from hive import errors
 from hive.graph.arguments import run_name
 from hive.graph.background import in_thread
 from hive.graph.copies import copy_value
 from hive.graph.equality import is_same_data
-from hive.graph.fingerprint import canonical_text, differences, text_of
+from hive.graph.fingerprint import canonical_text, differences, shortened, text_of
 from hive.graph.runtime import Decision
 from hive.plan.decisions import answer_all
 from hive.plan.progress import PlanProgress
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from manifests import Checkpoint
 
 __all__ = ["PlanStart", "PlanStartRequest"]
-
-MAX_SHOWN_CHANGES: Final = 8
 
 
 @dataclass(slots=True)
@@ -160,10 +158,9 @@ class PlanStartRequest:
         }
         is_replan = only_plan and asked_for and self.plan.revision > progress.revision
         if not is_replan and not self.accept_changed_plan:
-            if len(changed) > MAX_SHOWN_CHANGES:
-                changed[MAX_SHOWN_CHANGES:] = [f"and {len(changed) - MAX_SHOWN_CHANGES} more"]
+            shown = "; ".join(shortened(changed))
             raise errors.ConflictError(
-                f"run {start.run!r} was made with another plan or goal ({'; '.join(changed)}); "
+                f"run {start.run!r} was made with another plan or goal ({shown}); "
                 "resume it with the old one, give a plan that a replan asked for a higher "
                 "revision, or pass accept_changed_plan=True",
                 run=start.run,

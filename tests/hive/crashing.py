@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
+import pytest
+
 from cas.store import ObjectStore
 from hive.graph import ExecutionResult, GraphExecutor, Runtime
 from hive.graph.checkpoint_manager import CheckpointManager
@@ -24,6 +26,7 @@ from manifests import Repository, commits
 from tests.hive.crash_graphs import FAMILY, GOAL, RUN, Case, Effects
 
 __all__ = [
+    "Crash",
     "Moment",
     "arm",
     "arm_transactions",
@@ -32,6 +35,7 @@ __all__ = [
     "launch",
     "memory_folder",
     "run_case",
+    "stop_writes",
 ]
 
 Phase = Literal["before", "inside", "after", "attempt"]
@@ -190,3 +194,23 @@ def comparable(result: ExecutionResult) -> dict[str, Any]:
     fields = dataclasses.asdict(result)
     del fields["checkpoint_id"], fields["session_state"]
     return fields
+
+
+class Crash(Exception):  # noqa: N818
+    """The process died."""
+
+
+def stop_writes(patch: pytest.MonkeyPatch, *, before: int) -> None:
+    """Let this write of any repository (from 1), and all behind it, end in a ``Crash``."""
+    write = Repository.write
+    written = 0
+
+    def crashing(repo: Repository, prepared: Any) -> Any:
+        nonlocal written
+        written += 1
+        if written >= before:
+            repo._seen.take_back(prepared.place)
+            raise Crash
+        return write(repo, prepared)
+
+    patch.setattr(Repository, "write", crashing)

@@ -26,16 +26,13 @@ from hive.graph import (
 from hive.graph.checkpoint_manager import CheckpointManager
 from hive.schemas.checkpoint import CheckpointConfig
 from manifests import Repository
+from tests.hive.crashing import Crash, stop_writes
 
 GOAL = Goal(id="goal")
 NAMES = "abcd"
 RING = [("a", "b"), ("b", "c"), ("c", "d"), ("d", "a")]
 EXAMPLES = settings().max_examples * 2 // 5  # each writes to a store some twenty times
 Attempts = list[tuple[str, int, int]]
-
-
-class Crash(Exception):  # noqa: N818
-    """Ends an execution before a commit, in the thread that would have written it."""
 
 
 @st.composite
@@ -173,22 +170,11 @@ def test_an_interrupted_random_graph_ends_like_an_uninterrupted_one(
 
     attempts: Attempts = []
     stop_before = dice.randint(1, commits)
-    write = Repository.write
-    written = 0
-
-    def crashing(repo: Repository, prepared: Any) -> Any:
-        nonlocal written
-        written += 1
-        if written >= stop_before:
-            repo._seen.take_back(prepared.place)
-            raise Crash
-        return write(repo, prepared)
-
     run = f"broken {number}"
     config = CheckpointConfig(durability=durability)
     manager = CheckpointManager(repository, CheckpointConfig())
     with monkeypatch.context() as patch:
-        patch.setattr(Repository, "write", crashing)
+        stop_writes(patch, before=stop_before)
         with pytest.raises(Crash):
             launch(manager, build(fields, attempts), run)
     with CheckpointManager(repository, config) as manager:

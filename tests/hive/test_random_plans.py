@@ -26,15 +26,12 @@ from hive.plan import (
 )
 from hive.schemas.checkpoint import CheckpointConfig
 from manifests import Repository
+from tests.hive.crashing import Crash, stop_writes
 
 GOAL = Goal(id="goal")
 NAMES = "abcde"
 EXAMPLES = settings().max_examples * 3 // 10  # each writes to a store some twenty times
 Attempts = list[tuple[str, int, str]]
-
-
-class Crash(Exception):  # noqa: N818
-    """Ends an execution before a commit, in the thread that would have written it."""
 
 
 @st.composite
@@ -147,21 +144,10 @@ def test_an_interrupted_random_plan_ends_like_an_uninterrupted_one(
 
     attempts: Attempts = []
     stop_before = chance.randint(1, commits)
-    write = Repository.write
-    written = 0
-
-    def crashing(repo: Repository, prepared: Any) -> Any:
-        nonlocal written
-        written += 1
-        if written >= stop_before:
-            repo._seen.take_back(prepared.place)
-            raise Crash
-        return write(repo, prepared)
-
     run = f"broken {number}"
     manager = CheckpointManager(repository, CheckpointConfig())
     with monkeypatch.context() as patch:
-        patch.setattr(Repository, "write", crashing)
+        stop_writes(patch, before=stop_before)
         with pytest.raises(Crash):
             launch(manager, fields, attempts, run)
     with CheckpointManager(repository, CheckpointConfig(durability=durability)) as manager:
