@@ -20,6 +20,7 @@ from manifests.catalogue import Catalogue, CatalogueWriter, CheckpointRow, RunRo
 from manifests.claims import PreparedClaim
 from manifests.encoder import Encoder
 from manifests.incremental import Memory
+from manifests.likeness import Likeness
 from manifests.manifest import Checkpoint, Manifest, checkpoint_of, microseconds
 from manifests.memo import Node
 from manifests.names import check_name
@@ -128,6 +129,7 @@ class CommitEncoder:
         self._registry = registry
         self._parameters = parameters
         self._redaction = redaction
+        self._likeness = Likeness(registry)
         self._memories = RunMemories()
 
     def prepare(
@@ -170,8 +172,10 @@ class CommitEncoder:
         sink = PieceSink(lease.stage, STAGE_BYTES // 2)
         # A set: looking for one key in an iterator would use up those before it.
         named = None if changed is None else frozenset(changed)
-        memory = Memory(old.state, changed=named, trust_identity=trust_identity)
-        execution_memory = Memory(old.execution)
+        memory = Memory(
+            old.state, changed=named, trust_identity=trust_identity, likeness=self._likeness
+        )
+        execution_memory = Memory(old.execution, likeness=self._likeness)
         try:
             state_piece = self._encoder(sink, "state", memory).state(state)
             execution_piece: Piece = _NULL

@@ -14,6 +14,7 @@ from collections.abc import Collection, Sequence
 from itertools import compress, count
 from typing import Any, Protocol
 
+from manifests.likeness import PLAIN, Likeness
 from manifests.memo import Node, Segment, Watch, positions
 from manifests.paths import Step
 from manifests.pieces import Piece
@@ -42,6 +43,7 @@ class Memory:
     ``changed`` names the only fields of the root that may have changed (None: any may).
     ``trust_identity`` promises that an item of a larger list or dict which is still the same
     object has not changed inside. The lists and dicts themselves are compared item by item.
+    ``likeness`` finds out whether an item that is another object is encoded as the old one was.
     """
 
     def __init__(
@@ -50,8 +52,10 @@ class Memory:
         *,
         changed: Collection[Any] | None = None,
         trust_identity: bool = False,
+        likeness: Likeness | None = None,
     ) -> None:
         self.root = root
+        self._likeness = likeness
         self._changed = changed
         self._trust = trust_identity
         self._segment: Segment | None = None
@@ -75,8 +79,10 @@ class Memory:
         """
         node = self._enter(encoder, items, is_dict=False)
         values = list(items)
-        stale = node.stale(trust_identity=self._trust)
-        prefix, suffix = positions(node, values, stale)
+        before = _Before(node, self._likeness, trust_identity=self._trust)
+        prefix, suffix = positions(node, values, before.stale)
+        head, tail = before.taken_at_ends(values, prefix, suffix)
+        prefix, suffix = prefix + len(head), suffix + len(tail)
         old_end, end = len(node.values) - suffix, len(values) - suffix
         same_length = len(values) == len(node.values)
         segments = []
@@ -87,8 +93,9 @@ class Memory:
             below = None
             if same_length:
                 below = node.watch.segments[index]
-                if values[index] is node.values[index] and index not in stale:
-                    segments.append(below)
+                same = before.taken(index, values[index])
+                if same is not None:
+                    segments.append(same)
                     placed.append(node.pieces[index])
                     tokens.append(node.tokens[index])
                     sizes.append(node.sizes[index])
@@ -102,7 +109,12 @@ class Memory:
         node.pieces[prefix:old_end] = placed
         node.tokens[prefix:old_end] = tokens
         node.sizes[prefix:old_end] = sizes
-        _renew_watch(node, prefix, old_end, segments)
+        if head or tail:
+            kept = node.watch.segments
+            first, last = kept[: prefix - len(head)], kept[old_end + len(tail) :]
+            node.watch = Watch([*first, *head, *segments, *tail, *last])
+        else:
+            _renew_watch(node, prefix, old_end, segments)
         node.container, node.values = items, values
         return node, (prefix, suffix)
 
@@ -119,23 +131,24 @@ class Memory:
         """Encode the values of a dict, or of the fields of a registered root.
 
         Returns its node, and the positions whose piece is another one than before; None if the
-        keys are not the same objects in the same order as before.
+        keys are not the same in the same order as before.
         """
         node = self._enter(encoder, container, is_dict=True, root=root)
-        aligned = len(keys) == len(node.keys) and all(map(operator.is_, keys, node.keys))
+        aligned = _same_keys(keys, node.keys)
         if root:
-            reusable = self._fields_as_before(node, keys, values)
+            olds, taken = self._fields_taken(node, keys, values)
         else:
-            reusable = _entries_as_before(node, keys, values, self._trust, aligned=aligned)
+            before = _Before(node, self._likeness, trust_identity=self._trust)
+            olds, taken = before.taken_entries(keys, values, aligned=aligned)
         # A field keeps what is known below it when others come and go: LangGraph's channels do.
         places = {} if aligned else {key: place for place, key in enumerate(node.keys)}
         pieces: list[Piece] = []
         segments = []
         dirty = []
-        for index, (value, old) in enumerate(zip(values, reusable, strict=True)):
-            if old >= 0:
+        for index, (value, old, same) in enumerate(zip(values, olds, taken, strict=True)):
+            if same is not None:
                 pieces.append(node.pieces[old])
-                segments.append(node.watch.segments[old])
+                segments.append(same)
                 continue
             place = index if aligned else places.get(keys[index], -1)
             below = node.watch.segments[place] if place >= 0 else None
@@ -144,29 +157,34 @@ class Memory:
             segments.append(segment)
             dirty.append(index)
         if dirty or not aligned:
-            placed = [node.placed[old] if old >= 0 else None for old in reusable]
+            placed = [
+                None if same is None else node.placed[old]
+                for old, same in zip(olds, taken, strict=True)
+            ]
             node.pieces, node.placed = pieces, placed
+        if not all(map(operator.is_, segments, node.watch.segments)) or not aligned:
             node.watch = Watch(segments)
         node.container, node.keys, node.values = container, list(keys), list(values)
         return node, dirty if aligned else None
 
-    def _fields_as_before(
+    def _fields_taken(
         self, node: Node, keys: Sequence[Any], values: Sequence[Any]
-    ) -> list[int]:
-        """Return, for each field of the root, its old position if it need not be encoded, or -1.
+    ) -> tuple[list[int], list[Segment | None]]:
+        """Return, for each field of the root, its old position, and what is to be watched below it.
 
+        The one is -1 if there is none, the other None if the field has to be encoded.
         Fields are looked at one by one: larger containers in them decide for themselves.
         """
         places = {key: index for index, key in enumerate(node.keys)}
-        reusable = []
-        for key, value in zip(keys, values, strict=True):
-            old = places.get(key, -1)
-            if old >= 0 and (self._changed is None or key in self._changed):
-                same = value is node.values[old]
-                if not (same and node.watch.segments[old].is_constant()):
-                    old = -1
-            reusable.append(old)
-        return reusable
+        olds = [places.get(key, -1) for key in keys]
+        taken = []
+        for key, value, old in zip(keys, values, olds, strict=True):
+            segment = node.watch.segments[old] if old >= 0 else None
+            if segment is not None and (self._changed is None or key in self._changed):
+                same = value is node.values[old] and segment.is_constant()
+                segment = segment if same else None
+            taken.append(segment)
+        return olds, taken
 
     def _enter(
         self, encoder: ItemEncoder, container: Any, *, is_dict: bool, root: bool = False
@@ -197,29 +215,90 @@ class Memory:
         return piece, segment
 
 
-def _entries_as_before(
-    node: Node, keys: Sequence[Any], values: Sequence[Any], trust: bool, *, aligned: bool
-) -> list[int]:
-    """Return, for each entry of a dict, its old position if it need not be encoded, or -1."""
-    stale = node.stale(trust_identity=trust)
-    if aligned:
-        reusable = list(range(len(values)))
-        for index in compress(count(), map(operator.is_not, values, node.values)):
-            reusable[index] = -1
-        for index in stale:
-            reusable[index] = -1
-        return reusable
-    places = {key: index for index, key in enumerate(node.keys)}
-    reusable = []
-    for key, value in zip(keys, values, strict=True):
-        old = places.get(key, -1)
-        # Keys are compared by identity too: 1, 1.0 and True find each other in a dict.
-        if old >= 0 and not (
-            key is node.keys[old] and value is node.values[old] and old not in stale
-        ):
-            old = -1
-        reusable.append(old)
-    return reusable
+class _Before:
+    """The items of a node as they were, of which those that are unchanged are taken over.
+
+    ``stale`` are the positions of those that may have changed inside.
+    """
+
+    def __init__(self, node: Node, likeness: Likeness | None, *, trust_identity: bool) -> None:
+        self.stale = node.stale(trust_identity=trust_identity)
+        self._changed_inside = None if trust_identity else self.stale
+        self._node = node
+        self._likeness = likeness
+
+    def taken(self, place: int, value: Any) -> Segment | None:
+        """Return what has to be watched below a value that is as the item there was, or None."""
+        old = self._node.values[place]
+        if value is old:
+            return None if place in self.stale else self._node.watch.segments[place]
+        if self._likeness is None:
+            return None
+        if self._changed_inside is None:
+            # The promise is about items that are the same objects. This is another one, and the old
+            # one says what was encoded only if it is still as it was.
+            self._changed_inside = self._node.stale(trust_identity=False)
+        return None if place in self._changed_inside else self._likeness.of(value, old)
+
+    def taken_at_ends(
+        self, values: Sequence[Any], prefix: int, suffix: int
+    ) -> tuple[list[Segment], list[Segment]]:
+        """Return what has to be watched below further items that are taken over.
+
+        They are those behind the ``prefix`` items that are known to be, and before the ``suffix``
+        ones, in their order.
+        """
+        old, shorter = len(self._node.values), min(len(values), len(self._node.values))
+        head: list[Segment] = []
+        tail: list[Segment] = []
+        while prefix + len(head) + suffix < shorter:
+            place = prefix + len(head)
+            segment = self.taken(place, values[place])
+            if segment is None:
+                break
+            head.append(segment)
+        while prefix + len(head) + suffix + len(tail) < shorter:
+            place = -1 - suffix - len(tail)
+            segment = self.taken(old + place, values[place])
+            if segment is None:
+                break
+            tail.append(segment)
+        return head, tail[::-1]
+
+    def taken_entries(
+        self, keys: Sequence[Any], values: Sequence[Any], *, aligned: bool
+    ) -> tuple[list[int], list[Segment | None]]:
+        """Return, for each entry of a dict, its old position, and what is to be watched below it.
+
+        The one is -1 if there is none, the other None if the entry has to be encoded.
+        """
+        node = self._node
+        if aligned:
+            taken: list[Segment | None] = list(node.watch.segments)
+            for index in {
+                *compress(count(), map(operator.is_not, values, node.values)),
+                *self.stale,
+            }:
+                taken[index] = self.taken(index, values[index])
+            return list(range(len(keys))), taken
+        places = {key: place for place, key in enumerate(node.keys)}
+        olds = [places.get(key, -1) for key in keys]
+        taken = []
+        for key, value, old in zip(keys, values, olds, strict=True):
+            same = old >= 0 and _same_keys((key,), (node.keys[old],))
+            taken.append(self.taken(old, value) if same else None)
+        return olds, taken
+
+
+def _same_keys(keys: Sequence[Any], before: Sequence[Any]) -> bool:
+    """Whether keys are encoded as those before: 1, 1.0 and True find each other in a dict."""
+    if len(keys) != len(before):
+        return False
+    if all(map(operator.is_, keys, before)):
+        return True
+    types = list(map(type, keys))
+    same = types == list(map(type, before)) and PLAIN.issuperset(types)
+    return same and list(keys) == list(before)
 
 
 def _renew_watch(node: Node, prefix: int, old_end: int, segments: Sequence[Segment]) -> None:

@@ -5,8 +5,8 @@ included. So for the root of a state, and for every larger list or dict below it
 its items, their encoded pieces, and the mutable containers below each item with what they held.
 An item is unchanged if it is the same object as before and every container below it holds the
 very same objects in the same order: immutable leaves cannot change, so identity all the way down
-is proof. An equal but new leaf counts as changed and is encoded again, which costs time and never
-correctness. Equality alone would take 1, 1.0 and True for the same and not see the order of keys.
+is proof. An equal but new leaf in it counts as changed. Another object in the place of an item is
+compared with it (``likeness``), and encoded only if it differs.
 
 The comparison runs in C (``map`` of ``is`` over flat lists). A walk in Python costs ten times as
 much, and more than encoding everything.
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from itertools import chain, compress, count
+from itertools import chain, compress, count, repeat
 from typing import Any, Final
 
 from manifests.pieces import Piece
@@ -36,9 +36,10 @@ _BLOCK_DICTS: Final = 256
 class Segment:
     """The mutable containers below one item. ``opaque``: something there cannot be watched."""
 
-    __slots__ = ("dicts", "lists", "models", "nodes", "objects", "opaque")
+    __slots__ = ("dicts", "empties", "lists", "models", "nodes", "objects", "opaque")
 
     def __init__(self) -> None:
+        self.empties: list[dict[Any, Any] | list[Any]] = []
         self.dicts: list[dict[Any, Any]] = []
         self.lists: list[list[Any]] = []
         self.objects: list[Any] = []
@@ -49,7 +50,16 @@ class Segment:
     def is_constant(self) -> bool:
         """Whether nothing below the item can change as long as it is the same object."""
         watched = self.dicts or self.lists or self.objects or self.models or self.nodes
-        return not (watched or self.opaque)
+        return not (watched or self.empties or self.opaque)
+
+    def hold(self, container: dict[Any, Any] | list[Any]) -> None:
+        """Note a dict or list of any size."""
+        if not container:
+            self.empties.append(container)
+        elif type(container) is dict:
+            self.dicts.append(container)
+        else:
+            self.lists.append(container)  # type: ignore[arg-type]
 
     def note(self, container: Any, entry: TypeEntry | None) -> None:
         """Note a container met while encoding. Those with a node of their own note themselves."""
@@ -58,19 +68,27 @@ class Segment:
             return
         if cls is dict:
             if len(container) < LEAST_ITEMS:
-                self.dicts.append(container)
+                self.hold(container)
         elif cls is list:
             if len(container) < LEAST_LIST_ITEMS:
-                self.lists.append(container)
+                self.hold(container)
         elif cls is UnregisteredValue and type(container.fields) is dict:
             self.dicts.append(container.fields)
         elif entry is None or entry.content == "unknown":
             self.opaque = True
         elif entry.content == "attributes":
             self.objects.append(container)
+            self._hold_empties(container)
         elif entry.content == "model":
             self.opaque |= bool(container.__pydantic_extra__ or container.__pydantic_private__)
             self.models.append(container)
+            self._hold_empties(container)
+
+    def _hold_empties(self, holder: Any) -> None:
+        # A codec may leave out an attribute that is empty, so nothing else would note it.
+        for value in vars(holder).values():
+            if (type(value) is dict or type(value) is list) and not value:
+                self.empties.append(value)
 
 
 class DictBlock:
@@ -124,6 +142,7 @@ class Watch:
 
     __slots__ = (
         "_blocks",
+        "_empties",
         "_items",
         "_lists",
         "_model_fields",
@@ -139,6 +158,7 @@ class Watch:
     def __init__(self, segments: Iterable[Segment] = ()) -> None:
         self.segments: list[Segment] = []
         self._blocks: list[DictBlock] = []
+        self._empties: list[dict[Any, Any] | list[Any]] = []
         self._lists: list[list[Any]] = []
         self._items: list[Any] = []
         self._sizes: list[int] = []
@@ -147,8 +167,8 @@ class Watch:
         self._models: list[Any] = []
         self._model_fields: list[frozenset[str]] = []
         self._nodes: list[Node] = []
-        # Of lists, objects, models and nodes: the index of the segment each is of.
-        self._owners: tuple[list[int], ...] = ([], [], [], [])
+        # Of lists, objects, models, nodes and empties: the index of the segment each is of.
+        self._owners: tuple[list[int], ...] = ([], [], [], [], [])
         for segment in segments:
             self.add(segment)
 
@@ -156,7 +176,10 @@ class Watch:
         """Watch the containers of one more segment, as they are now."""
         owner = len(self.segments)
         self.segments.append(segment)
-        lists, objects, models, nodes = self._owners
+        lists, objects, models, nodes, empties = self._owners
+        if segment.empties:
+            self._empties.extend(segment.empties)
+            empties.extend(repeat(owner, len(segment.empties)))
         for container in segment.dicts:
             self._add_dict(container, owner)
         for items in segment.lists:
@@ -187,7 +210,8 @@ class Watch:
         """Whether every container still holds the same objects in the same order."""
         lists = self._lists
         return (
-            all(map(operator.is_, map(vars, self._objects), self._object_dicts))
+            not any(self._empties)
+            and all(map(operator.is_, map(vars, self._objects), self._object_dicts))
             and all(map(DictBlock.holds, self._blocks))
             and list(map(len, lists)) == self._sizes
             and all(map(operator.is_, chain.from_iterable(lists), self._items))
@@ -197,8 +221,9 @@ class Watch:
 
     def changed(self) -> set[int]:
         """Return the indexes of the segments with a container that holds something else now."""
-        lists, objects, models, nodes = self._owners
+        lists, objects, models, nodes, empties = self._owners
         found: set[int] = set(chain.from_iterable(map(DictBlock.changed, self._blocks)))
+        found.update(compress(empties, self._empties))
         at = 0
         for items, size, owner in zip(self._lists, self._sizes, lists, strict=True):
             if not _same(items, self._items[at : at + size]):

@@ -18,7 +18,8 @@ from cas.errors import InvalidInputError
 from manifests import Registry, Repository
 from manifests.commits import CommitEncoder, PreparedCommit
 from manifests.incremental import Memory
-from manifests.memo import Watch
+from manifests.likeness import Likeness
+from manifests.memo import Segment, Watch
 
 
 class Colour(enum.Enum):
@@ -147,6 +148,29 @@ def mutate(state: dict[str, Any], draw: Callable[[st.SearchStrategy[Any]], Any])
         target.text = draw(st.text(max_size=5))
 
 
+def handed_over(
+    state: dict[str, Any], draw: Callable[[st.SearchStrategy[Any]], Any]
+) -> dict[str, Any]:
+    """Return a state as a framework hands it over: the same one, or more or less of it copied."""
+    match draw(st.integers(0, 3)):
+        case 0:  # new containers with the old items in them
+            return {
+                key: list(value) if isinstance(value, list) else value
+                for key, value in state.items()
+            }
+        case 1:  # loaded anew
+            return copy.deepcopy(state)
+        case 2:  # some items loaded anew
+            return {
+                key: [copy.deepcopy(item) if draw(st.booleans()) else item for item in value]
+                if isinstance(value, list)
+                else value
+                for key, value in state.items()
+            }
+        case _:
+            return state
+
+
 def encoded_anew(repo: Repository, prepared: PreparedCommit, state: Any) -> PreparedCommit:
     """Return the same commit prepared by an encoder that remembers nothing."""
     remembering = repo._encoder
@@ -176,12 +200,7 @@ def test_mutations_between_commits_are_never_missed(
         for _ in range(data.draw(st.integers(2, 6))):
             for _ in range(data.draw(st.integers(0, 3))):
                 mutate(state, data.draw)
-            if data.draw(st.booleans()):
-                # A framework hands over new containers with the old items in them.
-                state = {
-                    key: list(value) if isinstance(value, list) else value
-                    for key, value in state.items()
-                }
+            state = handed_over(state, data.draw)
             prepared = repo.prepare("run", state)
             assert prepared.id == encoded_anew(repo, prepared, state).id
             repo.write(prepared)
@@ -261,6 +280,48 @@ def test_a_broken_detector_would_be_noticed(
         repo.commit("run", {"items": items})
         with pytest.raises(AssertionError):
             assert_same(repo.restore("run")["items"], items)
+
+
+@pytest.mark.parametrize("hidden", HIDDEN_CHANGES.values(), ids=HIDDEN_CHANGES.keys())
+@pytest.mark.parametrize("trust_identity", [False, True])
+def test_each_kind_of_change_to_a_copy_is_seen(
+    home: Path, hidden: Callable[[Any], None], trust_identity: bool
+) -> None:
+    """Other objects are compared with those before, which nobody has promised anything about."""
+    with Repository.open(home, registry=registry()) as repo:
+        items = long_list()
+        repo.commit("run", {"items": items})
+        hidden(items)
+        items = copy.deepcopy(items)
+        prepared = repo.prepare("run", {"items": items}, trust_identity=trust_identity)
+        assert prepared.id == encoded_anew(repo, prepared, {"items": items}).id
+
+
+@pytest.mark.parametrize("hidden", HIDDEN_CHANGES.values(), ids=HIDDEN_CHANGES.keys())
+def test_a_broken_comparison_would_be_noticed(
+    home: Path, hidden: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Negative control: were copies taken for the same unseen, the test above would fail."""
+    monkeypatch.setattr(Likeness, "of", lambda _self, _value, _old: Segment())
+    monkeypatch.setattr(Watch, "holds", lambda _watch: True)
+    monkeypatch.setattr("manifests.memo._opaque", lambda _segment: False)
+    with Repository.open(home, registry=registry()) as repo:
+        items = long_list()
+        repo.commit("run", {"items": items})
+        hidden(items)
+        items = copy.deepcopy(items)
+        prepared = repo.prepare("run", {"items": items})
+        assert prepared.id != encoded_anew(repo, prepared, {"items": items}).id
+
+
+def test_copies_of_unchanged_items_are_not_encoded_again(home: Path) -> None:
+    """A framework that loads a state every turn pays for what the turn adds."""
+    with Repository.open(home, registry=registry()) as repo:
+        items = [Task(f"task {at} " * 20, [{"n": at}]) for at in range(500)]
+        repo.commit("run", {"items": items, "map": dict(enumerate(items))})
+        items = copy.deepcopy([*items, Task("one more " * 20)])
+        prepared = repo.prepare("run", {"items": items, "map": dict(enumerate(items[:500]))})
+        assert len(prepared.objects) <= 6
 
 
 def test_an_unchanged_part_is_not_encoded_again(home: Path) -> None:

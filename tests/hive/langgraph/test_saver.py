@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
@@ -304,6 +304,22 @@ def test_pruned_and_collected_disk_holds_little_more_than_the_survivors(
         alone.compact()
         assert repo.stats().disk_bytes <= 1.2 * alone.stats().disk_bytes
     assert len(ask(graph, "goes on")) == 244
+
+
+def test_an_attribute_that_was_empty_is_seen_to_fill(saver: HiveSaver) -> None:
+    """A message's empty attributes are left out, and something may be put into one in place."""
+    messages = [AIMessage(f"m{at}", id=str(at)) for at in range(40)]
+    for step in range(3):
+        checkpoint = empty_checkpoint()
+        checkpoint["channel_values"] = {"messages": messages}
+        checkpoint["channel_versions"] = {"messages": step}
+        config = config_of("chat", checkpoint_ns="")
+        saver.put(config, checkpoint, {"source": "loop", "step": step}, {"messages": step})
+        found = saver.get_tuple(config_of("chat"))
+        assert found is not None
+        assert found.checkpoint["channel_values"]["messages"] == messages
+        messages[step].additional_kwargs["seen"] = step
+        messages[step].tool_calls.append({"name": "x", "args": {}, "id": f"{step}"})
 
 
 def test_prune_refuses_other_strategies(saver: HiveSaver) -> None:
