@@ -79,9 +79,11 @@ class Events:
 
     def begin(self, name: str) -> Operation | None:
         """Begin to time an operation; None if nobody wants to know."""
-        if self._listeners or _LOGGER.isEnabledFor(logging.INFO):
-            return Operation(self, name)
-        return None
+        return Operation(self, name) if self.is_heard(_LOGGER, logging.INFO) else None
+
+    def is_heard(self, logger: logging.Logger, level: int) -> bool:
+        """Whether anybody is told of an event which that logger logs at that level."""
+        return bool(self._listeners) or logger.isEnabledFor(level)
 
     def during(self, name: str) -> AbstractContextManager[Tell]:
         """Return a context that times an operation, and tells by itself if it raises."""

@@ -22,6 +22,7 @@ EXECUTOR: Final = "graph"
 """Marks the execution records of the graph executor; other executors have words of their own."""
 
 FORMAT: Final = 1
+_CONSTANT: Final = frozenset({type(None), bool, int, str})
 
 
 class Finished(BaseModel):
@@ -173,21 +174,27 @@ class Section(BaseModel):
 
 
 Progress.model_rebuild()
+_MODELS: Final = frozenset({Progress, Finished, FailedVisit, BranchProgress, Section})
 
 
 def _fields(model: BaseModel) -> dict[str, Any]:
-    return {name: _plain(getattr(model, name)) for name in type(model).model_fields}
+    """Return the fields of a model of this module, whose ``__dict__`` holds nothing else."""
+    return {
+        name: value if type(value) in _CONSTANT else _plain(value)
+        for name, value in model.__dict__.items()
+    }
 
 
 def _plain(value: Any) -> Any:
     """Return models of this module as dicts; containers that change in place are copied."""
-    if isinstance(value, Progress | Finished | FailedVisit | BranchProgress | Section):
-        return _fields(value)
-    if type(value) is list:
-        return list(value)
-    if type(value) is dict:
-        return {
-            key: _plain(item) if isinstance(item, BranchProgress) else item
-            for key, item in value.items()
-        }
-    return value
+    kind = type(value)
+    if kind is list:
+        return value.copy()
+    if kind is dict:
+        if BranchProgress in map(type, value.values()):
+            return {
+                key: _fields(item) if type(item) is BranchProgress else item
+                for key, item in value.items()
+            }
+        return value.copy()
+    return _fields(value) if kind in _MODELS else value

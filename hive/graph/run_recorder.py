@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -120,7 +121,7 @@ class RunRecorder:
         branch: tuple[str, ...] = (),
     ) -> None:
         """Tell observers that an attempt ended."""
-        if self._writer is not None:
+        if self._writer is not None and self._writer.is_heard(logging.DEBUG):
             from hive.graph.events import AttemptEnded
 
             self._writer.tell(
@@ -177,12 +178,7 @@ class RunRecorder:
 
     def execution_of(self, progress: Mapping[str, Any]) -> dict[str, Any]:
         """Return the execution record: the progress, what is executed, and the decisions."""
-        # Containers that the executor goes on changing are copied: the record may be encoded later.
-        now = {
-            name: value.copy() if type(value) is list or type(value) is dict else value
-            for name, value in progress.items()
-        }
-        return {**now, **self._texts, "decisions": self._decisions()}
+        return {**progress, **self._texts, "decisions": self._decisions()}
 
     @property
     def saves(self) -> bool:

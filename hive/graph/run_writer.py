@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import warnings
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Final
 
 from hive import errors
@@ -14,8 +16,6 @@ from hive.graph.saves import Pend, Save, Staged
 from hive.graph.transient import is_transient
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
     from cas.digest import Digest
     from hive.graph.background import BackgroundThread
     from hive.graph.housekeeping import Housekeeper
@@ -31,6 +31,7 @@ STOPS: Final = frozenset({"paused", "failed", "final"})
 """The kinds of checkpoint at which a run stops; ``exit`` durability writes these at once."""
 
 _PENDING: Final = "branch"
+_LOGGER: Final = logging.getLogger("hive.graph")
 
 
 class CheckpointWarning(UserWarning):
@@ -99,11 +100,15 @@ class RunWriter:
             return self._prepare(state, kind=kind, **fields)
 
         if frozen and self.config.durability == "async":
-            return self._queue(Save(self, None, prepare, awaited=False), None)
+            save = Save(self, None, prepare)
+            if kind in STOPS and is_alone() and not self._background.pending(self):
+                # Whoever stops a run waits for this next, and waking a thread takes longer.
+                return Staged(None, save)
+            return self._queue(save, None)
         try:
             if self.config.durability == "async":
                 prepared = self._prepare_behind(state, kind=kind, **fields)
-                return self._queue(Save(self, prepared, None, awaited=False), prepared.id)
+                return self._queue(Save(self, prepared, None), prepared.id)
             prepared = prepare()
         except errors.HiveError as error:
             self._judge(error)
@@ -115,7 +120,7 @@ class RunWriter:
         return Staged(
             prepared.id,
             lambda: self._complete(prepared, again=prepare),
-            Save(self, prepared, prepare, awaited=True),
+            Save(self, prepared, prepare, future=Future()),
         )
 
     def refuse_unstorable(self, values: Mapping[str, Any]) -> None:
@@ -129,7 +134,7 @@ class RunWriter:
         Saves of several runs share transactions.
         """
         staged = self.stage(state, kind=kind, **fields)
-        if staged.save is None or is_alone():
+        if staged.save is None or staged.save.future is None or is_alone():
             return staged.id if staged.finish is None else await in_thread(staged.finish)
         self._background.submit(self, staged.save, bounded=False)
         try:
@@ -347,8 +352,10 @@ class RunWriter:
 
     def _surface(self) -> None:
         """Report a failure of the background thread to the caller, once."""
-        with self._lock:
-            failure, self._failure = self._failure, None
+        failure = None
+        if self._failure is not None:
+            with self._lock:
+                failure, self._failure = self._failure, None
         if failure is not None:
             self._last = None if self._tip is None else self._tip.id
             self._judge(failure)
@@ -360,6 +367,10 @@ class RunWriter:
             if not isinstance(error, errors.HiveError):
                 raise error
             self._warn(error, what)
+
+    def is_heard(self, level: int) -> bool:
+        """Whether anybody is told of an event of a run, which is logged at that level."""
+        return self._repository.events.is_heard(_LOGGER, level)
 
     def tell(self, event: Event) -> None:
         """Tell whoever subscribed to the manager."""

@@ -19,11 +19,9 @@ __all__ = ["Pend", "Save", "Staged", "write_together"]
 
 
 class Save:
-    """One checkpoint of a run on its way to the disk; calling it takes it there.
+    """One checkpoint of a run on its way to the disk; calling it takes it there."""
 
-    Attributes:
-        future: Completes with the checkpoint's id when it is durable, or with what went wrong.
-    """
+    __slots__ = ("_prepare", "_prepared", "_round", "_writer", "future")
 
     def __init__(
         self,
@@ -31,19 +29,19 @@ class Save:
         prepared: PreparedCommit | None,
         prepare: Callable[[], PreparedCommit] | None,
         *,
-        awaited: bool,
+        future: Future[Digest] | None = None,
     ) -> None:
         """Save what is prepared, or what ``prepare`` will encode when its turn has come.
 
-        ``prepare`` is None where the state may have changed since. Of what is not ``awaited``, the
-        writer is told what went wrong.
+        ``prepare`` is None where the state may have changed since. ``future`` completes with the
+        checkpoint's id when it is durable, or with what went wrong; without one, the writer is told
+        of that.
         """
-        self.future: Future[Digest] = Future()
+        self.future = future
         self._writer = writer
         self._prepared = prepared
         self._prepare = prepare
         self._round = writer.round
-        self._awaited = awaited
 
     def __call__(self) -> None:
         """Write the checkpoint and wait until it is durable."""
@@ -52,10 +50,8 @@ class Save:
 
     def encode(self) -> bool:
         """Encode the checkpoint if it is not; whether there is anything to write."""
-        if not self._awaited and self._writer.round != self._round:
-            # It was meant to stand on one that could not be written.
-            self.future.cancel()
-            return False
+        if self.future is None and self._writer.round != self._round:
+            return False  # it was meant to stand on one that could not be written
         try:
             if self._prepared is None and self._prepare is not None:
                 self._prepared = self._prepare()
@@ -81,18 +77,23 @@ class Save:
                 error = written.exception()
                 if error is None:
                     self._writer.wrote(written.result())
-                    self.future.set_result(self._prepared.id)
+                    self._succeed(self._prepared.id)
                     return
                 if not isinstance(error, errors.HiveError):
                     raise error
-            self.future.set_result(self._writer.write(self._prepared, again=self._prepare))
+            self._succeed(self._writer.write(self._prepared, again=self._prepare))
         except Exception as error:  # any: it has to reach the caller, in another thread
             self._fail(error)
 
+    def _succeed(self, digest: Digest) -> None:
+        if self.future is not None:
+            self.future.set_result(digest)
+
     def _fail(self, error: Exception) -> None:
-        if not self._awaited:
+        if self.future is None:
             self._writer.failed(error)
-        self.future.set_exception(error)
+        else:
+            self.future.set_exception(error)
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,8 +132,14 @@ class PlanProgress(BaseModel):
         )
 
     def to_record(self) -> dict[str, Any]:
-        """Return the progress as a dict that shares its values with this object."""
-        fields = {name: getattr(self, name) for name in type(self).model_fields}
+        """Return the progress as it is now, as plain data.
+
+        Containers that change in place are copied: the record may be encoded later.
+        """
+        fields = {
+            name: value.copy() if type(value) is list or type(value) is dict else value
+            for name, value in self.__dict__.items()
+        }
         fields["status"] = str(self.status)
         fields["stopping"] = None if self.stopping is None else str(self.stopping)
         fields["step_states"] = {step: state.record for step, state in self.step_states.items()}
