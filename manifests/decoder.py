@@ -44,6 +44,7 @@ from manifests.together import (
     Parents,
     StoredObject,
     decode_together,
+    run_of_links,
 )
 from manifests.trees import BYTES_NODE, DICT_NODE, LIST_NODE
 
@@ -56,6 +57,8 @@ DEEPEST_CBOR: Final = 3 * MAX_DEPTH + 8
 # A few objects that link to one another twice stand for a value without end. Decoding the same
 # object again is counted with its bytes and with what the value costs in memory.
 _REPEAT_COST: Final = 1_024
+_TOGETHER: Final = object()
+"""Stands for a list of values that are decoded at once."""
 _BYTES_HEAD: Final = NODE_HEAD + array_head(4) + encode_int(BYTES_NODE)
 """How a node of a byte string's tree begins."""
 
@@ -135,6 +138,18 @@ class Decoder:
         if below is not None:
             whole = self._together(name, below, below.parents)
         return self._walk(_Child(None, self._load([name])[0])) if whole is None else whole
+
+    def linked_all(self, names: Sequence[Any]) -> list[tuple[Any, int]]:
+        """Return what ``linked`` does of several links, in order, read and decoded at once."""
+        below = self._gather(names) if self._gather is not None and len(names) > 1 else None
+        if below is not None:
+            self._begin()
+            together = {**below.parents, _TOGETHER: (names, run_of_links(len(names)))}
+            whole = self._together(_TOGETHER, below, together)
+            if whole is not None:
+                values, depth = whole
+                return [(value, depth) for value in values]
+        return [self.linked(name) for name in names]
 
     def _begin(self) -> None:
         self._seen.clear()

@@ -8,9 +8,10 @@ a handful of reads.
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 from cas.errors import CorruptObjectError, LimitError
@@ -36,7 +37,7 @@ from manifests.encoder import MAX_DEPTH, Encoder
 from manifests.parameters import TreeParameters
 from manifests.pieces import PieceSink
 from manifests.registry import Registry
-from manifests.together import StoredObject
+from manifests.together import ATOMS, StoredObject
 from manifests.trees import DICT_NODE
 
 __all__ = ["Form", "Forms", "LinkForm", "NodeParts", "Tagged", "as_corruption", "pairs"]
@@ -94,11 +95,24 @@ class Forms:
     """Reads forms and turns them into values. One instance serves one operation."""
 
     def __init__(self, registry: Registry, load: Loader, gather: Gatherer | None = None) -> None:
+        self._registry = registry
         self._load = load
-        self._decoder = Decoder(registry, load, gather)
-        self._constructors = constructors(registry)
-        self._keys = Encoder(registry, TreeParameters(), PieceSink())
+        self._gather = gather
         self._deepest = 0
+
+    # Made when needed: most manifests are read without, and they cost more than a manifest does.
+
+    @cached_property
+    def _decoder(self) -> Decoder:
+        return Decoder(self._registry, self._load, self._gather)
+
+    @cached_property
+    def _constructors(self) -> dict[int, Callable[[Any], Any]]:
+        return constructors(self._registry)
+
+    @cached_property
+    def _keys(self) -> Encoder:
+        return Encoder(self._registry, TreeParameters(), PieceSink())
 
     def open(self, item: StoredObject) -> Form:
         """Return the form of one object."""
@@ -127,34 +141,41 @@ class Forms:
 
     def value(self, form: Form) -> Any:
         """Build the whole value of a form. Raises what ``Decoder.value`` raises."""
+        if type(form) in ATOMS:
+            return form
         self._deepest = 0
+        names = [link.name for link in _links_in(form)]
+        linked = iter(self._decoder.linked_all(names) if names else ())
         if isinstance(form, LinkForm):
-            value = self._build(form, 0)
+            value = self._build(form, 0, linked)
         else:
             with as_corruption():
-                value = self._build(form, 0)
+                value = self._build(form, 0, linked)
         if self._deepest > MAX_DEPTH:
             self._decoder.check_depth(value)
         return value
 
-    def _build(self, form: Form, depth: int) -> Any:
-        """Build a value that begins ``depth`` CBOR levels below the form asked for."""
+    def _build(self, form: Form, depth: int, linked: Iterator[tuple[Any, int]]) -> Any:
+        """Build a value that begins ``depth`` CBOR levels below the form asked for.
+
+        ``linked`` yields the values of its links, and bounds for how deep each nests.
+        """
         if isinstance(form, LinkForm):
-            value, below = self._decoder.linked(form.name)
+            value, below = next(linked)
             self._deepest = max(self._deepest, depth + below)
             return value
         if isinstance(form, Tagged):
             construct = self._constructors.get(form.tag)
             if construct is None:
                 raise CorruptObjectError("a manifest stands where a value should be")
-            return construct(self._build(form.content, depth))
+            return construct(self._build(form.content, depth, linked))
         depth += 1
         if type(form) is list:
             self._deepest = max(self._deepest, depth)
-            return [self._build(item, depth) for item in form]
+            return [self._build(item, depth, linked) for item in form]
         if type(form) is dict:
             self._deepest = max(self._deepest, depth)
-            return {key: self._build(item, depth) for key, item in form.items()}
+            return {key: self._build(item, depth, linked) for key, item in form.items()}
         return form
 
     def field(self, form: Form, key: Any) -> Form:
@@ -263,6 +284,20 @@ class Forms:
                 leaf: list[Form] = self.follow(parts.children[at])
                 return leaf
             node = self.below(parts, parts.children[at])
+
+
+def _links_in(form: Form) -> Iterator[LinkForm]:
+    """Yield the links of a form in the order in which its value is built."""
+    if isinstance(form, LinkForm):
+        yield form
+    elif isinstance(form, Tagged):
+        yield from _links_in(form.content)
+    elif type(form) is list:
+        for item in form:
+            yield from _links_in(item)
+    elif type(form) is dict:
+        for item in form.values():
+            yield from _links_in(item)
 
 
 def pairs(flat: Form) -> Iterator[tuple[Form, Form]]:

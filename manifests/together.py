@@ -32,6 +32,7 @@ __all__ = [
     "Parents",
     "StoredObject",
     "decode_together",
+    "run_of_links",
 ]
 
 SHALLOW: Final = 12
