@@ -7,6 +7,7 @@ its parent changes, and stored bytes do not follow the encoder library from rele
 
 from __future__ import annotations
 
+import marshal  # noqa: TID251 - writes only, and nothing is ever read from it
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -94,6 +95,8 @@ _NOT_LONG: Final = re.compile(
     + b")*+",
     re.DOTALL,
 )
+_NO_REFERENCES: Final = 2
+"""The version of ``marshal``'s format that does not look for what occurs twice."""
 _LENGTH_BYTES: Final = {
     major << 5 | 24 + power: 1 << power for major in (2, 3) for power in range(4)
 }
@@ -175,20 +178,36 @@ def tag_decoders(own: Mapping[int, TagDecoder]) -> dict[int, TagDecoder]:
     return {**dict.fromkeys(_REFUSED, _refuse), **own}
 
 
-def _are_plain(payloads: Sequence[bytes]) -> bool:
-    """Whether well-formed CBOR items have no simple values but false, true and null."""
+def _suspects(payloads: Sequence[bytes]) -> list[int]:
+    """Return the places of those payloads that may hold an odd simple value."""
     short = [payload for payload in payloads if len(payload) <= _SKIMMED_AT]
-    if b"".join(short).translate(None, _NEVER_ODD):
-        short = [payload for payload in short if payload.translate(None, _NEVER_ODD)]
-    else:
-        short = []
-    # What begins as a string is one.
-    long = [p for p in payloads if len(p) > _SKIMMED_AT and not 0x40 <= p[0] < 0x80]
-    return all(map(_is_plain, short)) and all(map(_is_plain, long))
+    if len(short) == len(payloads) and not b"".join(short).translate(None, _NEVER_ODD):
+        return []
+    return [
+        place
+        for place, payload in enumerate(payloads)
+        if (
+            payload.translate(None, _NEVER_ODD)
+            if len(payload) <= _SKIMMED_AT
+            else not 0x40 <= payload[0] < 0x80  # what begins as a string is one
+        )
+    ]
+
+
+def _are_builtin(values: list[Any]) -> bool:
+    """Whether values consist of Python's own simple types, among which no odd one is.
+
+    Writing them with ``marshal`` tells, in a tenth of the time that skimming their bytes takes.
+    """
+    try:
+        marshal.dumps(values, _NO_REFERENCES)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_plain(payload: bytes) -> bool:
-    """Skim an item as ``_are_plain`` does."""
+    """Whether a well-formed item has no simple values but false, true and null."""
     at = 0
     while (at := _NOT_LONG.match(payload, at).end()) < len(payload):  # type: ignore[union-attr]
         width = _LENGTH_BYTES.get(payload[at])
@@ -255,7 +274,12 @@ def loads_all(
     # Looked at by type first: a value in the place of an end may not like to be compared.
     if {*map(type, ends)} != {bytes} or ends.count(_END) != len(payloads):
         raise CorruptObjectError("the object's payload has bytes behind its value")
-    if not _are_plain(payloads):
-        raise CorruptObjectError("the object uses a simple value that no stored value has")
     values: list[Any] = items[::2]
+    suspects = _suspects(payloads)
+    if (
+        suspects
+        and (done is not None or not _are_builtin([values[place] for place in suspects]))
+        and not all(_is_plain(payloads[place]) for place in suspects)
+    ):
+        raise CorruptObjectError("the object uses a simple value that no stored value has")
     return values
