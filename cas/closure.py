@@ -7,7 +7,7 @@ So this walks from pack to pack instead of from record to record, and makes no o
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, repeat
@@ -62,7 +62,9 @@ def read_closure(
     reader.cache.reads += len(fresh)
     kept.keep(reader.transaction.generation, fresh)
     closure = Closure()
-    for number, (_digest, links, payload) in sorted({**search.known, **fresh}.items()):
+    records = {**search.known, **fresh}
+    for number in sorted(records):
+        _digest, links, payload = records[number]
         if links:
             closure.parents[number] = (links, payload)
         else:
@@ -77,6 +79,7 @@ class _Search:
         self._reader = reader
         self._kept = kept
         self._size = 0
+        self._bases: list[int] = []
         self.known: dict[int, Kept] = {}
         self.packs: dict[int, _Wanted] = {}
 
@@ -115,23 +118,37 @@ class _Search:
         below: set[int] = set()
         while numbers:
             # Neighbours stand in the same pack, so it is looked up for the highest of them only.
-            pack = self._reader.locate(numbers[-1])[0]
-            of_pack = self.packs.get(pack.base)
-            if of_pack is None:
-                of_pack = self.packs[pack.base] = _Wanted(pack)
-            first = bisect_left(numbers, pack.base)
+            of_pack = self._pack_of(numbers[-1])
+            first = bisect_left(numbers, of_pack.pack.base)
             self._size += of_pack.note(numbers[first:], below)
             del numbers[first:]
         return below
+
+    def _pack_of(self, number: int) -> _Wanted:
+        """Return the pack that holds a record, if any does.
+
+        All packs stay here until the end: the reader's cache may have dropped one meanwhile.
+        """
+        at = bisect_right(self._bases, number)
+        if at:
+            found = self.packs[self._bases[at - 1]]
+            if number <= found.last:
+                return found
+        pack = self._reader.pack_of(number)
+        if pack.base not in self.packs:  # else the record is missing from it
+            self.packs[pack.base] = _Wanted(pack)
+            insort(self._bases, pack.base)
+        return self.packs[pack.base]
 
 
 class _Wanted:
     """A pack and what of it is wanted: places of records without links, and of others with them."""
 
-    __slots__ = ("leaves", "pack", "parents")
+    __slots__ = ("last", "leaves", "pack", "parents")
 
     def __init__(self, pack: Pack) -> None:
         self.pack = pack
+        self.last = pack.numbers[-1]
         self.leaves: list[int] = []
         self.parents: list[tuple[int, Sequence[int]]] = []
 

@@ -164,6 +164,16 @@ class RecordReader:
             raise MissingObjectError(f"record {number} is not in the store")
         return place
 
+    def pack_of(self, number: int) -> Pack:
+        """Return the pack in which a record stands, if it is anywhere, whatever repairs there are.
+
+        Raises:
+            MissingObjectError: No pack begins at or below it.
+            CorruptObjectError: The pack is damaged.
+        """
+        place = self.cache.get(number)
+        return self._load(number) if place is None else place[0]
+
     def _repair(self, number: int) -> Pack | None:
         """Return what stands in for a damaged record; of a damaged repair, nothing."""
         if not self.has_repairs:

@@ -157,8 +157,12 @@ def _depth(root: Any, leaves: Mapping[Any, Any], parents: Parents) -> int:
     depths: dict[Any, int] = {}
     heights: dict[Any, int] = {}
     for name, (links, payload) in parents.items():
-        deepest = max([depths.get(link, least) for link in links], default=0)
-        heights[name] = 1 + max([heights.get(link, 0) for link in links], default=0)
+        if depths.keys().isdisjoint(links):  # most: a run of messages, the chunks of a text
+            deepest, height = least, 1
+        else:
+            deepest = max([depths.get(link, least) for link in links])
+            height = 1 + max([heights.get(link, 0) for link in links])
+        heights[name] = height
         depths[name] = deepest + (0 if payload.startswith(NODE_HEAD) else SHALLOW)
     if heights.get(root, 0) >= MAX_HEIGHT:
         raise RecursionError("linked too deeply")
