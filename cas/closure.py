@@ -8,7 +8,7 @@ So this walks from pack to pack instead of from record to record, and makes no o
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, repeat
 
@@ -25,10 +25,12 @@ class Closure:
     """The verified records below some others, by number.
 
     Attributes:
+        records: All of them.
         leaves: The payloads of those without links.
         parents: Links and payload of the others, children before parents.
     """
 
+    records: Mapping[int, Kept] = field(default_factory=dict)
     leaves: dict[int, bytes] = field(default_factory=dict)
     parents: dict[int, tuple[Sequence[int], bytes]] = field(default_factory=dict)
 
@@ -61,8 +63,8 @@ def read_closure(
         return None
     reader.cache.reads += len(fresh)
     kept.keep(reader.transaction.generation, fresh)
-    closure = Closure()
     records = {**search.known, **fresh}
+    closure = Closure(records)
     for number in sorted(records):
         _digest, links, payload = records[number]
         if links:

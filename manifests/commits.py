@@ -27,6 +27,7 @@ from manifests.names import check_name
 from manifests.parameters import TreeParameters
 from manifests.paths import Redaction
 from manifests.pieces import Piece, PieceSink, logical_size
+from manifests.recall import recalled
 from manifests.refs import RefLike, Resolver
 from manifests.registry import Registry
 
@@ -168,12 +169,17 @@ class CommitEncoder:
         if created_at.tzinfo is None:
             raise InvalidInputError("the clock must return moments with a time zone")
         old = self._memories.take(place)
+        root = old.state if old.id is not None else self._recalled(place)
         lease = Lease(self._store)
         sink = PieceSink(lease.stage, STAGE_BYTES // 2)
         # A set: looking for one key in an iterator would use up those before it.
         named = None if changed is None else frozenset(changed)
         memory = Memory(
-            old.state, changed=named, trust_identity=trust_identity, likeness=self._likeness
+            root,
+            changed=named,
+            trust_identity=trust_identity,
+            likeness=self._likeness,
+            recalled=old.id is None,
         )
         execution_memory = Memory(old.execution, likeness=self._likeness)
         try:
@@ -206,6 +212,19 @@ class CommitEncoder:
         used = lease if lease.is_used else None
         return PreparedCommit(place, digest, manifest, sink.objects, used)
 
+    def _recalled(self, place: Place) -> Node | None:
+        """Return what is stored of a parent that the commit is placed behind, to be compared."""
+        distrusted = self._memories.trusts_again(place.run)
+        # A parent in another run need not be listed any more when the commit is written.
+        unlisted = place.parent is None or not place.parent_sequence or place.branches
+        if distrusted or unlisted or self._redaction is not None:
+            return None
+        return recalled(self._store, self._parameters, place)
+
+    def distrust(self, run: str) -> None:
+        """Let the next commit of a run encode everything: what is stored may be damaged."""
+        self._memories.distrust(run)
+
     def refuse_unstorable(self, fields: Mapping[str, Any]) -> None:
         """Encode values as fields of a state would be, and keep nothing of it."""
         encoder = self._encoder(PieceSink(lambda _objects: None), "state", None)
@@ -237,6 +256,20 @@ class RunMemories:
     def __init__(self) -> None:
         self._lock = Mutex()
         self._memories: dict[str, RunMemory] = {}
+        self._distrusted: set[str] = set()
+
+    def distrust(self, run: str) -> None:
+        """Note that nothing stored of a run is to be built on by its next commit."""
+        with self._lock:
+            self._memories.pop(run, None)
+            self._distrusted.add(run)
+
+    def trusts_again(self, run: str) -> bool:
+        """Return whether a run was distrusted until now."""
+        with self._lock:
+            is_distrusted = run in self._distrusted
+            self._distrusted.discard(run)
+            return is_distrusted
 
     def take(self, place: Place) -> RunMemory:
         """Take the memory of the commit that will be the parent, or an empty one.

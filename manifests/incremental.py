@@ -44,6 +44,8 @@ class Memory:
     ``trust_identity`` promises that an item of a larger list or dict which is still the same
     object has not changed inside. The lists and dicts themselves are compared item by item.
     ``likeness`` finds out whether an item that is another object is encoded as the old one was.
+    ``recalled``: the nodes are of what is stored, not of what the caller last committed, so what he
+    says of ``changed`` fields is not about them.
     """
 
     def __init__(
@@ -53,8 +55,10 @@ class Memory:
         changed: Collection[Any] | None = None,
         trust_identity: bool = False,
         likeness: Likeness | None = None,
+        recalled: bool = False,
     ) -> None:
         self.root = root
+        self._recalled = recalled
         self._likeness = likeness
         self._changed = changed
         self._trust = trust_identity
@@ -133,7 +137,7 @@ class Memory:
         Returns its node, and the positions whose piece is another one than before; None if the
         keys are not the same in the same order as before.
         """
-        node = self._enter(encoder, container, is_dict=True, root=root)
+        node = self._enter(encoder, container, is_dict=True, root=root, count=len(keys))
         aligned = _same_keys(keys, node.keys)
         if root:
             olds, taken = self._fields_taken(node, keys, values)
@@ -177,17 +181,30 @@ class Memory:
         """
         places = {key: index for index, key in enumerate(node.keys)}
         olds = [places.get(key, -1) for key in keys]
-        taken = []
+        taken: list[Segment | None] = []
         for key, value, old in zip(keys, values, olds, strict=True):
             segment = node.watch.segments[old] if old >= 0 else None
-            if segment is not None and (self._changed is None or key in self._changed):
+            if self._recalled:
+                segment = self._field_recalled(node, old, value) if segment is not None else None
+            elif segment is not None and (self._changed is None or key in self._changed):
                 same = value is node.values[old] and segment.is_constant()
                 segment = segment if same else None
             taken.append(segment)
         return olds, taken
 
+    def _field_recalled(self, node: Node, place: int, value: Any) -> Segment | None:
+        if self._likeness is None or node.watch.segments[place].nodes:
+            return None
+        return self._likeness.of(value, node.values[place])
+
     def _enter(
-        self, encoder: ItemEncoder, container: Any, *, is_dict: bool, root: bool = False
+        self,
+        encoder: ItemEncoder,
+        container: Any,
+        *,
+        is_dict: bool,
+        root: bool = False,
+        count: int = 0,
     ) -> Node:
         """Return the old node of a container, or a new one, and hook it where it belongs."""
         if root:
@@ -196,7 +213,9 @@ class Memory:
             return node
         tail = tuple(encoder.steps[self._base :])
         old = self._nested.pop(tail, None)
-        node = old if old is not None and old.is_dict == is_dict else Node(container, is_dict)
+        if old is None or old.is_dict != is_dict or count < old.least:
+            old = Node(container, is_dict)
+        node = old
         node.tail = tail
         if self._segment is not None:
             self._segment.nodes.append(node)

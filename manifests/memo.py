@@ -251,7 +251,8 @@ class Node:
     placed already, and ``tokens`` and ``sizes`` are theirs. Of a dict, ``placed`` are the pieces
     with those over the inline limit as links (None while that was not needed), ``keys`` and
     ``encoded_keys`` its keys, ``order`` their sorted order if it is a large one. ``tail`` is the
-    path to the container from the item that it is below.
+    path to the container from the item that it is below. ``least``: its pieces serve for a dict of
+    so many entries or more.
     """
 
     __slots__ = (
@@ -259,6 +260,7 @@ class Node:
         "encoded_keys",
         "is_dict",
         "keys",
+        "least",
         "order",
         "order_piece",
         "pieces",
@@ -271,9 +273,10 @@ class Node:
         "watch",
     )
 
-    def __init__(self, container: Any, is_dict: bool) -> None:
+    def __init__(self, container: Any, is_dict: bool, *, least: int = 0) -> None:
         self.container = container
         self.is_dict = is_dict
+        self.least = least
         self.tail: tuple[Any, ...] = ()
         self.keys: list[Any] = []
         self.encoded_keys: list[bytes] = []

@@ -244,9 +244,9 @@ class Repository(Browsing, Beside, Claiming):
         try:
             return self._write(prepared())
         except MissingObjectError:
-            # Something that the last commit stored turned out to be damaged since. The failed
-            # commit was forgotten with what it remembered: this time everything is encoded, and
-            # storing it again heals it.
+            # Something that was stored turned out to be damaged since. The failed commit was
+            # forgotten with what it remembered, and nothing is recalled: this time everything is
+            # encoded, and storing it again heals it.
             return self._write(prepared())
 
     def prepare(
@@ -318,6 +318,7 @@ class Repository(Browsing, Beside, Claiming):
             raise
         except BaseException:
             self._seen.take_back(prepared.place)
+            self._encoder.distrust(prepared.run)
             raise
         self._seen.note_stored(prepared)
         return checkpoint
@@ -336,6 +337,7 @@ class Repository(Browsing, Beside, Claiming):
                 self._seen.note_stored(prepared)
             else:
                 self._seen.take_back(prepared.place)
+                self._encoder.distrust(prepared.run)
             if operation is not None and error is None:
                 operation.done(lambda s: Saved(checkpoint=done.result(), seconds=s))
             elif operation is not None and error is not None:

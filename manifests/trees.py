@@ -56,6 +56,22 @@ class TreeCache:
         self.runs: list[tuple[int, int, _Child]] = []
         self.inner: dict[tuple[bytes, ...], _Child] = {}
 
+    def note_run(self, start: int, link: Linked, count: int, key: bytes | None = None) -> None:
+        """Note the next run of a stored list, or of a dict, with its first key."""
+        self.runs.append((start, start + count, _stored(link, count, key)))
+
+    def note_inner(
+        self, children: Sequence[Digest], link: Linked, count: int, key: bytes | None = None
+    ) -> None:
+        """Note an inner node of a stored list, or of a dict, with its first key."""
+        self.inner[tuple(children)] = _stored(link, count, key)
+
+
+def _stored(link: Linked, count: int, key: bytes | None) -> _Child:
+    if key is None:
+        return _Child(link, count, link.parts[0], b"")
+    return _Child(link, count, Digest.of(key), key)
+
 
 def _stop(run: tuple[int, int, _Child]) -> int:
     return run[1]

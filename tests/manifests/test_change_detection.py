@@ -176,6 +176,7 @@ def encoded_anew(repo: Repository, prepared: PreparedCommit, state: Any) -> Prep
     remembering = repo._encoder
     fresh = CommitEncoder(repo._store, repo.registry, remembering._parameters, None)
     manifest = prepared.manifest
+    fresh.distrust(prepared.run)
     return fresh.prepare(
         prepared.place,
         state,
