@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Final
 
 import cbor2
@@ -42,10 +43,13 @@ class Lease:
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
-        self._id = os.urandom(_ID_BYTES)
         self._parts = 0
         self.objects = 0
         self.stored_bytes = 0
+
+    @cached_property
+    def _id(self) -> bytes:
+        return os.urandom(_ID_BYTES)
 
     @property
     def is_used(self) -> bool:

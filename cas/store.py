@@ -146,7 +146,7 @@ class ObjectStore:
             known = self._known_since(transaction.generation, counters.sweeps)
             damaged = self._damaged_in(transaction.generation)
             filler = PageFiller(self._room_since(transaction.generation, counters))
-            writer = RecordWriter(transaction, known, damaged, filler)
+            writer = RecordWriter(transaction, known, damaged, filler, counters)
             result = work(writer)
             writer.finish()
             return result

@@ -87,10 +87,11 @@ class RecordWriter(RecordReader):
         known: dict[bytes, int],
         damaged: set[int],
         filler: PageFiller,
+        counters: Counters,
     ) -> None:
         super().__init__(transaction, PackCache(), damaged)
         self.writing = transaction
-        self.counters = Counters.load(transaction)
+        self.counters = counters
         self.learned: dict[bytes, int] = {}
         self.healed: set[int] = set()
         self.fresh: dict[int, Kept] = {}
@@ -116,7 +117,7 @@ class RecordWriter(RecordReader):
                 self.learned[digest] = number
                 return number
             unreadable = number
-        links = [self.put_link(link) for link in item.links]
+        links = self._put_links(item.links)
         if unreadable is not None and self._can_heal(unreadable, links):
             return self._heal(unreadable, digest, links, item.payload)
         return self._append(digest, links, item.payload)
@@ -135,6 +136,21 @@ class RecordWriter(RecordReader):
             )
         self.learned[digest] = number
         return number
+
+    def _put_links(self, digests: Sequence[Digest]) -> list[int]:
+        """Return what ``put_link`` does of each: at once where all are known and nothing is bad."""
+        if not self.damaged:
+            numbers = list(map(self._known.get, digests))
+            if None in numbers:
+                learned = self.learned.get
+                numbers = [
+                    learned(digest) if number is None else number
+                    for digest, number in zip(digests, numbers, strict=True)
+                ]
+            found = [number for number in numbers if number is not None]
+            if len(found) == len(digests):
+                return found
+        return [self.put_link(digest) for digest in digests]
 
     def root(self, *numbers: int) -> None:
         """Note that a name leads to these records from now on: one change of the roots.

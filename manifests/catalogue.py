@@ -280,7 +280,7 @@ class CatalogueWriter(Catalogue):
             raise LimitError(f"a run has at most {_MOST} checkpoints; fork it")
         head = sequence if self.is_newest(run, row.key) else run.head
         self.put_checkpoint(run.number, sequence, row)
-        run = replace(run, head=head, last=sequence, kept=run.kept + 1)
+        run = RunRow(run.number, run.name, head, sequence, run.kept + 1, run.created_us)
         self.put_run(run)
         return run
 

@@ -181,13 +181,15 @@ class CommitEncoder:
             likeness=self._likeness,
             recalled=old.id is None,
         )
-        execution_memory = Memory(old.execution, likeness=self._likeness)
+        seen: Node | None = None
         try:
             state_piece = self._encoder(sink, "state", memory).state(state)
             execution_piece: Piece = _NULL
             if execution is not None:
+                execution_memory = Memory(old.execution, likeness=self._likeness)
                 encoder = self._encoder(sink, "execution", execution_memory)
                 execution_piece = encoder.state(dict(execution))
+                seen = execution_memory.root
             manifest = Manifest(
                 origin_run=place.run,
                 origin_sequence=place.sequence,
@@ -208,7 +210,7 @@ class CommitEncoder:
             abandon(lease)
             raise
         if not place.branches:
-            self._memories.keep(place, RunMemory(digest, memory.root, execution_memory.root))
+            self._memories.keep(place, RunMemory(digest, memory.root, seen))
         used = lease if lease.is_used else None
         return PreparedCommit(place, digest, manifest, sink.objects, used)
 
@@ -364,8 +366,9 @@ def write_commit(writer: RecordWriter, prepared: PreparedCommit) -> Checkpoint:
     catalogue = CatalogueWriter(writer.writing)
     place = prepared.place
     run = catalogue.run(place.run)
-    _refuse_other_kind(catalogue, run, place)
-    _refuse_moved(catalogue, run, place)
+    head = None if run is None else catalogue.head(run)
+    _refuse_other_kind(head, place)
+    _refuse_moved(catalogue, run, head, place)
     objects, stored = writer.counters.objects, writer.counters.stored_bytes
     lease = prepared.lease
     if lease is not None:
@@ -375,6 +378,14 @@ def write_commit(writer: RecordWriter, prepared: PreparedCommit) -> Checkpoint:
     for digest, item in prepared.objects.items():
         number = writer.put(digest, item)
     writer.flush()
+    if run is None:
+        run = catalogue.new_run(place.run, microseconds(prepared.manifest.created_at))
+    elif not run.last:  # until now it had but pending writes or effects
+        run = replace(run, created_us=microseconds(prepared.manifest.created_at))
+    known = None
+    if place.sequence <= run.last:
+        known = catalogue.checkpoint(run.number, place.sequence)
+    is_newest = place.key is None or catalogue.is_newest(run, place.key)
     row = CheckpointRow(
         record=number,
         id=prepared.id,
@@ -382,27 +393,20 @@ def write_commit(writer: RecordWriter, prepared: PreparedCommit) -> Checkpoint:
         new_objects=writer.counters.objects - objects,
         new_bytes=writer.counters.stored_bytes - stored,
         needs_parent=place.needs_parent,
+        tip=not is_newest if known is None else known.tip,
         key=place.key,
     )
-    created_us = microseconds(prepared.manifest.created_at)
-    if run is None:
-        run = catalogue.new_run(place.run, created_us)
-    elif not run.last:
-        run = replace(run, created_us=created_us)  # until now it had but pending writes or effects
-    known = catalogue.checkpoint(run.number, place.sequence)
     if known is not None:
-        row = replace(row, tip=known.tip)
         catalogue.put_checkpoint(run.number, place.sequence, row)
         catalogue.move_pin(run.name, place.sequence, known.id, row)
         writer.unroot(known.record)
     else:
-        is_newest = catalogue.is_newest(run, place.key)
         leaves_head = run.head not in (0, place.parent_sequence)
         if leaves_head and is_newest:
             catalogue.mark_tip(run.number, run.head, tip=True)
         if leaves_head or not is_newest:
             catalogue.mark_tip(run.number, place.parent_sequence, tip=False)
-        catalogue.append(run, replace(row, tip=not is_newest))
+        catalogue.append(run, row)
     writer.root(number)
     return checkpoint_of(prepared.manifest, prepared.id, place.run, place.sequence, row)
 
@@ -414,19 +418,20 @@ def abandon(lease: Lease | None) -> None:
             lease.abandon()
 
 
-def _refuse_other_kind(catalogue: Catalogue, run: RunRow | None, place: Place) -> None:
-    head = None if run is None else catalogue.head(run)
+def _refuse_other_kind(head: CheckpointRow | None, place: Place) -> None:
     if head is not None and (head.key is None) != (place.key is None):
         has = "no keys" if head.key is None else "keys that its framework gave them"
         raise InvalidInputError(f"the checkpoints of run {place.run!r} have {has}; so must this")
 
 
-def _refuse_moved(catalogue: CatalogueWriter, run: RunRow | None, place: Place) -> None:
+def _refuse_moved(
+    catalogue: Catalogue, run: RunRow | None, row: CheckpointRow | None, place: Place
+) -> None:
+    """Refuse a place that is another one by now; ``row`` is that of the run's head."""
     if place.key is not None and not place.extends_head:
         _refuse_gone(catalogue, run, place, place.key)
         return
     last = 0 if run is None else run.last
-    row = None if run is None else catalogue.checkpoint(run.number, run.head)
     head = None if run is None or row is None else (run.head, row.id)
     if place.key is not None:
         # The sequence behind the head may be one that a smaller key has.

@@ -54,6 +54,9 @@ _STATE_BYTES: Final = 384
 of its own would cost it a digest and an index row at every step."""
 
 _NULL: Final = b"\xf6"
+_FIELDS: Final = 13
+_HEAD: Final = tag_head(MANIFEST) + array_head(_FIELDS)
+_FORMAT_PIECE: Final = encode_int(MANIFEST_FORMAT)
 _HEX_DIGEST: Final = 64
 
 
@@ -204,10 +207,12 @@ class Manifest:
 
         ``state`` and ``execution`` must be pieces; ``next_nodes`` is given as one.
         """
-        check_labels(self.labels)
-        labels = b"".join(encode_text(text) for pair in self.labels.items() for text in pair)
+        labels = b""
+        if self.labels:
+            check_labels(self.labels)
+            labels = b"".join([encode_text(text) for pair in self.labels.items() for text in pair])
         pieces: list[Piece] = [
-            encode_int(MANIFEST_FORMAT),
+            _FORMAT_PIECE,
             encode_text(self.origin_run),
             encode_int(self.origin_sequence),
             _NULL if self.parent is None else bytes_head(len(self.parent)) + bytes(self.parent),
@@ -221,12 +226,12 @@ class Manifest:
             sink.place(self.state, _STATE_BYTES),
             sink.place(self.execution, _STATE_BYTES),
         ]
-        head = tag_head(MANIFEST) + array_head(len(pieces))
-        while len(head) + sum(map(size_of, pieces)) > MANIFEST_BYTES:
+        whole = join(_HEAD, pieces)
+        while size_of(whole) > MANIFEST_BYTES:
             largest = max(range(len(pieces)), key=lambda index: size_of(pieces[index]))
             pieces[largest] = sink.seal(pieces[largest])
-        link = sink.seal(join(head, pieces))
-        return _only_digest(link)
+            whole = join(_HEAD, pieces)
+        return _only_digest(sink.seal(whole))
 
 
 class ManifestReader:

@@ -8,6 +8,7 @@ are filled in last, when the object is sealed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from cas.digest import Digest
 from cas.errors import LimitError
@@ -75,22 +76,22 @@ def logical_size(piece: Piece) -> int:
 
 def join(head: bytes, pieces: Sequence[Piece]) -> Piece:
     """Return the piece made of ``head`` and ``pieces`` one behind the other."""
-    parts: list[bytes | Digest] = [head]
-    size = logical = height = 0
+    parts: list[Any] = [head]
+    size = logical = len(head)
+    height = 0
     for piece in pieces:
-        if isinstance(piece, Linked):
-            if piece.height > height:
-                height = piece.height
-            parts.extend(piece.parts)
+        if type(piece) is Linked:
+            parts += piece.parts
             size += piece.size
             logical += piece.logical
+            if piece.height > height:
+                height = piece.height
         else:
+            count = len(piece)  # type: ignore[arg-type]
             parts.append(piece)
-            size += len(piece)
-            logical += len(piece)
-    if not height:
-        return b"".join(parts)
-    return Linked(parts, size + len(head), logical + len(head), height)
+            size += count
+            logical += count
+    return Linked(parts, size, logical, height) if height else b"".join(parts)
 
 
 def _assemble(piece: Piece) -> Object:
