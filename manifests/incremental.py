@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Collection, Sequence
-from itertools import compress, count
 from typing import Any, Protocol
 
-from manifests.likeness import PLAIN, Likeness
+from manifests.earlier import Earlier, same_keys
+from manifests.likeness import Likeness
 from manifests.memo import Node, Segment, Watch, positions
 from manifests.paths import Step
 from manifests.pieces import Piece
@@ -83,27 +83,27 @@ class Memory:
         """
         node = self._enter(encoder, items, is_dict=False)
         values = list(items)
-        before = _Before(node, self._likeness, trust_identity=self._trust)
+        before = Earlier(node, self._likeness, trust_identity=self._trust)
         prefix, suffix = positions(node, values, before.stale)
         head, tail = before.taken_at_ends(values, prefix, suffix)
         prefix, suffix = prefix + len(head), suffix + len(tail)
         old_end, end = len(node.values) - suffix, len(values) - suffix
+        between: Sequence[Segment | None] = [None] * (end - prefix)
         same_length = len(values) == len(node.values)
+        if same_length:
+            between = before.taken([*range(prefix, end)], values[prefix:end])
         segments = []
         placed: list[Piece] = []
         tokens: list[bytes] = []
         sizes: list[int] = []
-        for index in range(prefix, end):
-            below = None
-            if same_length:
-                below = node.watch.segments[index]
-                same = before.taken(index, values[index])
-                if same is not None:
-                    segments.append(same)
-                    placed.append(node.pieces[index])
-                    tokens.append(node.tokens[index])
-                    sizes.append(node.sizes[index])
-                    continue
+        for index, same in enumerate(between, prefix):
+            if same is not None:
+                segments.append(same)
+                placed.append(node.pieces[index])
+                tokens.append(node.tokens[index])
+                sizes.append(node.sizes[index])
+                continue
+            below = node.watch.segments[index] if same_length else None
             piece, segment = self._item(encoder, index, values[index], below)
             item, token, size = encoder.item_of_list(piece)
             segments.append(segment)
@@ -138,11 +138,11 @@ class Memory:
         keys are not the same in the same order as before.
         """
         node = self._enter(encoder, container, is_dict=True, root=root, count=len(keys))
-        aligned = _same_keys(keys, node.keys)
+        aligned = same_keys(keys, node.keys)
         if root:
             olds, taken = self._fields_taken(node, keys, values)
         else:
-            before = _Before(node, self._likeness, trust_identity=self._trust)
+            before = Earlier(node, self._likeness, trust_identity=self._trust)
             olds, taken = before.taken_entries(keys, values, aligned=aligned)
         # A field keeps what is known below it when others come and go: LangGraph's channels do.
         places = {} if aligned else {key: place for place, key in enumerate(node.keys)}
@@ -195,7 +195,7 @@ class Memory:
     def _field_recalled(self, node: Node, place: int, value: Any) -> Segment | None:
         if self._likeness is None or node.watch.segments[place].nodes:
             return None
-        return self._likeness.of(value, node.values[place])
+        return self._likeness.of([value], [node.values[place]])
 
     def _enter(
         self,
@@ -232,92 +232,6 @@ class Memory:
         piece = encoder.child(step, value)
         self._segment, self._nested, self._base = outer
         return piece, segment
-
-
-class _Before:
-    """The items of a node as they were, of which those that are unchanged are taken over.
-
-    ``stale`` are the positions of those that may have changed inside.
-    """
-
-    def __init__(self, node: Node, likeness: Likeness | None, *, trust_identity: bool) -> None:
-        self.stale = node.stale(trust_identity=trust_identity)
-        self._changed_inside = None if trust_identity else self.stale
-        self._node = node
-        self._likeness = likeness
-
-    def taken(self, place: int, value: Any) -> Segment | None:
-        """Return what has to be watched below a value that is as the item there was, or None."""
-        old = self._node.values[place]
-        if value is old:
-            return None if place in self.stale else self._node.watch.segments[place]
-        if self._likeness is None:
-            return None
-        if self._changed_inside is None:
-            # The promise is about items that are the same objects. This is another one, and the old
-            # one says what was encoded only if it is still as it was.
-            self._changed_inside = self._node.stale(trust_identity=False)
-        return None if place in self._changed_inside else self._likeness.of(value, old)
-
-    def taken_at_ends(
-        self, values: Sequence[Any], prefix: int, suffix: int
-    ) -> tuple[list[Segment], list[Segment]]:
-        """Return what has to be watched below further items that are taken over.
-
-        They are those behind the ``prefix`` items that are known to be, and before the ``suffix``
-        ones, in their order.
-        """
-        old, shorter = len(self._node.values), min(len(values), len(self._node.values))
-        head: list[Segment] = []
-        tail: list[Segment] = []
-        while prefix + len(head) + suffix < shorter:
-            place = prefix + len(head)
-            segment = self.taken(place, values[place])
-            if segment is None:
-                break
-            head.append(segment)
-        while prefix + len(head) + suffix + len(tail) < shorter:
-            place = -1 - suffix - len(tail)
-            segment = self.taken(old + place, values[place])
-            if segment is None:
-                break
-            tail.append(segment)
-        return head, tail[::-1]
-
-    def taken_entries(
-        self, keys: Sequence[Any], values: Sequence[Any], *, aligned: bool
-    ) -> tuple[list[int], list[Segment | None]]:
-        """Return, for each entry of a dict, its old position, and what is to be watched below it.
-
-        The one is -1 if there is none, the other None if the entry has to be encoded.
-        """
-        node = self._node
-        if aligned:
-            taken: list[Segment | None] = list(node.watch.segments)
-            for index in {
-                *compress(count(), map(operator.is_not, values, node.values)),
-                *self.stale,
-            }:
-                taken[index] = self.taken(index, values[index])
-            return list(range(len(keys))), taken
-        places = {key: place for place, key in enumerate(node.keys)}
-        olds = [places.get(key, -1) for key in keys]
-        taken = []
-        for key, value, old in zip(keys, values, olds, strict=True):
-            same = old >= 0 and _same_keys((key,), (node.keys[old],))
-            taken.append(self.taken(old, value) if same else None)
-        return olds, taken
-
-
-def _same_keys(keys: Sequence[Any], before: Sequence[Any]) -> bool:
-    """Whether keys are encoded as those before: 1, 1.0 and True find each other in a dict."""
-    if len(keys) != len(before):
-        return False
-    if all(map(operator.is_, keys, before)):
-        return True
-    types = list(map(type, keys))
-    same = types == list(map(type, before)) and PLAIN.issuperset(types)
-    return same and list(keys) == list(before)
 
 
 def _renew_watch(node: Node, prefix: int, old_end: int, segments: Sequence[Segment]) -> None:

@@ -1,16 +1,19 @@
-"""Whether a value would be encoded just as an earlier one was, without encoding it.
+"""Whether values would be encoded just as earlier ones were, without encoding them.
 
 A framework that loads a state at the start of every turn, or copies what it is handed, commits
-other objects than it did before, with the same contents. Comparing them takes an eighth of the time
-that encoding them does. ``==`` would not do: it takes 1, 1.0 and True for the same, -0.0 for 0.0,
-and does not see the order of keys.
+other objects than it did before, with the same contents. ``==`` would not do: it takes 1, 1.0 and
+True for the same, -0.0 for 0.0, and does not see the order of keys.
+
+Many values are compared together, level by level: their types, their sizes, their keys, then all
+their values in flat lists, each in one pass in C. One at a time it takes three times as long.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable
-from itertools import repeat
+import operator
+from array import array
+from collections.abc import Iterable, Sequence
+from itertools import chain, compress, repeat
 from typing import Any, Final
 
 import cbor2
@@ -24,7 +27,10 @@ __all__ = ["PLAIN", "Likeness"]
 PLAIN: Final = frozenset((str, bytes, int, bool, type(None)))
 """Types of which equal values have equal bytes, and which hold nothing that could change."""
 
-_double: Final[Callable[[float], bytes]] = struct.Struct("<d").pack
+_fields_set: Final = operator.attrgetter("__pydantic_fields_set__")
+_beside: Final = operator.attrgetter("__pydantic_extra__", "__pydantic_private__")
+_stored_as: Final = operator.attrgetter("name", "version")
+_fields_of: Final = operator.attrgetter("fields")
 
 
 class Likeness:
@@ -39,80 +45,124 @@ class Likeness:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
-    def of(self, value: Any, old: Any) -> Segment | None:
-        """Return what has to be watched below ``value``, or None if it has to be encoded."""
+    def of(self, values: Sequence[Any], olds: Sequence[Any]) -> Segment | None:
+        """Return what has to be watched below some values, each like the one before in its place.
+
+        None if one of them has to be encoded.
+        """
         segment = Segment()
         try:
-            alike = self._alike(value, old, segment)
+            alike = self._alike([*values], [*olds], segment)
         except Exception:
-            return None  # encoding it will say what is wrong, and where
+            return None  # encoding will say what is wrong, and where
         return segment if alike and not segment.opaque else None
 
-    def _alike(self, value: Any, old: Any, segment: Segment) -> bool:
-        cls = type(value)
-        if cls in PLAIN:
-            return type(old) is cls and bool(value == old)
-        if cls is dict:
-            segment.hold(value)
-            return type(old) is dict and self._entries(value, old, segment)
-        if cls is list or cls is tuple:
-            if cls is list:
-                segment.hold(value)
-            if type(old) is not cls or len(value) != len(old):
+    def _alike(self, values: list[Any], olds: list[Any], segment: Segment) -> bool:
+        kinds = [*map(type, values)]
+        distinct = {*kinds}
+        if distinct <= PLAIN:
+            return kinds == [*map(type, olds)] and values == olds
+        if len(distinct) == 1:
+            return self._of_kind(kinds[0], values, olds, segment)
+        if not PLAIN.isdisjoint(distinct):
+            plain = [*map(PLAIN.__contains__, kinds)]
+            if not _plainly_alike(compress(values, plain), compress(olds, plain)):
                 return False
-            return all(map(self._alike, value, old, repeat(segment)))
-        if cls is float:
-            return type(old) is float and _double(value) == _double(old)
-        if cls in SCALAR_TYPES:
-            return type(old) is cls and _scalar(value) == _scalar(old)
-        entry = self._registry.entry_of(cls)
-        segment.note(value, entry)
-        if segment.opaque:
-            return False
-        if cls is UnregisteredValue:
-            return (
-                type(old) is UnregisteredValue
-                and (value.name, value.version) == (old.name, old.version)
-                and self._fields(value.fields, old.fields, segment)
-            )
-        return entry is not None and self._registered(value, entry, old, segment)
-
-    def _registered(self, value: Any, entry: TypeEntry, old: Any, segment: Segment) -> bool:
-        if type(old) is UnregisteredValue:
-            return (old.name, old.version) == (entry.name, entry.version) and self._fields(
-                entry.to_fields(value), old.fields, segment
-            )
-        if type(old) is not type(value):
-            return False
-        if entry.content == "model":
-            # What it holds besides was looked at when the segment noted it.
-            other = bool(old.__pydantic_extra__ or old.__pydantic_private__)
-            if other or value.__pydantic_fields_set__ != old.__pydantic_fields_set__:
-                return False
-        elif entry.content != "attributes":
-            return self._fields(entry.to_fields(value), entry.to_fields(old), segment)
-        return self._entries(vars(value), vars(old), segment)
-
-    def _fields(self, fields: Any, old: Any, segment: Segment) -> bool:
-        if type(fields) is dict:
-            return type(old) is dict and self._entries(fields, old, segment)
-        return self._alike(fields, old, segment)
-
-    def _entries(self, items: dict[Any, Any], old: dict[Any, Any], segment: Segment) -> bool:
-        if len(items) != len(old):
-            return False
-        alike = self._alike
-        for key, before in zip(items, old, strict=True):
-            cls = type(key)
-            if cls is not type(before) or cls not in PLAIN or key != before:
-                return False
-            value, other = items[key], old[before]
-            if type(value) is str:
-                if type(other) is not str or value != other:
-                    return False
-            elif not alike(value, other, segment):
+            distinct -= PLAIN
+        for cls in distinct:
+            chosen = [*map(operator.is_, kinds, repeat(cls))]
+            own = [*compress(values, chosen)], [*compress(olds, chosen)]
+            if not self._of_kind(cls, *own, segment):
                 return False
         return True
+
+    def _of_kind(self, cls: type, values: list[Any], olds: list[Any], segment: Segment) -> bool:
+        if cls is dict:
+            segment.hold(values)
+            return _are(dict, olds) and self._entries(values, olds, segment)
+        if cls is list or cls is tuple:
+            if cls is list:
+                segment.hold(values)
+            return (
+                _are(cls, olds)
+                and [*map(len, values)] == [*map(len, olds)]
+                and self._alike(
+                    [*chain.from_iterable(values)], [*chain.from_iterable(olds)], segment
+                )
+            )
+        if cls is float:
+            # Bit by bit: zeros have signs, and a NaN is not equal to itself.
+            return _are(cls, olds) and bytes(array("d", values)) == bytes(array("d", olds))
+        if cls in SCALAR_TYPES:
+            return _are(cls, olds) and [*map(_scalar, values)] == [*map(_scalar, olds)]
+        entry = self._registry.entry_of(cls)
+        if cls is UnregisteredValue:
+            for value in values:
+                segment.note(value, entry)
+            return (
+                _are(cls, olds)
+                and [*map(_stored_as, values)] == [*map(_stored_as, olds)]
+                and self._alike_fields(map(_fields_of, values), map(_fields_of, olds), segment)
+            )
+        return entry is not None and self._registered(entry, values, olds, segment)
+
+    def _registered(
+        self, entry: TypeEntry, values: list[Any], olds: list[Any], segment: Segment
+    ) -> bool:
+        if entry.content == "unknown":
+            return False
+        if _are(UnregisteredValue, olds):
+            if {*map(_stored_as, olds)} != {(entry.name, entry.version)}:
+                return False
+            for value in values:
+                segment.note(value, entry)
+            return self._alike_fields(map(entry.to_fields, values), map(_fields_of, olds), segment)
+        if not _are(type(values[0]), olds):
+            return False
+        if entry.content == "constant":
+            return self._alike_fields(
+                map(entry.to_fields, values), map(entry.to_fields, olds), segment
+            )
+        if entry.content == "attributes":
+            segment.objects.extend(values)
+        else:
+            segment.models.extend(values)
+            besides = chain.from_iterable(map(_beside, chain(values, olds)))
+            if any(besides) or [*map(_fields_set, values)] != [*map(_fields_set, olds)]:
+                return False
+        return self._entries(
+            [vars(value) for value in values], [vars(old) for old in olds], segment
+        )
+
+    def _alike_fields(self, fields: Iterable[Any], olds: Iterable[Any], segment: Segment) -> bool:
+        """Compare what registered values are stored as: mostly dicts that were made just now."""
+        found, before = [*fields], [*olds]
+        if _are(dict, found):
+            return _are(dict, before) and self._entries(found, before, segment)
+        return self._alike(found, before, segment)
+
+    def _entries(
+        self, dicts: list[dict[Any, Any]], olds: list[dict[Any, Any]], segment: Segment
+    ) -> bool:
+        return (
+            [*map(len, dicts)] == [*map(len, olds)]
+            and _plainly_alike(chain.from_iterable(dicts), chain.from_iterable(olds))
+            and self._alike(
+                [*chain.from_iterable(map(dict.values, dicts))],
+                [*chain.from_iterable(map(dict.values, olds))],
+                segment,
+            )
+        )
+
+
+def _are(cls: type, values: Iterable[Any]) -> bool:
+    return {*map(type, values)} == {cls}
+
+
+def _plainly_alike(values: Iterable[Any], olds: Iterable[Any]) -> bool:
+    found, before = [*values], [*olds]
+    kinds = [*map(type, found)]
+    return PLAIN.issuperset(kinds) and kinds == [*map(type, before)] and found == before
 
 
 def _scalar(value: Any) -> bytes:

@@ -30,11 +30,14 @@ LEAST_ITEMS: Final = 16
 LEAST_LIST_ITEMS: Final = 4
 """The same for a list or tuple: lists grow, and their items are larger."""
 _BLOCK_DICTS: Final = 256
-"""Dicts in a block: 64 to 512 were measured, and differ little."""
+"""Dicts in a block, about: 64 to 512 were measured, and differ little."""
 
 
 class Segment:
-    """The mutable containers below one item. ``opaque``: something there cannot be watched."""
+    """The mutable containers below one item, or below several that are watched as one.
+
+    ``opaque``: something there cannot be watched.
+    """
 
     __slots__ = ("dicts", "empties", "lists", "models", "nodes", "objects", "opaque")
 
@@ -52,14 +55,14 @@ class Segment:
         watched = self.dicts or self.lists or self.objects or self.models or self.nodes
         return not (watched or self.empties or self.opaque)
 
-    def hold(self, container: dict[Any, Any] | list[Any]) -> None:
-        """Note a dict or list of any size."""
-        if not container:
-            self.empties.append(container)
-        elif type(container) is dict:
-            self.dicts.append(container)
-        else:
-            self.lists.append(container)  # type: ignore[arg-type]
+    def hold(self, containers: Sequence[dict[Any, Any]] | Sequence[list[Any]]) -> None:
+        """Note some dicts, or some lists, of any size."""
+        kept: list[Any] = self.dicts if containers and type(containers[0]) is dict else self.lists
+        if all(containers):
+            kept.extend(containers)
+            return
+        for container in containers:
+            (kept if container else self.empties).append(container)
 
     def note(self, container: Any, entry: TypeEntry | None) -> None:
         """Note a container met while encoding. Those with a node of their own note themselves."""
@@ -68,10 +71,10 @@ class Segment:
             return
         if cls is dict:
             if len(container) < LEAST_ITEMS:
-                self.hold(container)
+                self.hold((container,))
         elif cls is list:
             if len(container) < LEAST_LIST_ITEMS:
-                self.hold(container)
+                self.hold((container,))
         elif cls is UnregisteredValue and type(container.fields) is dict:
             self.dicts.append(container.fields)
         elif entry is None or entry.content == "unknown":
@@ -108,13 +111,13 @@ class DictBlock:
         self.keys: list[Any] = []
         self.values: list[Any] = []
 
-    def add(self, container: dict[Any, Any], owner: int) -> None:
-        """Watch one more dict, as it is now; ``owner`` is the index of its segment."""
-        self.dicts.append(container)
-        self.owners.append(owner)
-        self.sizes.append(len(container))
-        self.keys.extend(container)
-        self.values.extend(container.values())
+    def add(self, dicts: Sequence[dict[Any, Any]], owner: int) -> None:
+        """Watch some more dicts, as they are now; ``owner`` is the index of their segment."""
+        self.dicts.extend(dicts)
+        self.owners.extend(repeat(owner, len(dicts)))
+        self.sizes.extend(map(len, dicts))
+        self.keys.extend(chain.from_iterable(dicts))
+        self.values.extend(chain.from_iterable(map(dict.values, dicts)))
 
     def holds(self) -> bool:
         """Whether every dict still holds the same objects in the same order."""
@@ -141,6 +144,7 @@ class Watch:
     """The contents of the containers of many segments as flat lists, compared in one pass."""
 
     __slots__ = (
+        "_added",
         "_blocks",
         "_empties",
         "_items",
@@ -157,6 +161,7 @@ class Watch:
 
     def __init__(self, segments: Iterable[Segment] = ()) -> None:
         self.segments: list[Segment] = []
+        self._added: set[Segment] = set()
         self._blocks: list[DictBlock] = []
         self._empties: list[dict[Any, Any] | list[Any]] = []
         self._lists: list[list[Any]] = []
@@ -173,38 +178,40 @@ class Watch:
             self.add(segment)
 
     def add(self, segment: Segment) -> None:
-        """Watch the containers of one more segment, as they are now."""
+        """Watch the containers of the segment of one more item, as they are now."""
         owner = len(self.segments)
         self.segments.append(segment)
+        if segment in self._added:
+            return
+        self._added.add(segment)
         lists, objects, models, nodes, empties = self._owners
-        if segment.empties:
-            self._empties.extend(segment.empties)
-            empties.extend(repeat(owner, len(segment.empties)))
-        for container in segment.dicts:
-            self._add_dict(container, owner)
-        for items in segment.lists:
-            self._lists.append(items)
-            self._sizes.append(len(items))
-            self._items.extend(items)
-            lists.append(owner)
-        for holder in (*segment.objects, *segment.models):
-            # The holder is watched too: its __dict__ itself can be replaced.
-            self._objects.append(holder)
-            self._object_dicts.append(vars(holder))
-            self._add_dict(vars(holder), owner)
-            objects.append(owner)
-        for model in segment.models:
-            self._models.append(model)
-            self._model_fields.append(frozenset(model.__pydantic_fields_set__))
-            models.append(owner)
-        for node in segment.nodes:
-            self._nodes.append(node)
-            nodes.append(owner)
+        self._empties.extend(segment.empties)
+        empties.extend(repeat(owner, len(segment.empties)))
+        self._add_dicts(segment.dicts, owner)
+        self._lists.extend(segment.lists)
+        self._sizes.extend(map(len, segment.lists))
+        self._items.extend(chain.from_iterable(segment.lists))
+        lists.extend(repeat(owner, len(segment.lists)))
+        # The holder is watched too: its __dict__ itself can be replaced.
+        holders = [*segment.objects, *segment.models]
+        if holders:
+            held: list[dict[str, Any]] = [vars(holder) for holder in holders]
+            self._objects.extend(holders)
+            self._object_dicts.extend(held)
+            self._add_dicts(held, owner)
+            objects.extend(repeat(owner, len(holders)))
+            self._models.extend(segment.models)
+            self._model_fields.extend(map(frozenset, map(_fields_set, segment.models)))
+            models.extend(repeat(owner, len(segment.models)))
+        self._nodes.extend(segment.nodes)
+        nodes.extend(repeat(owner, len(segment.nodes)))
 
-    def _add_dict(self, container: dict[Any, Any], owner: int) -> None:
-        if not self._blocks or len(self._blocks[-1].dicts) == _BLOCK_DICTS:
+    def _add_dicts(self, dicts: Sequence[dict[Any, Any]], owner: int) -> None:
+        if not dicts:
+            return
+        if not self._blocks or len(self._blocks[-1].dicts) >= _BLOCK_DICTS:
             self._blocks.append(DictBlock())
-        self._blocks[-1].add(container, owner)
+        self._blocks[-1].add(dicts, owner)
 
     def holds(self) -> bool:
         """Whether every container still holds the same objects in the same order."""
@@ -220,7 +227,10 @@ class Watch:
         )
 
     def changed(self) -> set[int]:
-        """Return the indexes of the segments with a container that holds something else now."""
+        """Return the places of the items below which a container holds something else now.
+
+        Of items that are watched as one, all.
+        """
         lists, objects, models, nodes, empties = self._owners
         found: set[int] = set(chain.from_iterable(map(DictBlock.changed, self._blocks)))
         found.update(compress(empties, self._empties))
@@ -234,7 +244,8 @@ class Watch:
         reset = map(operator.ne, map(_fields_set, self._models), self._model_fields)
         found.update(compress(models, reset))
         found.update(compress(nodes, [not node.holds() for node in self._nodes]))
-        return found
+        changed = {self.segments[owner] for owner in found}
+        return {place for place, segment in enumerate(self.segments) if segment in changed}
 
 
 def _same(container: Collection[Any], held: Sequence[Any]) -> bool:

@@ -299,6 +299,24 @@ def test_each_kind_of_change_to_a_copy_is_seen(
 
 
 @pytest.mark.parametrize("hidden", HIDDEN_CHANGES.values(), ids=HIDDEN_CHANGES.keys())
+def test_each_kind_of_change_inside_a_copy_is_seen(
+    home: Path, hidden: Callable[[Any], None]
+) -> None:
+    """Copies that were taken for the same are watched from then on, many as one."""
+    with Repository.open(home, registry=registry()) as repo:
+        items = long_list()
+        repo.commit("run", {"items": items})
+        items = copy.deepcopy(items)
+        repo.commit("run", {"items": items})
+        for _ in range(2):
+            hidden(items)
+            prepared = repo.prepare("run", {"items": items})
+            assert prepared.id == encoded_anew(repo, prepared, {"items": items}).id
+            repo.write(prepared)
+            hidden = HIDDEN_CHANGES["a leaf two levels down"]
+
+
+@pytest.mark.parametrize("hidden", HIDDEN_CHANGES.values(), ids=HIDDEN_CHANGES.keys())
 def test_a_broken_comparison_would_be_noticed(
     home: Path, hidden: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
