@@ -109,16 +109,19 @@ class _Search:
             self.known.update(known)
             self._size += sum([len(kept.payload) for kept in known.values()])
             below = set(chain.from_iterable([kept.links for kept in known.values()]))
-            below |= self._locate(sorted(wanted.difference(known)))
+            below |= self._locate(sorted(wanted.difference(known)), most_bytes)
             if self._size > most_bytes:
                 return False
             wanted = below - found
         return True
 
-    def _locate(self, numbers: list[int]) -> set[int]:
-        """Note in which packs some records stand; returns what they link to."""
+    def _locate(self, numbers: list[int], most_bytes: int) -> set[int]:
+        """Note in which packs some records stand; returns what they link to.
+
+        It ends early once there are more than ``most_bytes``: each pack is read as a whole.
+        """
         below: set[int] = set()
-        while numbers:
+        while numbers and self._size <= most_bytes:
             # Neighbours stand in the same pack, so it is looked up for the highest of them only.
             of_pack = self._pack_of(numbers[-1])
             first = bisect_left(numbers, of_pack.pack.base)
