@@ -14,7 +14,7 @@ from cas.digest import Digest
 from cas.errors import CorruptObjectError, LimitError
 from cas.kept import Kept
 from manifests.cbor import LINK, TagDecoder, encode_int, loads_all, tag_decoders, tag_head
-from manifests.decoder import constructors
+from manifests.constructors import constructors
 from manifests.pieces import LINK_BYTES, Linked
 from manifests.registry import Registry, UnregisteredValue
 from manifests.together import SHALLOW, run_of_links

@@ -1,29 +1,13 @@
-"""From objects back to Python values.
-
-Every container the encoder writes has one reader here. Types are looked up in the registry; a tag
-no encoder writes is an error.
-"""
+"""From objects back to Python values: links are followed, depth and repetition are bounded."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import chain
 from typing import Any, Final
 
 from cas.errors import CorruptObjectError, InvalidInputError, LimitError
-from manifests.arrays import decode_array
 from manifests.cbor import (
-    ARRAY,
-    BYTEARRAY,
-    FROZENSET,
     LINK,
-    NODE,
-    PAIRS,
-    REGISTERED,
-    SCALAR,
-    SET,
-    TREE_DICT,
-    TUPLE,
     TagDecoder,
     array_head,
     encode_int,
@@ -31,11 +15,11 @@ from manifests.cbor import (
     loads_all,
     tag_decoders,
 )
+from manifests.constructors import constructors
 from manifests.encoder import MAX_DEPTH, Encoder
 from manifests.parameters import TreeParameters
 from manifests.pieces import MAX_HEIGHT, MAX_VALUE_BYTES, PieceSink
 from manifests.registry import Registry
-from manifests.scalars import decode_scalar
 from manifests.together import (
     ATOMS,
     NODE_HEAD,
@@ -46,9 +30,9 @@ from manifests.together import (
     decode_together,
     run_of_links,
 )
-from manifests.trees import BYTES_NODE, DICT_NODE, LIST_NODE
+from manifests.trees import BYTES_NODE
 
-__all__ = ["DEEPEST_CBOR", "Decoder", "Loader", "StoredObject", "constructors", "pairs_to_dict"]
+__all__ = ["DEEPEST_CBOR", "Decoder", "Gatherer", "Loader", "StoredObject"]
 
 _NODE_LEVELS: Final = 4
 # A registered value takes three CBOR levels (tag, array, map), so MAX_DEPTH of them fit.
@@ -67,22 +51,6 @@ Loader = Callable[[Sequence[Any]], Sequence[StoredObject]]
 """Returns the objects that some links name, verified, in order."""
 Gatherer = Callable[[Sequence[Any]], Below | None]
 """Returns everything that some links lead to, or None: that is too much at once, or damaged."""
-
-
-def constructors(registry: Registry) -> dict[int, Callable[[Any], Any]]:
-    """Return, for every tag but LINK, what makes a value of its decoded content."""
-    return {
-        TUPLE: lambda content: tuple(_listed(content)),
-        SET: lambda content: _distinct(set(_listed(content)), content),
-        FROZENSET: lambda content: _distinct(frozenset(_listed(content)), content),
-        PAIRS: pairs_to_dict,
-        BYTEARRAY: _bytearray,
-        REGISTERED: lambda content: _registered(content, registry),
-        NODE: _concatenate,
-        SCALAR: decode_scalar,
-        ARRAY: decode_array,
-        TREE_DICT: lambda content: _tree_to_dict(content[0], content[1], registry),
-    }
 
 
 def _ignoring_mutability(construct: Callable[[Any], Any]) -> TagDecoder:
@@ -362,76 +330,3 @@ class _Visit:
                 return child
             self.at += 1
         return None
-
-
-def _listed(content: Any) -> list[Any]:
-    if type(content) is not list:
-        raise CorruptObjectError("a container's items are not stored as a list")
-    return content
-
-
-def _distinct(members: set[Any] | frozenset[Any], content: Sequence[Any]) -> Any:
-    if len(members) != len(content):
-        raise CorruptObjectError("a stored set has a member twice")
-    return members
-
-
-def _bytearray(content: Any) -> bytearray:
-    # Of a number, bytearray() makes that many zeros.
-    if type(content) is not bytes:
-        raise CorruptObjectError("a bytearray's content is not stored as bytes")
-    return bytearray(content)
-
-
-def _registered(content: Any, registry: Registry) -> Any:
-    name, version, fields = _listed(content)
-    if type(name) is not str or type(version) is not int or version < 1:
-        raise CorruptObjectError("a registered value has no proper name and version")
-    return registry.read(name, version, fields)
-
-
-def _concatenate(node: Sequence[Any]) -> Any:
-    """Return the items (a list) or the bytes under a node whose children are decoded."""
-    kind, _level, counts, children, *_first_keys = node
-    if kind not in (LIST_NODE, BYTES_NODE, DICT_NODE):
-        raise CorruptObjectError(f"tree nodes of kind {kind} are not known here; upgrade Hive")
-    wanted = bytes if kind == BYTES_NODE else list
-    if not all(type(child) is wanted for child in children):
-        raise CorruptObjectError("a tree node has a child of another kind")
-    sizes = map(len, children)
-    if list(sizes) != [count * 2 if kind == DICT_NODE else count for count in counts]:
-        raise CorruptObjectError("a tree node does not hold what it counts")
-    if kind == BYTES_NODE:
-        return b"".join(children)
-    return list(chain.from_iterable(children))
-
-
-def pairs_to_dict(flat: Sequence[Any]) -> dict[Any, Any]:
-    """Return the dict of [key, value, key, value...]; a repeated key is damage."""
-    _listed(flat)
-    items = dict(zip(flat[::2], flat[1::2], strict=True))
-    if len(items) != len(flat) // 2:
-        raise CorruptObjectError("a stored dict has a key twice")
-    return items
-
-
-def _tree_to_dict(
-    flat: Sequence[Any], order: Sequence[Any] | None, registry: Registry
-) -> dict[Any, Any]:
-    """Return the dict of a key-sorted tree, in insertion order where that was stored."""
-    items = pairs_to_dict(flat)
-    if order is None:
-        return items
-    if len(order) != len(items):
-        raise CorruptObjectError("the order of a stored dict does not fit its keys")
-    try:
-        ordered = {key: items[key] for key in order}
-    except KeyError:
-        # A NaN, alone or in a tuple, is not found by equality; its bytes still are.
-        encoder = Encoder(registry, TreeParameters(), PieceSink())
-        by_bytes = {encoder.key(key): (key, value) for key, value in items.items()}
-        pairs = [by_bytes.get(encoder.key(key)) for key in order]
-        ordered = dict(pair for pair in pairs if pair is not None)
-    if len(ordered) != len(items):
-        raise CorruptObjectError("the order of a stored dict does not fit its keys")
-    return ordered

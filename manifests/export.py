@@ -19,8 +19,8 @@ from manifests.bundle import (
     EffectNote,
     Note,
     WritesNote,
-    write_bundle,
 )
+from manifests.bundle_writer import write_bundle
 from manifests.catalogue import Catalogue
 from manifests.effects import effect_rows
 from manifests.pending import anchor_of, pending_rows

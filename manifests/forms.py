@@ -32,7 +32,8 @@ from manifests.cbor import (
     loads,
     tag_decoders,
 )
-from manifests.decoder import DEEPEST_CBOR, Decoder, Gatherer, Loader, constructors
+from manifests.constructors import constructors
+from manifests.decoder import DEEPEST_CBOR, Decoder, Gatherer, Loader
 from manifests.encoder import MAX_DEPTH, Encoder
 from manifests.parameters import TreeParameters
 from manifests.pieces import PieceSink

@@ -26,7 +26,8 @@ from cas.objects import Object
 from cas.records import RecordReader
 from cas.store import ObjectStore
 from cas.writer import RecordWriter
-from manifests.bundle import BundleEntry, BundleReader, Note, WritesNote
+from manifests.bundle import BundleEntry, Note, WritesNote
+from manifests.bundle_reader import BundleReader
 from manifests.carried import Carried
 from manifests.catalogue import Catalogue, CatalogueWriter, CheckpointRow, RunRow
 from manifests.manifest import Manifest, ManifestReader

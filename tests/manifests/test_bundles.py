@@ -37,7 +37,9 @@ from cas.errors import (
 from cas.leases import LEASES, Lease
 from cas.objects import Object
 from manifests import Checkpoint, ImportReport, PendingWrite, Repository
-from manifests.bundle import BundleEntry, BundleHeader, BundleReader, write_bundle
+from manifests.bundle import BundleEntry, BundleHeader
+from manifests.bundle_reader import BundleReader
+from manifests.bundle_writer import write_bundle
 from tests.cas.children import ChildFailedError, finish, start_child
 
 MAGIC = b"\x89hive bundle\r\n\x1a\n"

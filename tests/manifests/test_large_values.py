@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-import manifests.decoder
+import manifests.constructors
 from cas.digest import Digest
 from cas.errors import ConflictError, HiveError, InvalidInputError
 from cas.leases import LEASES, STAGE_BYTES, leased_records
@@ -117,7 +117,7 @@ def test_long_texts_are_put_together_one_after_the_other(monkeypatch: pytest.Mon
         events.append(-len(content[1]))
         return decode_scalar(content)
 
-    monkeypatch.setattr(manifests.decoder, "decode_scalar", decode)
+    monkeypatch.setattr(manifests.constructors, "decode_scalar", decode)
     assert Decoder(memory.registry, load).value(root) == [*texts, texts[0]]
     held = list(accumulate(events))
     assert max(held) < 1.1 * len(texts[0])
