@@ -119,6 +119,28 @@ class GroupCommitter:
             raise outcome
         return outcome
 
+    def write_all(self, jobs: Sequence[Job[T]]) -> list[T | HiveError]:
+        """Do jobs, in this order, in as few transactions as they fit into.
+
+        Returns when all are durable or have failed: of each what ``job.apply`` returned, or the
+        error. Raises nothing that concerns one of them alone.
+        """
+        waiting = [_Waiting(job, None) for job in jobs]
+        if not waiting:
+            return []
+        try:
+            self._join(*waiting)
+            for each in waiting:
+                if each.outcome is None and not each.leads:
+                    each.turn.acquire()
+                if each.outcome is None:
+                    self._lead()
+        except BaseException:
+            for each in waiting:
+                self._leave(each)
+            raise
+        return [each.outcome for each in waiting]
+
     def submit(self, job: Job[T]) -> Future[T]:
         """Queue a job and return at once. The future completes when it is durable.
 
@@ -130,15 +152,15 @@ class GroupCommitter:
             self._pass_lead_to(waiting)
         return future
 
-    def _join(self, waiting: _Waiting) -> bool:
-        """Put a commit into the queue; whether its caller has to lead."""
+    def _join(self, first: _Waiting, *others: _Waiting) -> bool:
+        """Put commits into the queue; whether their caller has to lead."""
         if self._process != os.getpid():
             # Forked: the parent's queue is the parent's, and its lock may be held for ever.
             self._start()
         with self._lock:
-            self._queue.append(waiting)
-            waiting.leads, self._led = not self._led, True
-        return waiting.leads
+            self._queue += (first, *others)
+            first.leads, self._led = not self._led, True
+        return first.leads
 
     def _leave(self, waiting: _Waiting) -> None:
         """Take back a commit whose caller was interrupted while waiting."""

@@ -11,7 +11,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from cas.errors import ConflictError, InvalidInputError, MissingObjectError, NotFoundError
+from cas.errors import (
+    ConflictError,
+    HiveError,
+    InvalidInputError,
+    MissingObjectError,
+    NotFoundError,
+)
 from cas.kept import KEPT_BYTES
 from cas.store import ObjectStore
 from manifests import history, listing
@@ -32,7 +38,7 @@ from manifests.diff import Change, Touched
 from manifests.events import Forked, Restored, Saved
 from manifests.group import GroupCommitter
 from manifests.limits import check_limit
-from manifests.listeners import Events, OnEvent
+from manifests.listeners import Events, OnEvent, Operation
 from manifests.manifest import Checkpoint, RunInfo, StoreStats, microseconds
 from manifests.names import check_key, check_name
 from manifests.outline import Outline
@@ -332,20 +338,40 @@ class Repository(Browsing, Beside, Claiming):
         operation = self.events.begin("save")
 
         def note(done: Future[Checkpoint]) -> None:
-            error = done.exception()
-            if error is None:
-                self._seen.note_stored(prepared)
-            else:
-                self._seen.take_back(prepared.place)
-                self._encoder.distrust(prepared.run)
-            if operation is not None and error is None:
-                operation.done(lambda s: Saved(checkpoint=done.result(), seconds=s))
-            elif operation is not None and error is not None:
-                operation.failed(error)
+            self._note(prepared, done.exception() or done.result(), operation)
 
         future = self._committer.submit(prepared)
         future.add_done_callback(note)
         return future
+
+    def write_all(self, commits: Sequence[PreparedCommit]) -> list[Checkpoint | HiveError]:
+        """Store prepared commits, in this order, in as few transactions as they fit into.
+
+        Returns when all are durable or have failed: of each its checkpoint, or what ``write`` would
+        raise.
+        """
+        operations = [self.events.begin("save") for _ in commits]
+        outcomes = self._committer.write_all(commits)
+        for prepared, outcome, operation in zip(commits, outcomes, operations, strict=True):
+            self._note(prepared, outcome, operation)
+        return outcomes
+
+    def _note(
+        self,
+        prepared: PreparedCommit,
+        outcome: Checkpoint | BaseException,
+        operation: Operation | None,
+    ) -> None:
+        """Note, and tell, what came of a commit that was not written alone."""
+        if isinstance(outcome, BaseException):
+            self._seen.take_back(prepared.place)
+            self._encoder.distrust(prepared.run)
+            if operation is not None:
+                operation.failed(outcome)
+            return
+        self._seen.note_stored(prepared)
+        if operation is not None:
+            operation.done(lambda s: Saved(checkpoint=outcome, seconds=s))
 
     def _place(
         self, run: str, parent: RefLike | LastSeen | None, key: str | None, *, extends_head: bool

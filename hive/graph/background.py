@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from typing import Final, Protocol, TypeVar
 
 from hive import errors
 
-__all__ = ["BackgroundThread", "Job", "drop_after_fork", "finished", "in_thread", "is_alone"]
+__all__ = ["BackgroundThread", "Job", "drop_after_fork", "in_thread", "is_alone"]
 
 _QUIET_SECONDS: Final = 0.002
 """How long to wait for one more of several jobs that are likely to come: a sync takes longer."""
@@ -47,6 +47,8 @@ class BackgroundThread:
         self._changed = threading.Condition()
         self._jobs: deque[tuple[object, Job]] = deque()
         self._running: list[object] = []
+        # How many jobs must wait before the thread is woken for them.
+        self._wakes_at = 1
         self._thread: threading.Thread | None = None
         self._stopping = False
         drop_after_fork(self)
@@ -72,8 +74,14 @@ class BackgroundThread:
                     target=self._work, name="hive-checkpoints", daemon=True
                 )
                 self._thread.start()
-            self._changed.notify_all()
+            if len(self._jobs) >= self._wakes_at:
+                self._changed.notify_all()
         return True
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether any jobs wait or are being done, as of a moment ago."""
+        return bool(self._jobs or self._running)
 
     def pending(self, owner: object) -> bool:
         """Tell whether a job of ``owner`` waits or is being done."""
@@ -100,6 +108,7 @@ class BackgroundThread:
         self._changed = threading.Condition()
         self._jobs = deque()
         self._running = []
+        self._wakes_at = 1
         self._thread = None
 
     def _is_pending(self, owner: object) -> bool:
@@ -113,11 +122,13 @@ class BackgroundThread:
             with self._changed:
                 self._running = []
                 self._changed.notify_all()
+                self._wakes_at = 1
                 self._changed.wait_for(lambda: bool(self._jobs) or self._stopping)
                 if not self._jobs:
                     return
                 if self._together is not None:
                     self._gather(len(jobs))
+                self._wakes_at = sys.maxsize
                 jobs = self._take()
             if self._together is not None:
                 self._together(jobs)
@@ -131,6 +142,7 @@ class BackgroundThread:
         Whoever waited for the last jobs goes on now, and many of them come again. To begin with the
         first that does would take a transaction for it alone, and several for the others.
         """
+        self._wakes_at = last
         waiting = len(self._jobs)
         while waiting < last and not self._stopping:
             self._changed.wait(_QUIET_SECONDS)
@@ -173,11 +185,6 @@ async def in_thread(job: Callable[[], _T]) -> _T:
         await asyncio.sleep(0)  # where a cancellation, such as Ctrl-C, comes in
         return done
     return await _whole(asyncio.ensure_future(asyncio.to_thread(job)))
-
-
-async def finished(future: Future[_T]) -> _T:
-    """Wait for what another thread does, also when the waiting task is cancelled."""
-    return await _whole(asyncio.wrap_future(future))
 
 
 async def _whole(task: asyncio.Future[_T]) -> _T:

@@ -6,12 +6,13 @@ import contextlib
 import logging
 import threading
 import warnings
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from hive import errors
-from hive.graph.background import drop_after_fork, finished, in_thread, is_alone
+from hive.graph.background import drop_after_fork, in_thread, is_alone
+from hive.graph.outcome import Outcome
 from hive.graph.saves import Pend, Save, Staged
 from hive.graph.transient import is_transient
 
@@ -120,7 +121,7 @@ class RunWriter:
         return Staged(
             prepared.id,
             lambda: self._complete(prepared, again=prepare),
-            Save(self, prepared, prepare, future=Future()),
+            partial(Save, self, prepared, prepare),
         )
 
     def refuse_unstorable(self, values: Mapping[str, Any]) -> None:
@@ -134,11 +135,13 @@ class RunWriter:
         Saves of several runs share transactions.
         """
         staged = self.stage(state, kind=kind, **fields)
-        if staged.save is None or staged.save.future is None or is_alone():
+        # Where saves wait already there are other tasks; to count them takes long if they are many.
+        if staged.save is None or (not self._background.is_busy and is_alone()):
             return staged.id if staged.finish is None else await in_thread(staged.finish)
-        self._background.submit(self, staged.save, bounded=False)
+        outcome: Outcome[Digest] = Outcome()
+        self._background.submit(self, staged.save(outcome), bounded=False)
         try:
-            return await finished(staged.save.future)
+            return await outcome.wait()
         except errors.HiveError as error:
             self._judge(error)
             return None
@@ -320,9 +323,11 @@ class RunWriter:
             self.wrote(self._store(prepared))
         return prepared.id
 
-    def submit(self, prepared: PreparedCommit) -> Future[Checkpoint]:
-        """Queue an encoded checkpoint for the store's next transaction."""
-        return self._repository.submit(prepared)
+    def write_all(
+        self, prepared: Sequence[PreparedCommit]
+    ) -> Sequence[Checkpoint | errors.HiveError]:
+        """Write encoded checkpoints of several runs together; return what came of each."""
+        return self._repository.write_all(prepared)
 
     def wrote(self, tip: Checkpoint) -> None:
         """Note what is durable."""

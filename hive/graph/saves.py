@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hive import errors
+from hive.graph.outcome import Outcome, announce
 
 if TYPE_CHECKING:
     from cas.digest import Digest
@@ -21,23 +21,22 @@ __all__ = ["Pend", "Save", "Staged", "write_together"]
 class Save:
     """One checkpoint of a run on its way to the disk; calling it takes it there."""
 
-    __slots__ = ("_prepare", "_prepared", "_round", "_writer", "future")
+    __slots__ = ("_prepare", "_prepared", "_round", "_writer", "outcome")
 
     def __init__(
         self,
         writer: RunWriter,
         prepared: PreparedCommit | None,
         prepare: Callable[[], PreparedCommit] | None,
-        *,
-        future: Future[Digest] | None = None,
+        outcome: Outcome[Digest] | None = None,
     ) -> None:
         """Save what is prepared, or what ``prepare`` will encode when its turn has come.
 
-        ``prepare`` is None where the state may have changed since. ``future`` completes with the
-        checkpoint's id when it is durable, or with what went wrong; without one, the writer is told
-        of that.
+        ``prepare`` is None where the state may have changed since. ``outcome`` becomes the
+        checkpoint's id when it is durable, or what went wrong; without one, the writer is told of
+        that.
         """
-        self.future = future
+        self.outcome = outcome
         self._writer = writer
         self._prepared = prepared
         self._prepare = prepare
@@ -50,7 +49,7 @@ class Save:
 
     def encode(self) -> bool:
         """Encode the checkpoint if it is not; whether there is anything to write."""
-        if self.future is None and self._writer.round != self._round:
+        if self.outcome is None and self._writer.round != self._round:
             return False  # it was meant to stand on one that could not be written
         try:
             if self._prepared is None and self._prepare is not None:
@@ -60,40 +59,40 @@ class Save:
             return False
         return True
 
-    def submit(self) -> Future[Checkpoint]:
-        """Queue the encoded checkpoint for the next transaction."""
-        assert self._prepared is not None
-        return self._writer.submit(self._prepared)
+    def write_with(self, others: Sequence[Save]) -> None:
+        """Write it and the saves of other runs of the manager; all are encoded."""
+        saves = [self, *others]
+        prepared = [save._prepared for save in saves if save._prepared is not None]
+        try:
+            written: Sequence[Checkpoint | errors.HiveError | None]
+            written = self._writer.write_all(prepared)
+        except Exception:  # any: each meets it once more and reports it
+            written = [None] * len(saves)
+        for save, result in zip(saves, written, strict=True):
+            save.conclude(result)
 
-    def conclude(self, written: Future[Checkpoint] | None) -> None:
-        """Wait until the encoded checkpoint is durable; write it alone if that is what is left.
+    def conclude(self, written: Checkpoint | errors.HiveError | None) -> None:
+        """Note that the encoded checkpoint is durable; write it alone if that is what is left.
 
         Args:
-            written: What ``submit`` gave; None if it was not called.
+            written: What came of writing it together with others; None if that was not tried.
         """
         assert self._prepared is not None
         try:
-            if written is not None:
-                error = written.exception()
-                if error is None:
-                    self._writer.wrote(written.result())
-                    self._succeed(self._prepared.id)
-                    return
-                if not isinstance(error, errors.HiveError):
-                    raise error
-            self._succeed(self._writer.write(self._prepared, again=self._prepare))
+            if written is None or isinstance(written, errors.HiveError):
+                self._writer.write(self._prepared, again=self._prepare)
+            else:
+                self._writer.wrote(written)
+            if self.outcome is not None:
+                self.outcome.succeed(self._prepared.id)
         except Exception as error:  # any: it has to reach the caller, in another thread
             self._fail(error)
 
-    def _succeed(self, digest: Digest) -> None:
-        if self.future is not None:
-            self.future.set_result(digest)
-
     def _fail(self, error: Exception) -> None:
-        if self.future is None:
+        if self.outcome is None:
             self._writer.failed(error)
         else:
-            self.future.set_exception(error)
+            self.outcome.fail(error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +104,12 @@ class Staged:
             warn.
         finish: What is left to do, and may block on the disk or on a full queue; returns the id,
             or None if it could not be saved and the policy is to warn. None: nothing is left.
-        save: The same for the background thread, where that may do it.
+        save: Makes the same for the background thread, where that may do it.
     """
 
     id: Digest | None
     finish: Callable[[], Digest | None] | None = None
-    save: Save | None = None
+    save: Callable[[Outcome[Digest]], Save] | None = None
 
     def complete(self) -> Digest | None:
         """Do what is left and return the id."""
@@ -147,7 +146,6 @@ def write_together(jobs: Sequence[Job]) -> None:
             job()
     if len(saves) == 1:
         saves[0].conclude(None)
-        return
-    submitted = [(save, save.submit()) for save in saves]
-    for save, future in submitted:
-        save.conclude(future)
+    elif saves:
+        saves[0].write_with(saves[1:])
+    announce([job.outcome for job in jobs if isinstance(job, Save) and job.outcome is not None])

@@ -136,6 +136,74 @@ def test_a_failed_transaction_is_tried_commit_by_commit(
     assert sizes == [1, 3, 1, 1, 1]
 
 
+def test_commits_written_at_once_share_a_transaction_and_fail_alone(
+    repo: Repository, home: Path
+) -> None:
+    """Each has an outcome of its own; those of one run are stored in their order."""
+    repo.commit("moved", {"n": 0})
+    stale = repo.prepare("moved", {"n": 1})
+    with Repository.open(home) as other:
+        other.commit("moved", {"n": "other"})
+    prepared = [
+        stale,
+        *(repo.prepare(f"run-{at}", {"n": at}) for at in range(3)),
+        *(repo.prepare("chain", {"n": at}) for at in range(3)),
+    ]
+    before = transactions(repo)
+    outcomes = repo.write_all(prepared)
+    assert transactions(repo) == before + 1
+    assert isinstance(outcomes[0], ConflictError)
+    stored = [each for each in outcomes if isinstance(each, Checkpoint)]
+    assert [each.id for each in stored] == [each.id for each in prepared[1:]]
+    assert [repo.restore(each) for each in stored[3:]] == [{"n": 0}, {"n": 1}, {"n": 2}]
+    assert repo.commit("moved", {"n": 2}, parent="moved").sequence == 3
+    assert repo.write_all([]) == []
+
+
+def test_commits_written_at_once_wait_for_whoever_leads(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They queue behind a transaction that goes on, together with others that wait."""
+    before = transactions(repo)
+    gathering = Gathering(repo, monkeypatch)
+    first = repo.submit(repo.prepare("leads", {"n": 0}))
+    assert gathering.held.wait(30)
+    outcomes: list[Checkpoint | HiveError] = []
+    prepared = [repo.prepare(f"run-{at}", {"n": at}) for at in range(5)]
+    thread = threading.Thread(target=lambda: outcomes.extend(repo.write_all(prepared)))
+    thread.start()
+    wait_for_queue(repo, 5)
+    last = repo.submit(repo.prepare("waits", {"n": 0}))
+    gathering.go_on.set()
+    thread.join(30)
+    assert first.result(30).sequence == last.result(30).sequence == 1
+    assert [each.run for each in outcomes if isinstance(each, Checkpoint)] == [
+        each.run for each in prepared
+    ]
+    assert transactions(repo) == before + 2
+    assert repo.commit("after", {"n": 0}).sequence == 1
+
+
+def test_an_interrupt_while_commits_wait_leaves_the_lead_to_others(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C as their group is taken: none of them stays in the queue, and others go on."""
+    committer = repo._committer
+    take = committer._take
+
+    def interrupted(_group: list[_Waiting]) -> None:
+        monkeypatch.setattr(committer, "_take", take)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(committer, "_take", interrupted)
+    prepared = [repo.prepare(f"run-{at}", {"n": at}) for at in range(3)]
+    with pytest.raises(KeyboardInterrupt):
+        repo.write_all(prepared)
+    assert committer._queue == []
+    assert repo.submit(repo.prepare("after", {"n": 1})).result(10).sequence == 1
+    assert [run.name for run in repo.runs()] == ["after"]
+
+
 def test_submitted_commits_of_a_run_stay_in_order(repo: Repository) -> None:
     """Prepared one behind the other, written in that order, in few transactions."""
     futures = [repo.submit(repo.prepare("run", {"n": at})) for at in range(200)]
