@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
-from itertools import compress, count
+from collections.abc import Collection, Sequence
+from itertools import compress, count, repeat
 from typing import Any, Final
 
+from manifests.alignment import Edit
 from manifests.likeness import PLAIN, Likeness
-from manifests.memo import Node, Segment
+from manifests.memo import Node
 from manifests.together import ATOMS
+from manifests.watch import CONSTANT, Segment
 
-__all__ = ["Earlier", "same_keys"]
+__all__ = ["Earlier", "EarlierFields", "entry_edits", "same_keys"]
 
 _TOGETHER: Final = 64
 """Items that are compared and then watched as one: if one of them changes in place, all are encoded
@@ -21,13 +23,14 @@ again. 64 messages take 2 ms."""
 class Earlier:
     """The items of a node as they were, of which those that are unchanged are taken over.
 
-    ``stale`` are the positions of those that may have changed inside. What is returned for an item
-    is what has to be watched below it, or None if it has to be encoded.
+    ``values`` are they, but for those that may have changed inside. What is returned for an item is
+    what has to be watched below it, or None if it has to be encoded.
     """
 
     def __init__(self, node: Node, likeness: Likeness | None, *, trust_identity: bool) -> None:
-        self.stale = node.stale(trust_identity=trust_identity)
-        self._changed_inside = None if trust_identity else self.stale
+        self._stale = set() if trust_identity else node.watch.stale()
+        self._changed_inside = None if trust_identity else self._stale
+        self.values = node.values_but(self._stale)
         self._node = node
         self._likeness = likeness
         self._hopeless = False
@@ -40,46 +43,63 @@ class Earlier:
             found += self._some(places[start:stop], values[start:stop])
         return found
 
-    def taken_at_ends(
-        self, values: Sequence[Any], prefix: int, suffix: int
-    ) -> tuple[list[Segment], list[Segment]]:
-        """Look for items beside those that are known to be taken over.
+    def taken_items(
+        self, edits: Sequence[Edit], values: Sequence[Any]
+    ) -> dict[int, tuple[int, Segment | None]]:
+        """Look at the items of a list that are in edits; returns old places too, by the new ones.
 
-        They are as many as possible behind the first ``prefix`` items, and then before the last
-        ``suffix`` ones, in their order.
+        The same objects are found wherever they were, others are compared with those in whose
+        places they stand. No old place is given twice: what is below it is below one item.
         """
-        old = len(self._node.values)
-        room = min(len(values), old) - prefix - suffix
-        head = self._run(range(prefix, prefix + room), values[prefix : prefix + room])
-        room -= len(head)
-        ahead = range(old - suffix - 1, old - suffix - 1 - room, -1)
-        stop = len(values) - suffix
-        tail = self._run(ahead, values[stop - room : stop][::-1])
-        return head, tail[::-1]
+        olds = [place for edit in edits for place in edit.old_places]
+        if not olds:
+            return {}
+        left = {id(self._node.values[place]): place for place in olds}
+        found: dict[int, tuple[int, Segment | None]] = {}
+        for edit in edits:
+            for place in edit.places:
+                old = left.pop(id(values[place]), -1)
+                if old >= 0:
+                    segment = self._node.segments[old]
+                    found[place] = old, None if segment in self._stale else segment
+        free = set(olds).difference([old for old, _ in found.values()])
+        for edit in edits:
+            self._compare(edit, values, found, free)
+        return found
 
-    def taken_entries(
-        self, keys: Sequence[Any], values: Sequence[Any], *, aligned: bool
-    ) -> tuple[list[int], list[Segment | None]]:
-        """Look at the entries of a dict; also returns where each was, -1 if nowhere."""
-        node = self._node
-        if aligned:
-            taken: list[Segment | None] = [*node.watch.segments]
-            others = compress(count(), map(operator.is_not, values, node.values))
-            places = sorted({*others, *self.stale})
-            olds = [*range(len(keys))]
-        else:
-            before = {key: place for place, key in enumerate(node.keys)}
-            olds = [before.get(key, -1) for key in keys]
-            taken = [None] * len(keys)
-            places = [
-                place
-                for place, (key, old) in enumerate(zip(keys, olds, strict=True))
-                if old >= 0 and same_keys((key,), (node.keys[old],))
-            ]
-        found = self.taken([olds[place] for place in places], [values[place] for place in places])
-        for place, segment in zip(places, found, strict=True):
-            taken[place] = segment
-        return olds, taken
+    def _compare(
+        self,
+        edit: Edit,
+        values: Sequence[Any],
+        found: dict[int, tuple[int, Segment | None]],
+        free: set[int],
+    ) -> None:
+        """Find more items of one edit among those in whose places they stand.
+
+        If there are more or fewer than before, those are counted from the beginning as long as they
+        are alike, and then from the end.
+        """
+        pairs = [
+            (place, old)
+            for place, old in zip(edit.places, edit.old_places, strict=False)
+            if place not in found and old in free
+        ]
+        places, olds = [place for place, _ in pairs], [old for _, old in pairs]
+        if len(edit.places) == len(edit.old_places):
+            segments = self.taken(olds, [values[place] for place in places])
+            found.update(zip(places, zip(olds, segments, strict=True), strict=True))
+            return
+        run = self._run(olds, [values[place] for place in places])
+        found.update(zip(places, zip(olds, run, strict=False), strict=False))
+        used = set(olds[: len(run)])
+        pairs = [
+            (place, old)
+            for place, old in zip(edit.places[::-1], edit.old_places[::-1], strict=False)
+            if place not in found and old in free and old not in used
+        ]
+        places, olds = [place for place, _ in pairs], [old for _, old in pairs]
+        run = self._run(olds, [values[place] for place in places])
+        found.update(zip(places, zip(olds, run, strict=False), strict=False))
 
     def _run(self, places: Sequence[int], values: Sequence[Any]) -> list[Segment]:
         """Look at values from the first one on, until one has to be encoded."""
@@ -131,10 +151,10 @@ class Earlier:
     def _same_objects(
         self, places: Sequence[int], values: Sequence[Any], olds: Sequence[Any]
     ) -> list[Segment | None]:
-        segments = self._node.watch.segments
+        segments = [self._node.segments[place] for place in places]
         return [
-            segments[place] if value is old and place not in self.stale else None
-            for place, value, old in zip(places, values, olds, strict=True)
+            segment if value is old and segment not in self._stale else None
+            for segment, value, old in zip(segments, values, olds, strict=True)
         ]
 
     def _together(
@@ -145,10 +165,69 @@ class Earlier:
         if self._changed_inside is None:
             # The promise is about items that are the same objects. These are others, and the old
             # ones say what was encoded only if they are still as they were.
-            self._changed_inside = self._node.stale(trust_identity=False)
-        if not self._changed_inside.isdisjoint(places):
+            self._changed_inside = self._node.watch.stale()
+        if not self._changed_inside.isdisjoint([self._node.segments[place] for place in places]):
             return None
-        return self._likeness.of(values, olds)
+        segment = self._likeness.of(values, olds)
+        return None if segment is None else segment.shared()
+
+
+class EarlierFields:
+    """The fields of a root, as ``Earlier`` has items.
+
+    They are looked at one by one: larger containers in them decide for themselves. ``changed``
+    names the only ones that may have changed (None: any may), which is not believed of a node that
+    was ``recalled``; there they are compared.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        likeness: Likeness | None,
+        changed: Collection[Any] | None,
+        *,
+        recalled: bool,
+    ) -> None:
+        self._node = node
+        self._likeness = likeness
+        self._changed = None if recalled else changed
+        self._recalled = recalled
+        mutable = compress(node.segments, map(operator.is_not, node.segments, repeat(CONSTANT)))
+        self.values = node.values_but(set(mutable))
+
+    def taken(self, places: Sequence[int], values: Sequence[Any]) -> list[Segment | None]:
+        """Look at values that stand for the fields at some places."""
+        return list(map(self._field, places, values))
+
+    def is_promised(self, place: int) -> bool:
+        """Whether the caller says that a field has not changed."""
+        return self._changed is not None and self._node.keys[place] not in self._changed
+
+    def _field(self, place: int, value: Any) -> Segment | None:
+        segment, old = self._node.segments[place], self._node.values[place]
+        if self.is_promised(place):
+            return segment
+        if self._recalled:
+            if self._likeness is None or segment.nodes:
+                return None
+            alike = self._likeness.of([value], [old])
+            return None if alike is None else alike.shared()
+        return segment if segment is CONSTANT and value is old else None
+
+
+def entry_edits(old: Sequence[Any], values: Sequence[Any], of_keys: Sequence[Edit]) -> list[Edit]:
+    """Return edits of the entries of a dict, from those of its keys and from its values."""
+    found = []
+    old_at = at = 0
+    for edit in (*of_keys, Edit(len(old), len(old), len(values), len(values))):
+        pairs = map(operator.is_not, old[old_at : edit.old_start], values[at : edit.start])
+        for offset in compress(count(), pairs):
+            place, new = old_at + offset, at + offset
+            found.append(Edit(place, place + 1, new, new + 1))
+        if edit.old_places or edit.places:
+            found.append(edit)
+        old_at, at = edit.old_stop, edit.stop
+    return found
 
 
 def _are_atoms(values: Sequence[Any]) -> bool:

@@ -25,7 +25,6 @@ from manifests.cbor import (
 )
 from manifests.incremental import Memory
 from manifests.layout import Layout, whole_dict
-from manifests.memo import LEAST_ITEMS, LEAST_LIST_ITEMS
 from manifests.parameters import TreeParameters
 from manifests.paths import Field, Redaction, Step, path_text
 from manifests.pieces import (
@@ -39,6 +38,7 @@ from manifests.pieces import (
 from manifests.registry import Registry, UnregisteredValue
 from manifests.scalars import SCALAR_TYPES, TEXT, encode_scalar
 from manifests.trees import TreeBuilder, TreeCache
+from manifests.watch import LEAST_ITEMS, LEAST_LIST_ITEMS
 
 __all__ = ["MAX_DEPTH", "MAX_KEY_BYTES", "Encoder"]
 
@@ -219,11 +219,11 @@ class Encoder:
 
     def _list(self, items: Sequence[Any]) -> Piece:
         if self._memory is not None and len(items) >= LEAST_LIST_ITEMS and not self._in_key:
-            node, unchanged = self._memory.sequence(self, items)
+            node, edits = self._memory.sequence(self, items)
             if len(items) <= self._parameters.short_items:
                 node.tree = TreeCache()  # what it holds is of a list before this one
                 return join(array_head(len(items)), node.pieces)
-            return self._trees.list_node(node.pieces, node.tokens, node.sizes, node.tree, unchanged)
+            return self._trees.list_node(node.pieces, node.tokens, node.sizes, node.tree, edits)
         pieces = []
         for index, item in enumerate(items):
             pieces.append(self.child(index, item))
@@ -270,7 +270,7 @@ class Encoder:
         return piece
 
     def _dict(self, items: dict[Any, Any], *, root: bool = False) -> Piece:
-        texts = all(type(key) is str for key in items)
+        texts = _TEXT.issuperset(map(type, items))
         return self._mapping(items, items, list(items), texts=texts, root=root)
 
     def _mapping(
@@ -295,13 +295,14 @@ class Encoder:
             if self._in_key:
                 return whole_dict(keys, values, texts=texts)
             return self._layout.entries(keys, values, texts=texts, root=root)
-        node, dirty = memory.mapping(
-            self, container, list(items), list(items.values()), steps, root=root
-        )
-        if dirty is None:
-            node.encoded_keys = [encode_text(key) if texts else self._key(key) for key in items]
+        node, changes = memory.mapping(self, container, items, steps, root=root)
+        if changes.of_keys:
             self._check_keys(node.encoded_keys, texts=texts)
-        return self._layout.remembered_entries(node, dirty, texts=texts, root=root)
+        return self._layout.remembered_entries(node, changes, texts=texts, root=root)
+
+    def key_of_dict(self, key: Any) -> bytes:
+        """Encode a key of a dict."""
+        return encode_text(key) if type(key) is str else self._key(key)
 
     def _check_keys(self, keys: Sequence[bytes], *, texts: bool) -> None:
         if not texts:
@@ -341,6 +342,8 @@ def _refuse_twins(keys: Sequence[bytes]) -> None:
             "two keys encode alike (two NaNs, say); only one can be found again"
         )
 
+
+_TEXT: Final = frozenset((str,))
 
 _DIRECT: Final[dict[type, Callable[[Any], Piece]]] = {
     type(None): lambda _value: _NULL,

@@ -9,16 +9,18 @@ sweep can have removed it. If encoding raises, the memory must be thrown away.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Collection, Sequence
-from typing import Any, Protocol
+from itertools import chain
+from typing import Any, Final, Protocol
 
-from manifests.earlier import Earlier, same_keys
+from manifests.alignment import Edit, differences, narrowed, splice
+from manifests.earlier import Earlier, EarlierFields, entry_edits, same_keys
 from manifests.likeness import Likeness
-from manifests.memo import Node, Segment, Watch, positions
+from manifests.memo import Changes, Node
 from manifests.paths import Step
 from manifests.pieces import Piece
 from manifests.registry import TypeEntry
+from manifests.watch import Segment
 
 __all__ = ["ItemEncoder", "Memory"]
 
@@ -34,6 +36,10 @@ class ItemEncoder(Protocol):
 
     def item_of_list(self, piece: Piece) -> tuple[Piece, bytes, int]:
         """Return the placed piece of a list item, its token and its size."""
+        ...
+
+    def key_of_dict(self, key: Any) -> bytes:
+        """Encode a key of a dict."""
         ...
 
 
@@ -76,126 +82,105 @@ class Memory:
         if self._segment is not None:
             self._segment.opaque = True
 
-    def sequence(self, encoder: ItemEncoder, items: Sequence[Any]) -> tuple[Node, tuple[int, int]]:
+    def sequence(self, encoder: ItemEncoder, items: Sequence[Any]) -> tuple[Node, list[Edit]]:
         """Encode the items of a list or tuple.
 
-        Returns its node, and how many items at the beginning and at the end are as before.
+        Returns its node, and the edits that made its pieces of those it had before.
         """
         node = self._enter(encoder, items, is_dict=False)
         values = list(items)
         before = Earlier(node, self._likeness, trust_identity=self._trust)
-        prefix, suffix = positions(node, values, before.stale)
-        head, tail = before.taken_at_ends(values, prefix, suffix)
-        prefix, suffix = prefix + len(head), suffix + len(tail)
-        old_end, end = len(node.values) - suffix, len(values) - suffix
-        between: Sequence[Segment | None] = [None] * (end - prefix)
-        same_length = len(values) == len(node.values)
-        if same_length:
-            between = before.taken([*range(prefix, end)], values[prefix:end])
-        segments = []
+        edits = differences(before.values, values)
+        found = before.taken_items(edits, values)
+        segments: list[Segment] = []
         placed: list[Piece] = []
         tokens: list[bytes] = []
         sizes: list[int] = []
-        for index, same in enumerate(between, prefix):
-            if same is not None:
+        taken: dict[int, int] = {}
+        for edit in edits:
+            for place in range(edit.start, edit.stop):
+                old, same = found.get(place, _NOT_FOUND)
+                if same is not None:
+                    item, token, size = node.pieces[old], node.tokens[old], node.sizes[old]
+                    taken[place] = old
+                else:
+                    below = node.segments[old] if old >= 0 else None
+                    piece, same = self._item(encoder, place, values[place], below)
+                    item, token, size = encoder.item_of_list(piece)
                 segments.append(same)
-                placed.append(node.pieces[index])
-                tokens.append(node.tokens[index])
-                sizes.append(node.sizes[index])
-                continue
-            below = node.watch.segments[index] if same_length else None
-            piece, segment = self._item(encoder, index, values[index], below)
-            item, token, size = encoder.item_of_list(piece)
-            segments.append(segment)
-            placed.append(item)
-            tokens.append(token)
-            sizes.append(size)
-        node.pieces[prefix:old_end] = placed
-        node.tokens[prefix:old_end] = tokens
-        node.sizes[prefix:old_end] = sizes
-        if head or tail:
-            kept = node.watch.segments
-            first, last = kept[: prefix - len(head)], kept[old_end + len(tail) :]
-            node.watch = Watch([*first, *head, *segments, *tail, *last])
-        else:
-            _renew_watch(node, prefix, old_end, segments)
+                placed.append(item)
+                tokens.append(token)
+                sizes.append(size)
+        node.pieces = splice(node.pieces, edits, placed)
+        node.tokens = splice(node.tokens, edits, tokens)
+        node.sizes = splice(node.sizes, edits, sizes)
+        node.renew_segments(edits, segments, watched=True)
         node.container, node.values = items, values
-        return node, (prefix, suffix)
+        return node, narrowed(edits, taken) if taken else edits
 
     def mapping(
         self,
         encoder: ItemEncoder,
         container: Any,
-        keys: Sequence[Any],
-        values: Sequence[Any],
+        items: dict[Any, Any],
         steps: Sequence[Step],
         *,
         root: bool,
-    ) -> tuple[Node, list[int] | None]:
-        """Encode the values of a dict, or of the fields of a registered root.
+    ) -> tuple[Node, Changes]:
+        """Encode a dict, or the fields of a registered root, which is then the container.
 
-        Returns its node, and the positions whose piece is another one than before; None if the
-        keys are not the same in the same order as before.
+        Returns its node, and what has changed in it.
         """
-        node = self._enter(encoder, container, is_dict=True, root=root, count=len(keys))
-        aligned = same_keys(keys, node.keys)
+        node = self._enter(encoder, container, is_dict=True, root=root, count=len(items))
+        keys, values = list(items), list(items.values())
+        before: Earlier | EarlierFields
         if root:
-            olds, taken = self._fields_taken(node, keys, values)
+            before = EarlierFields(node, self._likeness, self._changed, recalled=self._recalled)
         else:
             before = Earlier(node, self._likeness, trust_identity=self._trust)
-            olds, taken = before.taken_entries(keys, values, aligned=aligned)
-        # A field keeps what is known below it when others come and go: LangGraph's channels do.
-        places = {} if aligned else {key: place for place, key in enumerate(node.keys)}
+        of_keys = [] if same_keys(keys, node.keys) else differences(node.keys, keys)
+        edits = entry_edits(before.values, values, of_keys)
+        olds = {node.keys[place]: place for edit in edits for place in edit.old_places}
+        kept = {
+            place: olds[keys[place]]
+            for edit in edits
+            for place in edit.places
+            if keys[place] in olds and same_keys((keys[place],), (node.keys[olds[keys[place]]],))
+        }
+        found = before.taken([*kept.values()], [values[place] for place in kept])
+        taken = dict(zip(kept, found, strict=True))
+        encoded: list[bytes] = []
+        segments: list[Segment] = []
         pieces: list[Piece] = []
-        segments = []
-        dirty = []
-        for index, (value, old, same) in enumerate(zip(values, olds, taken, strict=True)):
+        placed: list[Piece | None] = []
+        others = []
+        for place in chain.from_iterable(edit.places for edit in edits):
+            old, same = kept.get(place, -1), taken.get(place)
+            encoded.append(node.encoded_keys[old] if old >= 0 else encoder.key_of_dict(keys[place]))
             if same is not None:
                 pieces.append(node.pieces[old])
-                segments.append(same)
-                continue
-            place = index if aligned else places.get(keys[index], -1)
-            below = node.watch.segments[place] if place >= 0 else None
-            piece, segment = self._item(encoder, steps[index], value, below)
-            pieces.append(piece)
-            segments.append(segment)
-            dirty.append(index)
-        if dirty or not aligned:
-            placed = [
-                None if same is None else node.placed[old]
-                for old, same in zip(olds, taken, strict=True)
-            ]
-            node.pieces, node.placed = pieces, placed
-        if not all(map(operator.is_, segments, node.watch.segments)) or not aligned:
-            node.watch = Watch(segments)
-        node.container, node.keys, node.values = container, list(keys), list(values)
-        return node, dirty if aligned else None
-
-    def _fields_taken(
-        self, node: Node, keys: Sequence[Any], values: Sequence[Any]
-    ) -> tuple[list[int], list[Segment | None]]:
-        """Return, for each field of the root, its old position, and what is to be watched below it.
-
-        The one is -1 if there is none, the other None if the field has to be encoded.
-        Fields are looked at one by one: larger containers in them decide for themselves.
-        """
-        places = {key: index for index, key in enumerate(node.keys)}
-        olds = [places.get(key, -1) for key in keys]
-        taken: list[Segment | None] = []
-        for key, value, old in zip(keys, values, olds, strict=True):
-            segment = node.watch.segments[old] if old >= 0 else None
-            if self._recalled:
-                segment = self._field_recalled(node, old, value) if segment is not None else None
-            elif segment is not None and (self._changed is None or key in self._changed):
-                same = value is node.values[old] and segment.is_constant()
-                segment = segment if same else None
-            taken.append(segment)
-        return olds, taken
-
-    def _field_recalled(self, node: Node, place: int, value: Any) -> Segment | None:
-        if self._likeness is None or node.watch.segments[place].nodes:
-            return None
-        return self._likeness.of([value], [node.values[place]])
+                placed.append(node.placed[old])
+                if isinstance(before, EarlierFields) and before.is_promised(old):
+                    # It remains to be compared with what is stored.
+                    values[place] = node.values[old]
+            else:
+                # A field keeps what is known below it when others come and go: LangGraph's
+                # channels do.
+                below = node.segments[old] if old >= 0 else None
+                piece, same = self._item(encoder, steps[place], values[place], below)
+                pieces.append(piece)
+                placed.append(None)
+                others.append(place)
+            segments.append(same)
+        removed = {node.encoded_keys[place] for edit in edits for place in edit.old_places}
+        node.encoded_keys = splice(node.encoded_keys, edits, encoded)
+        node.pieces = splice(node.pieces, edits, pieces)
+        node.placed = splice(node.placed, edits, placed)
+        # The fields of the root are not watched, but looked at one by one.
+        node.renew_segments(edits, segments, watched=not root)
+        node.container, node.keys, node.values = container, keys, values
+        changes = Changes(removed.difference(encoded), others, narrowed(of_keys, kept))
+        return node, changes
 
     def _enter(
         self,
@@ -231,13 +216,7 @@ class Memory:
         self._base = len(encoder.steps) + 1
         piece = encoder.child(step, value)
         self._segment, self._nested, self._base = outer
-        return piece, segment
+        return piece, segment.shared()
 
 
-def _renew_watch(node: Node, prefix: int, old_end: int, segments: Sequence[Segment]) -> None:
-    if prefix == old_end == len(node.values):
-        for segment in segments:
-            node.watch.add(segment)
-    elif segments or prefix != old_end:
-        kept = node.watch.segments
-        node.watch = Watch([*kept[:prefix], *segments, *kept[old_end:]])
+_NOT_FOUND: Final[tuple[int, Segment | None]] = (-1, None)

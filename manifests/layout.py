@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from manifests.alignment import Edit
 from manifests.cbor import PAIRS, TREE_DICT, array_head, map_head, tag_head
-from manifests.memo import Node
+from manifests.entries import Entries, KeyOrder
+from manifests.memo import Changes, Node
 from manifests.parameters import TreeParameters
 from manifests.pieces import Piece, PieceSink, join, size_of
 from manifests.trees import TreeBuilder, TreeCache, item_token
@@ -35,7 +37,7 @@ class Layout:
             limit = self._parameters.inline_item
             return join(array_head(len(pieces)), [self._sink.place(p, limit) for p in pieces])
         placed, tokens, sizes = zip(*map(self.item, pieces), strict=True)
-        return self._trees.list_node(placed, tokens, sizes, TreeCache())
+        return self._trees.list_node(placed, tokens, sizes, TreeCache(), [])
 
     def entries(
         self, keys: Sequence[bytes], values: Sequence[Piece], *, texts: bool, root: bool
@@ -47,27 +49,36 @@ class Layout:
         placed = [self._sink.place(value, limit) for value in values]
         if self._is_short(keys):
             return whole_dict(keys, placed, texts=texts)
-        return self._tree_dict(keys, placed, Node(None, is_dict=True), None)
+        entries = Entries()
+        edits = entries.renew((), dict(zip(keys, placed, strict=True)))
+        return self._tree_dict(keys, entries, edits, [])
 
-    def remembered_entries(
-        self, node: Node, dirty: Sequence[int] | None, *, texts: bool, root: bool
-    ) -> Piece:
-        """Return the dict of a node, building on what the node keeps of the last time.
-
-        ``dirty`` are the positions whose piece is another one than then, None if the keys are.
-        """
+    def remembered_entries(self, node: Node, changes: Changes, *, texts: bool, root: bool) -> Piece:
+        """Return the dict of a node, building on what the node keeps of the last time."""
         keys = node.encoded_keys
-        if self._is_whole(keys, node.pieces, root=root):
-            return whole_dict(keys, node.pieces, texts=texts)
-        limit = self._inline_limit(root=root)
-        placed = [
-            self._sink.place(value, limit) if old is None else old
-            for value, old in zip(node.pieces, node.placed, strict=True)
-        ]
-        node.placed = list(placed)
         if self._is_short(keys):
-            return whole_dict(keys, placed, texts=texts)
-        return self._tree_dict(keys, placed, node, dirty)
+            node.entries = None
+            if self._is_whole(keys, node.pieces, root=root):
+                return whole_dict(keys, node.pieces, texts=texts)
+            return whole_dict(keys, self._placed(node, range(len(keys)), root=root), texts=texts)
+        if node.entries is None:
+            node.entries = Entries()
+            changes = Changes.of_all(len(keys))
+        placed = self._placed(node, changes.places, root=root)
+        put = dict(zip([keys[place] for place in changes.places], placed, strict=True))
+        edits = node.entries.renew(changes.removed, put)
+        return self._tree_dict(keys, node.entries, edits, changes.of_keys)
+
+    def _placed(self, node: Node, places: Sequence[int], *, root: bool) -> list[Piece]:
+        """Return values of a node as they stand there, pieces or links, and keep them."""
+        limit = self._inline_limit(root=root)
+        placed = []
+        for place in places:
+            piece = node.placed[place]
+            if piece is None:
+                piece = node.placed[place] = self._sink.place(node.pieces[place], limit)
+            placed.append(piece)
+        return placed
 
     def _inline_limit(self, *, root: bool) -> int:
         return self._parameters.inline_item if root else self._parameters.inline_entry
@@ -87,25 +98,36 @@ class Layout:
     def _tree_dict(
         self,
         keys: Sequence[bytes],
-        values: Sequence[Piece],
-        node: Node,
-        dirty: Sequence[int] | None,
+        entries: Entries,
+        edits: Sequence[Edit],
+        of_keys: Sequence[Edit],
     ) -> Piece:
         """A key-sorted tree, and the keys in insertion order where that is another order."""
-        if dirty is None or len(node.order) != len(keys):
-            dirty = None
-            node.order = sorted(range(len(keys)), key=keys.__getitem__)
-            in_order = node.order == list(range(len(keys)))
-            node.order_piece = _NULL if in_order else self.run(keys)
-        order = node.order
-        changed = None
-        if dirty is not None:
-            marked = set(dirty)
-            changed = [place for place, index in enumerate(order) if index in marked]
         tree = self._trees.dict_node(
-            [keys[i] for i in order], [values[i] for i in order], node.tree, changed
+            entries.keys, entries.values, entries.tokens, entries.sizes, entries.tree, edits
         )
-        return join(tag_head(TREE_DICT) + array_head(2), [tree, node.order_piece])
+        order = self.key_order(keys, entries, of_keys)
+        return join(tag_head(TREE_DICT) + array_head(2), [tree, order])
+
+    def key_order(self, keys: Sequence[bytes], entries: Entries, edits: Sequence[Edit]) -> Piece:
+        """Return the list of the keys in insertion order, or nothing if they are in their own.
+
+        ``edits`` made them of the keys as they were the last time.
+        """
+        if keys == entries.keys:
+            entries.order = None
+            return _NULL
+        if len(keys) <= self._parameters.short_items:
+            entries.order = None
+            return self.run(keys)
+        order = entries.order
+        if order is None:
+            order = entries.order = KeyOrder()
+            edits = [Edit(0, 0, 0, len(keys))]
+        order.replace(
+            edits, [self.item(key) for edit in edits for key in keys[edit.start : edit.stop]]
+        )
+        return self._trees.list_node(order.pieces, order.tokens, order.sizes, order.tree, edits)
 
 
 def whole_dict(keys: Sequence[bytes], values: Sequence[Piece], *, texts: bool) -> Piece:

@@ -18,9 +18,9 @@ from typing import Any, Final
 
 import cbor2
 
-from manifests.memo import Segment
 from manifests.registry import Registry, TypeEntry, UnregisteredValue
 from manifests.scalars import SCALAR_TYPES, encode_scalar
+from manifests.watch import Segment
 
 __all__ = ["PLAIN", "Likeness"]
 

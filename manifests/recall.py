@@ -21,20 +21,21 @@ from manifests.bare import BareObjects, BareRegistry
 from manifests.catalogue import Catalogue
 from manifests.cbor import NODE, TREE_DICT, TUPLE, encode_text
 from manifests.encoder import Encoder
+from manifests.entries import Entries
 from manifests.forms import Form, Forms, LinkForm, NodeParts, Tagged, pairs
+from manifests.layout import Layout
 from manifests.manifest import ManifestReader
-from manifests.memo import LEAST_LIST_ITEMS, Node, Segment
+from manifests.memo import Node
 from manifests.parameters import TreeParameters
 from manifests.pieces import PieceSink, size_of
 from manifests.reading import StoreReader, stable
-from manifests.trees import LIST_NODE, TreeCache, item_token
+from manifests.trees import LIST_NODE, TreeBuilder, TreeCache, item_token
+from manifests.watch import CONSTANT, LEAST_LIST_ITEMS, Segment
 
 __all__ = ["recalled"]
 
 _LEAST_BYTES: Final = 4_096
 """A smaller state is encoded as fast."""
-_CONSTANT: Final = Segment()
-"""What is below an item that nobody can change."""
 
 
 class ListedParent(Protocol):
@@ -96,7 +97,9 @@ class _Recall:
         self._parameters = parameters
         registry = BareRegistry()
         self._forms = Forms(registry, objects.load)
-        self._encoder = Encoder(registry, parameters, PieceSink())
+        sink = PieceSink()
+        self._encoder = Encoder(registry, parameters, sink)
+        self._layout = Layout(parameters, sink, TreeBuilder(parameters, sink))
 
     def root(self, form: Form) -> Node | None:
         """Return the node of a state's root, or None if it is not a short dict of texts."""
@@ -106,11 +109,12 @@ class _Recall:
         node = Node(None, is_dict=True)
         segments = []
         for key, field in fields.items():
-            segment = Segment()
+            segment = CONSTANT
             below = self._below(self._forms.follow(field))
             if below is None:
                 self._add(node, field)
             else:
+                segment = Segment()
                 segment.nodes.append(below)
                 node.values.append(None)  # the node below decides
                 node.pieces.append(b"")
@@ -118,7 +122,7 @@ class _Recall:
             node.keys.append(key)
             node.encoded_keys.append(encode_text(key))
         node.placed = list(node.pieces)
-        node.watch.segments = segments
+        node.segments = segments
         return node
 
     def _below(self, form: Form) -> Node | None:
@@ -158,8 +162,7 @@ class _Recall:
             self._add_run(node, run)
             if len(node.values) - start != count:
                 raise CorruptObjectError("a tree node does not hold what it counts")
-            node.tree.note_run(start, self._objects.link(run.name), count)
-        node.tree.items = len(node.values)
+            node.tree.note(0, count, self._objects.link(run.name), count)
         return _finished(node)
 
     def _runs(self, tree: TreeCache, parts: NodeParts) -> Iterator[tuple[LinkForm, int]]:
@@ -171,8 +174,8 @@ class _Recall:
                 yield child, count
                 continue
             below = self._forms.node(self._forms.below(parts, child))
-            links = [self._objects.digest(each.name) for each in below.children]
-            tree.note_inner(links, self._objects.link(child.name), count, first)
+            link = self._objects.link(child.name)
+            tree.note(below.level, len(below.children), link, count, first)
             yield from self._runs(tree, below)
 
     def _add_run(self, node: Node, run: LinkForm) -> None:
@@ -190,28 +193,31 @@ class _Recall:
         top, order = self._forms.tree(form)
         # A smaller dict keeps its values inside, which are not known as that here.
         node = Node(None, is_dict=True, least=self._parameters.short_items + 1)
+        node.entries = Entries()
         items: dict[str, Form] = {}
-        for run, count in self._runs(node.tree, self._forms.node(top)):
+        for run, count in self._runs(node.entries.tree, self._forms.node(top)):
             start = len(items)
             for key, item in pairs(_listed(self._forms.follow(run))):
                 if type(key) is not str:
                     return None
                 items[key] = item
-            if len(items) - start != count:
+            if len(items) - start != count or not count:
                 raise CorruptObjectError("a tree node does not hold what it counts")
             first = encode_text(next(islice(items, start, None)))
-            node.tree.note_run(start, self._objects.link(run.name), count, first)
-        node.tree.items = len(items)
+            node.entries.tree.note(0, count, self._objects.link(run.name), count, first)
         keys = list(items) if order is None else self._forms.value(order)
-        places = {key: place for place, key in enumerate(keys)}
         for key in keys:
             self._add(node, items[key])
             node.keys.append(key)
             node.encoded_keys.append(encode_text(key))
-        node.order = [places[key] for key in items]
-        node.order_piece = self._encoder.value(order if order is None else keys)
         node.placed = list(node.pieces)
-        node.watch.segments = [_CONSTANT] * len(node.values)
+        node.segments = [CONSTANT] * len(node.values)
+        placed = dict(zip(node.encoded_keys, node.pieces, strict=True))
+        in_order = list(map(encode_text, items))
+        if in_order != sorted(in_order):
+            return None
+        node.entries.recall(in_order, placed)
+        self._layout.key_order(node.encoded_keys, node.entries, [])
         return node
 
 
@@ -225,5 +231,5 @@ def _finished(node: Node) -> Node:
     node.tokens = [item_token(piece) for piece in node.pieces]
     node.sizes = [size_of(piece) for piece in node.pieces]
     # What was decoded for the comparison is known to nobody else, and cannot change.
-    node.watch.segments = [_CONSTANT] * len(node.values)
+    node.segments = [CONSTANT] * len(node.values)
     return node

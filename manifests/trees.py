@@ -10,11 +10,13 @@ children, the child's digest (lists) or first key (dicts); with other bits for e
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import Final
 
 from cas.chunker import Chunker
 from cas.digest import Digest
+from manifests.alignment import Edit, splice
 from manifests.cbor import NODE, array_head, bytes_head, encode_int, tag_head
 from manifests.parameters import TreeParameters
 from manifests.pieces import LINK_BYTES, Linked, Piece, PieceSink, join
@@ -42,39 +44,69 @@ class _Child:
         self.first = first
 
 
+class _Level:
+    """The runs of one level of a tree as last built: how long each is, and what became of it.
+
+    ``tokens`` and ``sizes`` are those of ``children``: they decide where the runs above end.
+    """
+
+    __slots__ = ("children", "lengths", "sizes", "tokens")
+
+    def __init__(self) -> None:
+        self.lengths: list[int] = []
+        self.children: list[_Child] = []
+        self.tokens: list[bytes] = []
+        self.sizes: list[int] = []
+
+    def append(self, length: int, child: _Child) -> None:
+        """Put one more run behind the others."""
+        end = len(self.lengths)
+        self.replace([Edit(end, end, end, end + 1)], [(length, child)])
+
+    def replace(self, edits: Sequence[Edit], runs: Sequence[tuple[int, _Child]]) -> None:
+        """Put other runs, as (length, child), into the places of some."""
+        children = [child for _, child in runs]
+        self.lengths = splice(self.lengths, edits, [length for length, _ in runs])
+        self.children = splice(self.children, edits, children)
+        self.tokens = splice(self.tokens, edits, [child.token for child in children])
+        self.sizes = splice(
+            self.sizes, edits, [LINK_BYTES + len(child.first) for child in children]
+        )
+
+
 class TreeCache:
-    """The runs and inner nodes of a tree as last built, for building the next one from.
+    """The runs of a tree as last built, level by level, for building the next one from.
 
     Everything in it is reachable from the checkpoint it was built for; whoever reuses it must know
     that this checkpoint is still listed.
     """
 
-    __slots__ = ("inner", "items", "runs")
+    __slots__ = ("levels", "top")
 
     def __init__(self) -> None:
-        self.items = 0
-        self.runs: list[tuple[int, int, _Child]] = []
-        self.inner: dict[tuple[bytes, ...], _Child] = {}
+        self.levels: list[_Level] = []
+        self.top: Piece | None = None
 
-    def note_run(self, start: int, link: Linked, count: int, key: bytes | None = None) -> None:
-        """Note the next run of a stored list, or of a dict, with its first key."""
-        self.runs.append((start, start + count, _stored(link, count, key)))
-
-    def note_inner(
-        self, children: Sequence[Digest], link: Linked, count: int, key: bytes | None = None
+    def note(
+        self, level: int, length: int, link: Linked, count: int, key: bytes | None = None
     ) -> None:
-        """Note an inner node of a stored list, or of a dict, with its first key."""
-        self.inner[tuple(children)] = _stored(link, count, key)
+        """Note the next run of a level of a stored list, or of a dict, with its first key.
+
+        ``length`` is how many items, or runs of the level below, it is made of.
+        """
+        while len(self.levels) <= level:
+            self.levels.append(_Level())
+        token = link.parts[0] if key is None else Digest.of(key)
+        self.levels[level].append(length, _Child(link, count, token, key or b""))
 
 
-def _stored(link: Linked, count: int, key: bytes | None) -> _Child:
-    if key is None:
-        return _Child(link, count, link.parts[0], b"")
-    return _Child(link, count, Digest.of(key), key)
+def _reached(stops: Sequence[int], edit: Edit) -> tuple[int, int]:
+    """Return the first run that an edit can change, and where that one begins.
 
-
-def _stop(run: tuple[int, int, _Child]) -> int:
-    return run[1]
+    The last run ended with the items, not at a boundary: items behind it may belong to it.
+    """
+    run = min(bisect.bisect_right(stops, edit.old_start), max(len(stops) - 1, 0))
+    return run, stops[run - 1] if run else 0
 
 
 def item_token(piece: Piece) -> bytes:
@@ -137,101 +169,148 @@ class TreeBuilder:
         tokens: Sequence[bytes],
         sizes: Sequence[int],
         cache: TreeCache,
-        unchanged: tuple[int, int] = (0, 0),
+        edits: Sequence[Edit],
     ) -> Piece:
         """Return the top node of the tree over placed list items, and renew the cache.
 
-        ``tokens`` (``item_token``) and ``sizes`` are the items'. ``unchanged`` says how many items
-        at the beginning and at the end are those of the list that the cache was built for.
+        ``tokens`` (``item_token``) and ``sizes`` are the items'. ``edits`` made the list of the one
+        that the cache was built for; they do not matter if it is empty.
         """
-        prefix, suffix = unchanged
-        old, shift = cache.runs, len(items) - cache.items
-        # The last run ended with the list, not at a boundary: new items may belong to it.
-        kept = bisect.bisect_right(old, prefix, hi=max(len(old) - 1, 0), key=_stop)
-        runs = old[:kept]
-        first = bisect.bisect_left(old, cache.items - suffix, key=_stop)
-        same_stops = {old[index][1] + shift: index + 1 for index in range(first, len(old))}
-        for start, stop in self.runs(tokens, sizes, 0, runs[-1][1] if runs else 0):
-            leaf = self._sink.seal(join(array_head(stop - start), items[start:stop]))
-            runs.append((start, stop, _Child(leaf, stop - start, leaf.parts[0], b"")))
-            if stop in same_stops:
-                rest = old[same_stops[stop] :]
-                runs += [(start + shift, stop + shift, child) for start, stop, child in rest]
-                break
-        cache.items, cache.runs = len(items), runs
-        return self._grow(LIST_NODE, [child for _, _, child in runs], cache)
+
+        def leaf(start: int, stop: int) -> _Child:
+            link = self._sink.seal(join(array_head(stop - start), items[start:stop]))
+            return _Child(link, stop - start, link.parts[0], b"")
+
+        return self._tree(LIST_NODE, tokens, sizes, cache, edits, leaf)
 
     def dict_node(
         self,
         keys: Sequence[bytes],
-        values: Sequence[Piece],
+        values: Mapping[bytes, Piece],
+        tokens: Sequence[bytes],
+        sizes: Sequence[int],
         cache: TreeCache,
-        changed: Sequence[int] | None = None,
+        edits: Sequence[Edit],
     ) -> Piece:
         """Return the top node of the tree over encoded keys, ascending, and renew the cache.
 
-        ``values`` are placed. ``changed`` are the positions, ascending, of the values that are not
-        those the cache was built for; None if the keys are others.
+        ``values`` are placed, ``tokens`` and ``sizes`` the digests and lengths of the keys.
+        ``edits`` made the keys, or values, of those that the cache was built for.
         """
-        if changed is None or cache.items != len(keys):
-            tokens = [Digest.of(key) for key in keys]
-            ends = self.runs(tokens, [len(key) for key in keys], 0, of_dict=True)
-            runs = [(*end, self._dict_leaf(keys, values, *end, tokens[end[0]])) for end in ends]
-        else:
-            runs = []
-            for start, stop, child in cache.runs:
-                at = bisect.bisect_left(changed, start)
-                if at < len(changed) and changed[at] < stop:
-                    child = self._dict_leaf(keys, values, start, stop, child.token)
-                runs.append((start, stop, child))
-        cache.items, cache.runs = len(keys), runs
-        return self._grow(DICT_NODE, [child for _, _, child in runs], cache)
 
-    def _dict_leaf(
-        self,
-        keys: Sequence[bytes],
-        values: Sequence[Piece],
-        start: int,
-        stop: int,
-        token: bytes,
-    ) -> _Child:
-        entries: list[Piece] = []
-        for key, value in zip(keys[start:stop], values[start:stop], strict=True):
-            entries += (key, value)
-        leaf = self._sink.seal(join(array_head(len(entries)), entries))
-        return _Child(leaf, stop - start, token, keys[start])
+        def leaf(start: int, stop: int) -> _Child:
+            entries: list[Piece] = []
+            for key in keys[start:stop]:
+                entries += (key, values[key])
+            link = self._sink.seal(join(array_head(len(entries)), entries))
+            return _Child(link, stop - start, tokens[start], keys[start])
+
+        return self._tree(DICT_NODE, tokens, sizes, cache, edits, leaf)
 
     def bytes_node(self, data: bytes | bytearray | memoryview) -> Piece:
         """Return the top node of the tree over the chunks of a long byte string."""
         view = memoryview(data).cast("B")
-        children = []
+        cache = TreeCache()
+        cache.levels.append(_Level())
+        leaves = []
         for chunk in Chunker(self._parameters.chunks(view.nbytes)).cut(view):
             leaf = self._sink.seal(bytes_head(len(chunk)) + bytes(chunk))
-            children.append(_Child(leaf, len(chunk), leaf.parts[0], b""))
-        return self._grow(BYTES_NODE, children, TreeCache())
+            leaves.append((len(chunk), _Child(leaf, len(chunk), leaf.parts[0], b"")))
+        edit = Edit(0, 0, 0, len(leaves))
+        cache.levels[0].replace([edit], leaves)
+        return self._grow(BYTES_NODE, cache, [edit])
 
-    def _grow(self, kind: int, children: list[_Child], cache: TreeCache) -> Piece:
+    def _tree(
+        self,
+        kind: int,
+        tokens: Sequence[bytes],
+        sizes: Sequence[int],
+        cache: TreeCache,
+        edits: Sequence[Edit],
+        leaf: Callable[[int, int], _Child],
+    ) -> Piece:
+        if not edits and cache.top is not None:
+            return cache.top
+        if not cache.levels:
+            cache.levels.append(_Level())
+            edits = [Edit(0, 0, 0, len(tokens))]
+        changed = self._cut_again(kind, 0, cache.levels[0], tokens, sizes, edits, leaf)
+        return self._grow(kind, cache, changed)
+
+    def _grow(self, kind: int, cache: TreeCache, edits: Sequence[Edit]) -> Piece:
+        """Return the top node over the lowest level, of which some children are others now."""
         level = 1
-        inner: dict[tuple[bytes, ...], _Child] = {}
-        while len(children) > self._parameters.short_items:
-            parents = []
-            tokens = [child.token for child in children]
-            sizes = [LINK_BYTES + len(child.first) for child in children]
-            for start, stop in self.runs(tokens, sizes, level, of_dict=kind == DICT_NODE):
-                run = children[start:stop]
-                links = tuple([child.link.parts[0] for child in run])
-                parent = cache.inner.get(links)
-                if parent is None:
-                    link = self._sink.seal(self._node(kind, level, run))
-                    token = link.parts[0] if kind != DICT_NODE else run[0].token
-                    count = sum([child.count for child in run])
-                    parent = _Child(link, count, token, run[0].first)
-                inner[links] = parent
-                parents.append(parent)
-            children = parents
+        while len(cache.levels[level - 1].children) > self._parameters.short_items:
+            below = cache.levels[level - 1]
+            if len(cache.levels) == level:
+                cache.levels.append(_Level())
+                edits = [Edit(0, 0, 0, len(below.children))]
+
+            def parent(start: int, stop: int, below: _Level = below, level: int = level) -> _Child:
+                run = below.children[start:stop]
+                link = self._sink.seal(self._node(kind, level, run))
+                token = link.parts[0] if kind != DICT_NODE else run[0].token
+                return _Child(link, sum([child.count for child in run]), token, run[0].first)
+
+            edits = self._cut_again(
+                kind, level, cache.levels[level], below.tokens, below.sizes, edits, parent
+            )
             level += 1
-        cache.inner = inner
-        return self._node(kind, level, children)
+        del cache.levels[level:]
+        if edits or cache.top is None:
+            cache.top = self._node(kind, level, cache.levels[-1].children)
+        return cache.top
+
+    def _cut_again(
+        self,
+        kind: int,
+        level: int,
+        old: _Level,
+        tokens: Sequence[bytes],
+        sizes: Sequence[int],
+        edits: Sequence[Edit],
+        make: Callable[[int, int], _Child],
+    ) -> list[Edit]:
+        """Cut the items of a level into runs where edits changed them. Returns edits of its runs.
+
+        A run is cut as before if its items are as before and the run before it ended where it did,
+        so from each edit on runs are cut only until one ends where an old one ended.
+        """
+        stops = list(accumulate(old.lengths))
+        found: list[Edit] = []
+        runs: list[tuple[int, _Child]] = []
+        shift = at = 0
+        while at < len(edits):
+            edit = edits[at]
+            first, begin = _reached(stops, edit)
+            before, last = len(runs), len(stops)
+            begin += edit.start - edit.old_start
+            for start, stop in self.runs(tokens, sizes, level, begin, of_dict=kind == DICT_NODE):
+                runs.append((stop - start, make(start, stop)))
+                while at < len(edits):
+                    next_begin = _reached(stops, edits[at])[1]
+                    if stop <= next_begin + edits[at].start - edits[at].old_start:
+                        break
+                    edit = edits[at]
+                    at += 1
+                old_stop = stop - edit.stop + edit.old_stop
+                place = bisect.bisect_left(stops, old_stop)
+                if stop >= edit.stop and place < len(stops) and stops[place] == old_stop:
+                    last = place + 1
+                    break
+            else:
+                at = len(edits)
+            made, replaced = len(runs) - before, old.children[first:last]
+            if made == len(replaced) and all(
+                new.link.parts == child.link.parts
+                for (_, new), child in zip(runs[before:], replaced, strict=True)
+            ):
+                del runs[before:]
+                continue
+            found.append(Edit(first, last, first + shift, first + shift + made))
+            shift += made - (last - first)
+        old.replace(found, runs)
+        return found
 
     @staticmethod
     def _node(kind: int, level: int, children: Sequence[_Child]) -> Piece:

@@ -19,7 +19,7 @@ from manifests import Registry, Repository
 from manifests.commits import CommitEncoder, PreparedCommit
 from manifests.incremental import Memory
 from manifests.likeness import Likeness
-from manifests.memo import Segment, Watch
+from manifests.watch import Segment, Watch
 
 
 class Colour(enum.Enum):
@@ -272,8 +272,7 @@ def test_a_broken_detector_would_be_noticed(
     home: Path, hidden: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Negative control: with detection switched off, the test above would fail."""
-    monkeypatch.setattr(Watch, "holds", lambda _watch: True)
-    monkeypatch.setattr("manifests.memo._opaque", lambda _segment: False)
+    monkeypatch.setattr(Watch, "stale", lambda _watch: set())
     with Repository.open(home, registry=registry()) as repo:
         items = long_list()
         repo.commit("run", {"items": items})
@@ -322,8 +321,7 @@ def test_a_broken_comparison_would_be_noticed(
 ) -> None:
     """Negative control: were copies taken for the same unseen, the test above would fail."""
     monkeypatch.setattr(Likeness, "of", lambda _self, _value, _old: Segment())
-    monkeypatch.setattr(Watch, "holds", lambda _watch: True)
-    monkeypatch.setattr("manifests.memo._opaque", lambda _segment: False)
+    monkeypatch.setattr(Watch, "stale", lambda _watch: set())
     with Repository.open(home, registry=registry()) as repo:
         items = long_list()
         repo.commit("run", {"items": items})

@@ -18,9 +18,9 @@ from cas.errors import MissingObjectError
 from manifests import Registry, Repository
 from manifests.bare import BareObjects
 from manifests.likeness import Likeness
-from manifests.memo import Segment
 from manifests.pieces import Linked
 from manifests.recall import recalled
+from manifests.watch import Segment
 from tests.manifests.test_change_detection import (
     STATES,
     VALUES,
