@@ -7,6 +7,7 @@ has to know of each object what the encoder knew when it made it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from cas.closure import Closure
@@ -29,9 +30,9 @@ _LINK_SIZES: Final = [len(tag_head(LINK) + encode_int(index)) for index in range
 class BareRegistry(Registry):
     """Knows no class: what one stored stays an ``UnregisteredValue``."""
 
-    def read(self, name: str, version: int, fields: Any) -> UnregisteredValue:
-        """Return what was stored, under its name."""
-        return UnregisteredValue(name, version, fields)
+    def reader(self, name: str, version: int) -> Callable[[Any], UnregisteredValue]:
+        """Return what keeps fields as they were stored, under the name."""
+        return partial(UnregisteredValue, name, version)
 
 
 class BareObjects:
@@ -48,7 +49,7 @@ class BareObjects:
         self._records = closure.records
         self._logical = {number: len(payload) for number, payload in closure.leaves.items()}
         self._heights = dict.fromkeys(closure.leaves, 1)
-        own = {tag: _ignoring(make) for tag, make in constructors(BareRegistry()).items()}
+        own = constructors(BareRegistry())
         decoded = loads_all([*closure.leaves.values()], tag_decoders(own), depth=SHALLOW)
         self.values: dict[int, Any] = dict(zip(closure.leaves, decoded, strict=True))
         self._decode_parents(closure, own)
@@ -111,10 +112,6 @@ class BareObjects:
     def load(self, numbers: Sequence[int]) -> Sequence[Kept]:
         """Return objects as they are stored: the loader of decoders and forms."""
         return [self._records[number] for number in numbers]
-
-
-def _ignoring(construct: Callable[[Any], Any]) -> TagDecoder:
-    return lambda content, _immutable: construct(content)
 
 
 def _link_size(index: int) -> int:

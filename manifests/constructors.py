@@ -34,19 +34,23 @@ from manifests.trees import BYTES_NODE, DICT_NODE, LIST_NODE
 __all__ = ["constructors", "pairs_to_dict"]
 
 
-def constructors(registry: Registry) -> dict[int, Callable[[Any], Any]]:
+Constructor = Callable[..., Any]
+"""Makes a value of a tag's decoded content. What the CBOR library says besides is ignored."""
+
+
+def constructors(registry: Registry) -> dict[int, Constructor]:
     """Return, for every tag but LINK, what makes a value of its decoded content."""
     return {
-        TUPLE: lambda content: tuple(_listed(content)),
-        SET: lambda content: _distinct(set(_listed(content)), content),
-        FROZENSET: lambda content: _distinct(frozenset(_listed(content)), content),
-        PAIRS: pairs_to_dict,
-        BYTEARRAY: _bytearray,
-        REGISTERED: lambda content: _registered(content, registry),
-        NODE: _concatenate,
-        SCALAR: decode_scalar,
-        ARRAY: decode_array,
-        TREE_DICT: lambda content: _tree_to_dict(content[0], content[1], registry),
+        TUPLE: _tuple,
+        SET: lambda content, _=False: _distinct(set(_listed(content)), content),
+        FROZENSET: lambda content, _=False: _distinct(frozenset(_listed(content)), content),
+        PAIRS: lambda content, _=False: pairs_to_dict(content),
+        BYTEARRAY: lambda content, _=False: _bytearray(content),
+        REGISTERED: _registered(registry),
+        NODE: lambda content, _=False: _concatenate(content),
+        SCALAR: lambda content, _=False: decode_scalar(content),
+        ARRAY: lambda content, _=False: decode_array(content),
+        TREE_DICT: lambda content, _=False: _tree_to_dict(content[0], content[1], registry),
     }
 
 
@@ -69,11 +73,24 @@ def _bytearray(content: Any) -> bytearray:
     return bytearray(content)
 
 
-def _registered(content: Any, registry: Registry) -> Any:
-    name, version, fields = _listed(content)
-    if type(name) is not str or type(version) is not int or version < 1:
-        raise CorruptObjectError("a registered value has no proper name and version")
-    return registry.read(name, version, fields)
+def _tuple(content: Any, _immutable: bool = False) -> tuple[Any, ...]:
+    return tuple(_listed(content))
+
+
+def _registered(registry: Registry) -> Constructor:
+    """Return what reads registered values: a list of messages has thousands, of few classes."""
+    readers: dict[tuple[str, int], Callable[[Any], Any]] = {}
+
+    def registered(content: Any, _immutable: bool = False) -> Any:
+        name, version, fields = _listed(content)
+        if type(name) is not str or type(version) is not int or version < 1:
+            raise CorruptObjectError("a registered value has no proper name and version")
+        read = readers.get((name, version))
+        if read is None:
+            read = readers[name, version] = registry.reader(name, version)
+        return read(fields)
+
+    return registered
 
 
 def _concatenate(node: Sequence[Any]) -> Any:

@@ -8,7 +8,6 @@ from typing import Any, Final
 from cas.errors import CorruptObjectError, InvalidInputError, LimitError
 from manifests.cbor import (
     LINK,
-    TagDecoder,
     array_head,
     encode_int,
     loads,
@@ -53,10 +52,6 @@ Gatherer = Callable[[Sequence[Any]], Below | None]
 """Returns everything that some links lead to, or None: that is too much at once, or damaged."""
 
 
-def _ignoring_mutability(construct: Callable[[Any], Any]) -> TagDecoder:
-    return lambda content, _immutable: construct(content)
-
-
 class Decoder:
     """Decodes whole values. One instance serves one restore; it is not shared by threads."""
 
@@ -73,9 +68,7 @@ class Decoder:
         self._deep: set[Any] = set()
         self._repeated = 0
         self._in_string = False
-        self._own = {
-            tag: _ignoring_mutability(make) for tag, make in constructors(registry).items()
-        }
+        self._own = constructors(registry)
         self._decoders = tag_decoders({LINK: self._link, **self._own})
 
     def value(self, item: StoredObject) -> Any:

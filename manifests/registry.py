@@ -75,36 +75,49 @@ class TypeEntry:
     migrations: Mapping[int, Migration]
     content: Content
 
-    def read(self, version: int, fields: Any) -> Any:
-        """Return the value stored as ``fields`` by ``version`` of the class.
+    def reader(self, version: int) -> Callable[[Any], Any]:
+        """Return what makes a value of the fields that ``version`` of the class stored.
 
-        Older versions pass through the migrations, one version at a time.
+        Those of older versions pass through the migrations, one version at a time.
         """
-        for step in range(version, self.version):
-            migrate = self.migrations.get(step)
-            if migrate is None:
-                raise InvalidInputError(
-                    f"{self.name!r} was stored as version {version}, the registered class is "
-                    f"version {self.version}, and no migration from {step} is registered"
-                )
-            failed = f"the migration of {self.name!r} from version {step} failed"
-            fields = _call(migrate, fields, failed)
-        return _call(
-            self.from_fields,
-            fields,
+        failed = (
             f"the stored fields of {self.name!r} do not fit the registered class: register it "
-            "with a higher version and a migration",
+            "with a higher version and a migration"
         )
+        if version >= self.version:
+            return _calling(self.from_fields, failed)
+        steps = [self._migration(version, step) for step in range(version, self.version)]
+
+        def read(fields: Any) -> Any:
+            for migrate in steps:
+                fields = migrate(fields)
+            return construct(fields)
+
+        construct = _calling(self.from_fields, failed)
+        return read
+
+    def _migration(self, version: int, step: int) -> Callable[[Any], Any]:
+        migrate = self.migrations.get(step)
+        if migrate is None:
+            raise InvalidInputError(
+                f"{self.name!r} was stored as version {version}, the registered class is "
+                f"version {self.version}, and no migration from {step} is registered"
+            )
+        return _calling(migrate, f"the migration of {self.name!r} from version {step} failed")
 
 
-def _call(function: Callable[[Any], Any], fields: Any, failed: str) -> Any:
+def _calling(function: Callable[[Any], Any], failed: str) -> Callable[[Any], Any]:
     """Call the application's code: whatever it raises must not look like a damaged store."""
-    try:
-        return function(fields)
-    except (HiveError, MemoryError):
-        raise
-    except Exception as error:
-        raise InvalidInputError(f"{failed} ({type(error).__name__})") from error
+
+    def call(fields: Any) -> Any:
+        try:
+            return function(fields)
+        except (HiveError, MemoryError):
+            raise
+        except Exception as error:
+            raise InvalidInputError(f"{failed} ({type(error).__name__})") from error
+
+    return call
 
 
 class Registry:
@@ -173,12 +186,12 @@ class Registry:
         entry = self._by_name.get(name)
         return None if entry is None else entry.version
 
-    def read(self, name: str, version: int, fields: Any) -> Any:
-        """Return the value stored under a name: of its class, or an ``UnregisteredValue``."""
+    def reader(self, name: str, version: int) -> Callable[[Any], Any]:
+        """Return what makes values, of a class or unregistered, of fields stored under a name."""
         entry = self._by_name.get(name)
         if entry is None or version > entry.version:
-            return UnregisteredValue(name, version, fields)
-        return entry.read(version, fields)
+            return functools.partial(UnregisteredValue, name, version)
+        return entry.reader(version)
 
 
 def _functions_for(cls: type) -> tuple[ToFields, FromFields, Content]:

@@ -138,21 +138,21 @@ class ThreadRegistry(Registry):
         """Return how a class is written: by its codec, or else by LangGraph's serializer."""
         return super().entry_of(cls) or self._opaque
 
-    def read(self, name: str, version: int, fields: Any) -> Any:
-        """Return the value stored under a name.
+    def reader(self, name: str, version: int) -> Callable[[Any], Any]:
+        """Return what makes values of the fields stored under a name.
 
         Raises:
             InvalidInputError: This saver does not know its class.
         """
         if name == OPAQUE:
-            return self._opaque.read(version, fields)
+            return self._opaque.reader(version)
         entry = self._by_name.get(name)
         if entry is None or version > entry.version:
             raise InvalidInputError(
                 f"a value of type {name!r} is stored, which this saver was not told of: pass its "
                 "class in HiveSaver(types=...)"
             )
-        return entry.read(version, fields)
+        return entry.reader(version)
 
 
 def _name_of(cls: type) -> str:
@@ -276,8 +276,9 @@ def _model_functions(
         content = {**template, **fields}
         if len(content) != count or not required <= fields.keys():
             raise ValueError(f"the fields of {cls.__name__} are {sorted(names)}")
-        if type(content.get(text)) is tuple:
-            content[text] = content[text][0]
+        whole = fields.get(text)
+        if type(whole) is tuple:
+            content[text] = whole[0]
         for name, make in factories:
             if name not in fields:
                 content[name] = make()
