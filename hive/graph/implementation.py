@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from hive import errors
@@ -31,8 +31,12 @@ class FunctionNode:
     def __init__(self, function: Callable[..., Any]) -> None:
         """Look at the function's parameters once."""
         self._function = function
-        self._named, self._takes_all = _parameters(function)
-        self._needed = _needed(function)
+        parameters = _parameters(function)
+        self._named, self._takes_all = _named(parameters)
+        if not inspect.isfunction(function) or hasattr(function, "__wrapped__"):
+            # Not those of a wrapped function: the wrapper may be there to pass some of them.
+            parameters = _parameters(function, follow_wrapped=False)
+        self._needed = _needed(parameters)
 
     async def execute(self, ctx: NodeContext) -> NodeResult:
         """Call the function and turn what it returned into a result."""
@@ -130,24 +134,27 @@ def is_async(function: Callable[..., Any]) -> bool:
     )
 
 
-def _parameters(function: Callable[..., Any]) -> tuple[list[str], bool]:
-    """Return the parameters that take a keyword, and whether any keyword is taken."""
+def _parameters(
+    function: Callable[..., Any], *, follow_wrapped: bool = True
+) -> Collection[inspect.Parameter] | None:
+    """Return the parameters; None if that cannot be told, as of some builtins."""
     try:
-        parameters = inspect.signature(function).parameters.values()
-    except ValueError:  # some builtins have no signature: let the call itself judge
+        return inspect.signature(function, follow_wrapped=follow_wrapped).parameters.values()
+    except ValueError:
+        return None
+
+
+def _named(parameters: Collection[inspect.Parameter] | None) -> tuple[list[str], bool]:
+    """Return the parameters that take a keyword, and whether any keyword is taken."""
+    if parameters is None:  # let the call itself judge
         return [], True
     named = [parameter.name for parameter in parameters if parameter.kind in _KEYWORD]
     return named, any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
 
 
-def _needed(function: Callable[..., Any]) -> list[str]:
+def _needed(parameters: Collection[inspect.Parameter] | None) -> list[str]:
     """Return the parameters that a call must name, as far as that can be told."""
-    try:
-        # Not those of a wrapped function: the wrapper may be there to pass some of them.
-        parameters = inspect.signature(function, follow_wrapped=False).parameters.values()
-    except ValueError:
-        return []
-    return [p.name for p in parameters if p.kind in _KEYWORD and p.default is p.empty]
+    return [p.name for p in parameters or () if p.kind in _KEYWORD and p.default is p.empty]
 
 
 def _output_of(value: Any, spec: NodeSpec) -> dict[str, Any]:
