@@ -122,7 +122,9 @@ class Node:
         if watched:
             removed = [one for one in before if not one.items]
             known = set(before)
-            self.watch.renew(removed, [one for one in segments if one not in known])
+            # Each once, or items that are watched as one would be watched as often as they are.
+            added = dict.fromkeys(one for one in segments if one not in known)
+            self.watch.renew(removed, added)
         self.segments = splice(self.segments, edits, segments)
 
 

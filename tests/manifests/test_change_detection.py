@@ -331,6 +331,20 @@ def test_a_broken_comparison_would_be_noticed(
         assert prepared.id != encoded_anew(repo, prepared, {"items": items}).id
 
 
+def test_what_is_watched_does_not_grow_with_the_copies(home: Path) -> None:
+    """Items that are watched as one are watched once."""
+    with Repository.open(home, registry=registry()) as repo:
+        items = [Task(f"task {at} " * 20, [{"n": at}]) for at in range(500)]
+        for _ in range(4):
+            items = copy.deepcopy(items)
+            repo.commit("run", {"items": items})
+            root = repo._encoder._memories._memories["run"].state
+            assert root is not None
+            (node,) = root.segments[0].nodes
+            watched = [one for block in node.watch._blocks for one in block.segments]
+            assert len(watched) == len(set(watched)) <= 500
+
+
 def test_copies_of_unchanged_items_are_not_encoded_again(home: Path) -> None:
     """A framework that loads a state every turn pays for what the turn adds."""
     with Repository.open(home, registry=registry()) as repo:
