@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import cbor2
@@ -47,6 +48,7 @@ MAX_DEPTH: Final = 100
 MAX_KEY_BYTES: Final = 65_536
 """Longest encoded key of a dict (inclusive)."""
 
+_LONG_KEY: Final = f"a key is longer than {MAX_KEY_BYTES} bytes"
 _NULL: Final = b"\xf6"
 _FALSE: Final = b"\xf4"
 _TRUE: Final = b"\xf5"
@@ -265,13 +267,13 @@ class Encoder:
             del self.steps[place:]
             raise
         self._in_key -= 1
-        if isinstance(piece, Linked) or len(piece) > MAX_KEY_BYTES:
-            raise LimitError(f"a key is longer than {MAX_KEY_BYTES} bytes")
+        if isinstance(piece, Linked):
+            raise LimitError(_LONG_KEY)
+        _refuse_long(piece)
         return piece
 
     def _dict(self, items: dict[Any, Any], *, root: bool = False) -> Piece:
-        texts = _TEXT.issuperset(map(type, items))
-        return self._mapping(items, items, list(items), texts=texts, root=root)
+        return self._mapping(items, items, list(items), root=root)
 
     def _mapping(
         self,
@@ -279,7 +281,6 @@ class Encoder:
         items: dict[Any, Any],
         steps: Sequence[Step],
         *,
-        texts: bool,
         root: bool,
     ) -> Piece:
         """Encode a dict, or the fields of a registered value, which is then the container."""
@@ -287,6 +288,7 @@ class Encoder:
         # A registered value is watched by its attributes; only as the root has it a node.
         remembered = root or (container is items and len(items) >= LEAST_ITEMS)
         if memory is None or self._in_key or not remembered:
+            texts = _are_texts(items)
             keys, values = [], []
             for key, step, value in zip(items, steps, items.values(), strict=True):
                 keys.append(encode_text(key) if texts else self._key(key))
@@ -297,18 +299,27 @@ class Encoder:
             return self._layout.entries(keys, values, texts=texts, root=root)
         node, changes = memory.mapping(self, container, items, steps, root=root)
         if changes.of_keys:
-            self._check_keys(node.encoded_keys, texts=texts)
-        return self._layout.remembered_entries(node, changes, texts=texts, root=root)
+            added = chain.from_iterable(
+                [node.keys[edit.start : edit.stop] for edit in changes.of_keys]
+            )
+            node.texts = _are_texts(added if node.texts else items)
+            if not node.texts:
+                _refuse_twins(node.encoded_keys)
+        return self._layout.remembered_entries(node, changes, root=root)
 
     def key_of_dict(self, key: Any) -> bytes:
         """Encode a key of a dict."""
-        return encode_text(key) if type(key) is str else self._key(key)
+        if type(key) is not str:
+            return self._key(key)
+        data = encode_text(key)
+        _refuse_long(data)
+        return data
 
     def _check_keys(self, keys: Sequence[bytes], *, texts: bool) -> None:
         if not texts:
             _refuse_twins(keys)
-        elif keys and max(map(len, keys)) > MAX_KEY_BYTES:
-            raise LimitError(f"a key is longer than {MAX_KEY_BYTES} bytes")
+        elif keys:
+            _refuse_long(max(keys, key=len))
 
     def _registered(self, value: Any, *, root: bool = False) -> Piece:
         if type(value) is UnregisteredValue:
@@ -327,13 +338,18 @@ class Encoder:
         self, value: Any, name: str, version: int, fields: Any, *, root: bool = False
     ) -> Piece:
         """Tag REGISTERED on [name, version, fields]."""
-        if type(fields) is dict and all(type(key) is str for key in fields):
+        if type(fields) is dict and _are_texts(fields):
             steps = [Field(key) for key in fields]
-            piece = self._mapping(value, fields, steps, texts=True, root=root)
+            piece = self._mapping(value, fields, steps, root=root)
         else:
             piece = self._value(fields)
         head = tag_head(REGISTERED) + array_head(3) + encode_text(name) + encode_int(version)
         return join(head, [piece])
+
+
+def _refuse_long(key: bytes) -> None:
+    if len(key) > MAX_KEY_BYTES:
+        raise LimitError(_LONG_KEY)
 
 
 def _refuse_twins(keys: Sequence[bytes]) -> None:
@@ -341,6 +357,10 @@ def _refuse_twins(keys: Sequence[bytes]) -> None:
         raise InvalidInputError(
             "two keys encode alike (two NaNs, say); only one can be found again"
         )
+
+
+def _are_texts(keys: Iterable[Any]) -> bool:
+    return _TEXT.issuperset(map(type, keys))
 
 
 _TEXT: Final = frozenset((str,))

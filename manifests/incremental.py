@@ -91,6 +91,9 @@ class Memory:
         values = list(items)
         before = Earlier(node, self._likeness, trust_identity=self._trust)
         edits = differences(before.values, values)
+        node.container = items
+        if not edits:
+            return node, edits
         found = before.taken_items(edits, values)
         segments: list[Segment] = []
         placed: list[Piece] = []
@@ -115,7 +118,7 @@ class Memory:
         node.tokens = splice(node.tokens, edits, tokens)
         node.sizes = splice(node.sizes, edits, sizes)
         node.renew_segments(edits, segments, watched=True)
-        node.container, node.values = items, values
+        node.values = values
         return node, narrowed(edits, taken) if taken else edits
 
     def mapping(

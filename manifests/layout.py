@@ -53,14 +53,16 @@ class Layout:
         edits = entries.renew((), dict(zip(keys, placed, strict=True)))
         return self._tree_dict(keys, entries, edits, [])
 
-    def remembered_entries(self, node: Node, changes: Changes, *, texts: bool, root: bool) -> Piece:
+    def remembered_entries(self, node: Node, changes: Changes, *, root: bool) -> Piece:
         """Return the dict of a node, building on what the node keeps of the last time."""
         keys = node.encoded_keys
         if self._is_short(keys):
             node.entries = None
             if self._is_whole(keys, node.pieces, root=root):
-                return whole_dict(keys, node.pieces, texts=texts)
-            return whole_dict(keys, self._placed(node, range(len(keys)), root=root), texts=texts)
+                return whole_dict(keys, node.pieces, texts=node.texts)
+            return whole_dict(
+                keys, self._placed(node, range(len(keys)), root=root), texts=node.texts
+            )
         if node.entries is None:
             node.entries = Entries()
             changes = Changes.of_all(len(keys))

@@ -270,12 +270,14 @@ class Watch:
                 for block in self._blocks
             ]
             self._blocks = [block for block in self._blocks if block.segments]
-        # The last one first: so a list that is trimmed as it grows fills the room it left.
-        with_room = [block for block in self._blocks if not block.is_full()]
+        with_room: list[_Block] | None = None
         for segment in added:
             if segment.opaque:
                 self._opaque.add(segment)
             elif segment is not CONSTANT:
+                if with_room is None:
+                    # Not only the last one: a list that is trimmed as it grows leaves room.
+                    with_room = [block for block in self._blocks if not block.is_full()]
                 while with_room and with_room[-1].is_full():
                     with_room.pop()
                 if not with_room:
