@@ -281,25 +281,44 @@ class _Copy:
         reader = RecordReader(transaction, self._cache, set())
         # In the order of their old numbers, which has children before parents too.
         for number in sorted(self._late.met):
-            self._draft.add(reader.read(number))
+            self._add(reader, number)
         self._late.met.clear()
         for base, data in packs_up(transaction, self._copied_to, counters.next_record):
             for number in Pack(base, data).numbers:
-                self._draft.add(reader.read(number))
+                self._add(reader, number)
             self._draft.end_layer()
         self._copied_to = counters.next_record
         return counters
+
+    def _add(self, reader: RecordReader, number: int) -> None:
+        """Copy a record, and whatever below it was not.
+
+        That is what only a name led to that was dropped between the mark and the copy, if a new
+        record or name leads there again: for the marks it was alive all the time.
+        """
+        stack = [number]
+        while stack:
+            record = reader.read(stack[-1])
+            missing = [link for link in record.links if not self._draft.knows(link)]
+            if missing:
+                stack += missing
+            else:
+                self._draft.add(record)
+                stack.pop()
 
     # -- with everybody else kept out ------------------------------------------------------
 
     def finish(self, transaction: ReadTransaction) -> Path:
         """Copy the rest and all rows of names; return the complete directory."""
         counters = self._copy_new(transaction)
-        draft = self._draft
-        self._verify(_ignore)
+        draft, reader = self._draft, RecordReader(transaction, self._cache, set())
         for root in self._layout.roots:
             for key, row in transaction.items(root.table):
+                for number in root.numbers(key, row):
+                    if not draft.knows(number):
+                        self._add(reader, number)
                 draft.append(root.table, key, root.renumbered(key, row, draft.new_number))
+        self._verify(_ignore)
         for table in self._layout.plain:
             for key, row in transaction.items(table):
                 draft.append(table, key, row)

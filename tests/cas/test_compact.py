@@ -180,6 +180,35 @@ def test_a_name_given_meanwhile_to_what_was_dead_is_kept(names: Names, place: Pa
     other.close()
 
 
+@pytest.mark.parametrize("by", ["name", "link"])
+def test_what_was_dropped_meanwhile_and_is_used_again_is_kept(
+    names: Names, place: Path, by: str
+) -> None:
+    """Alive at the mark, without a name while everything is copied, then reached again."""
+    low, top = leaf("low"), node("top", leaf("low"))
+    names.save("kept", leaf("kept"))
+    names.save("dropped", low, top)
+    other = Names(place)
+    done: list[str] = []
+
+    def between(told: Progress) -> None:
+        if told.phase == "mark" and not done:
+            done.append("dropped")
+            other.drop("dropped")
+        elif told.phase == "verify" and len(done) == 1:
+            done.append("used")
+            if by == "name":
+                assert other.name("again", top.address())
+            else:
+                other.save("again", low, top, node("above", top))
+
+    names.compact(progress=between)
+    other.close()
+    assert done == ["dropped", "used"]
+    assert names.reachable() >= {low.address(), top.address()}
+    check_store(names)
+
+
 def test_garbage_that_arises_meanwhile_is_found_later(names: Names, place: Path) -> None:
     other = Names(place)
     names.save("a", leaf("low"), node("a", leaf("low")))
