@@ -26,6 +26,7 @@ from cas.environment import Environment, ReadTransaction
 from cas.errors import CorruptionError, MissingObjectError
 from cas.objects import frame_address
 from cas.packs import Pack
+from cas.packwalk import pack_rows, pack_start
 from cas.records import (
     INDEX,
     INDEX_BEHIND,
@@ -50,7 +51,6 @@ __all__ = [
     "StoredCount",
     "check_structure",
     "count_records",
-    "pack_rows",
 ]
 
 _NUMBER_BYTES: Final = 6
@@ -105,6 +105,7 @@ class ObjectCheck:
     damage: list[Damage] = field(default_factory=list)
     broken: dict[int, frozenset[int]] = field(default_factory=dict)
     limit: int = 0
+    _checked_to: int = 0
     _cache: PackCache = field(default_factory=PackCache)
     _counted: StoredCount = field(default_factory=StoredCount)
 
@@ -137,7 +138,7 @@ class ObjectCheck:
     def _packs(self, reader: RecordReader, key: bytes, end: float) -> bytes | None:
         """Check packs from a key on for a while; return the key to go on from."""
         repairs = reader.transaction.count(REPAIRS) > 0
-        for base, rows, after in pack_rows(reader.transaction, key):
+        for base, rows, after in pack_rows(reader.transaction, pack_start(reader.transaction, key)):
             self._pack(reader, base, rows, after, repairs=repairs)
             if after is not None and time.perf_counter() > end:
                 self.progress(Progress("check", min(base, self.limit), self.limit))
@@ -170,8 +171,11 @@ class ObjectCheck:
             return
         self._counted.stored_bytes += sum(len(row) for _key, row in rows)
         self._counted.objects += len(pack.numbers)
+        checked_to, self._checked_to = self._checked_to, pack.numbers[-1] + 1
         for index, number in enumerate(pack.numbers):
             self._counted.payload_bytes += pack.size(index)
+            if number < checked_to:
+                continue  # in another pack, which was merged into this one since
             stand_in = repairs and reader.transaction.get(_RAW_REPAIRS, record_key(number))
             if stand_in:
                 self._counted.stored_bytes += len(stand_in) - _CHECKSUM_BYTES
@@ -325,26 +329,6 @@ class _Slice:
 
     def __call__(self, reader: RecordReader) -> bytes | None:
         return self._part(reader, self._key, time.perf_counter() + SLICE_SECONDS)
-
-
-def pack_rows(
-    transaction: ReadTransaction, start: bytes
-) -> Iterator[tuple[int, list[tuple[bytes, bytes]], bytes | None]]:
-    """Yield (base, rows, first key behind them) of each pack, damaged keys apart."""
-    group: list[tuple[bytes, bytes]] = []
-    base = -1
-    for key, row in transaction.items(OBJECTS, start):
-        try:
-            place, fragment = record_place(key)
-        except CorruptionError:
-            place, fragment = -1, 0
-        if group and (place != base or fragment == 0):
-            yield base, group, key
-            group = []
-        base = place
-        group.append((key, row))
-    if group:
-        yield base, group, None
 
 
 def count_records(transaction: ReadTransaction) -> StoredCount:

@@ -11,6 +11,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, repeat
+from operator import itemgetter
 
 from cas.kept import Kept, KeptRecords
 from cas.objects import frame_address, leaf_addresses
@@ -56,7 +57,7 @@ def read_closure(
     try:
         if not search.find(set(numbers), most_bytes):
             return None
-        fresh = _verified(search.packs.values(), search.digests)
+        fresh = _verified([*search.packs.values(), *search.earlier], search.digests)
     except UNREADABLE:
         return None
     if fresh is None:
@@ -84,6 +85,7 @@ class _Search:
         self._bases: list[int] = []
         self.known: dict[int, Kept] = {}
         self.packs: dict[int, _Wanted] = {}
+        self.earlier: list[_Wanted] = []
 
     @property
     def digests(self) -> dict[int, bytes]:
@@ -140,10 +142,16 @@ class _Search:
             if number <= found.last:
                 return found
         pack = self._reader.pack_of(number)
-        if pack.base not in self.packs:  # else the record is missing from it
-            self.packs[pack.base] = _Wanted(pack)
+        known = self.packs.get(pack.base)
+        if known is None:
             insort(self._bases, pack.base)
-        return self.packs[pack.base]
+        elif known.last >= number:
+            return known  # the record is missing from it
+        else:
+            # The one that is known is of an earlier transaction, and was merged into this one.
+            self.earlier.append(known)
+        wanted = self.packs[pack.base] = _Wanted(pack)
+        return wanted
 
 
 class _Wanted:
@@ -181,7 +189,8 @@ def _verified(packs: Iterable[_Wanted], digests: dict[int, bytes]) -> dict[int, 
     ``digests`` are those of verified records, to which the new ones are added.
     """
     records: dict[int, Kept] = {}
-    for wanted in sorted(packs, key=lambda each: each.pack.base):  # children before parents
+    parents: list[tuple[int, Pack, int, Sequence[int]]] = []
+    for wanted in packs:
         pack = wanted.pack
         places = sorted(wanted.leaves)
         payloads = pack.payloads(places)
@@ -191,11 +200,12 @@ def _verified(packs: Iterable[_Wanted], digests: dict[int, bytes]) -> dict[int, 
         numbers = [pack.numbers[place] for place in places]
         records.update(zip(numbers, map(Kept, actual, repeat(()), payloads), strict=True))
         digests.update(zip(numbers, actual, strict=True))
-        for place, links in sorted(wanted.parents):
-            payload, digest = pack.payload(place), pack.digest(place)
-            if frame_address([digests[link] for link in links], len(links), payload) != digest:
-                return None
-            number = pack.numbers[place]
-            records[number] = Kept(digest, links, payload)
-            digests[number] = digest
+        parents += [(pack.numbers[place], pack, place, links) for place, links in wanted.parents]
+    parents.sort(key=itemgetter(0))  # children before parents
+    for number, pack, place, links in parents:
+        payload, digest = pack.payload(place), pack.digest(place)
+        if frame_address([digests[link] for link in links], len(links), payload) != digest:
+            return None
+        records[number] = Kept(digest, links, payload)
+        digests[number] = digest
     return records

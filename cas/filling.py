@@ -10,9 +10,10 @@ from typing import Final
 from cas.packs import FRAGMENT_BYTES
 from cas.records import record_key
 
-__all__ = ["PageFiller"]
+__all__ = ["PAGE_ROOM", "PageFiller", "taken_by"]
 
-_PAGE_ROOM: Final = 4096 - 16
+PAGE_ROOM: Final = 4096 - 16
+"""What an empty page has for rows."""
 _ROW_OVERHEAD: Final = 2 + 8 + len(record_key(0))
 _LEAST_ROW: Final = 128
 
@@ -24,7 +25,7 @@ class PageFiller:
     to fill a page begins the next one.
     """
 
-    def __init__(self, room: int | None = _PAGE_ROOM) -> None:
+    def __init__(self, room: int | None = PAGE_ROOM) -> None:
         """Begin with so many bytes of room; None: unknown, until a row is seen to begin a page."""
         self.room = room
 
@@ -37,7 +38,7 @@ class PageFiller:
         while size:
             room = (self.room - _ROW_OVERHEAD) // 2 * 2
             if room < min(size, _LEAST_ROW):
-                self.room = _PAGE_ROOM
+                self.room = PAGE_ROOM
                 continue
             row = min(size, room, FRAGMENT_BYTES)
             cuts.append(row)
@@ -46,11 +47,18 @@ class PageFiller:
         return cuts
 
     def saw(self, row: int, *, began_page: bool) -> None:
-        """Learn where a row of that size went, while the room is unknown and from then on."""
+        """Learn where a row of that size went."""
         if began_page:
-            self.room = _PAGE_ROOM
+            self.room = PAGE_ROOM
         self._take(row)
+        if self.room is not None and self.room < 0:
+            self.room = None  # it went where there was no room for it: the account was wrong
 
     def _take(self, row: int) -> None:
         if self.room is not None:
-            self.room -= _ROW_OVERHEAD + (row + 1) // 2 * 2
+            self.room -= taken_by(row)
+
+
+def taken_by(row: int) -> int:
+    """Return what a row of that size takes of its page."""
+    return _ROW_OVERHEAD + (row + 1) // 2 * 2

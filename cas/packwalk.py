@@ -1,4 +1,4 @@
-"""Walking over the packs of a store in either direction, as (base number, bytes).
+"""Walking over the packs of a store in either direction, as (base number, bytes), or as rows.
 
 The bytes are those that a ``Pack`` is made of; it refuses them if they are damaged.
 """
@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from cas.environment import ReadTransaction
-from cas.errors import CorruptObjectError
+from cas.errors import CorruptionError, CorruptObjectError
 from cas.packs import Pack
-from cas.records import OBJECTS, record_key, record_place
+from cas.records import OBJECTS, UNREADABLE, record_key, record_place
 
-__all__ = ["packs_down", "packs_up"]
+__all__ = ["pack_rows", "pack_start", "packs_down", "packs_up"]
 
 
 def packs_down(transaction: ReadTransaction, upper: int) -> Iterator[tuple[int, bytes]]:
@@ -51,6 +51,43 @@ def packs_up(transaction: ReadTransaction, start: int, stop: int) -> Iterator[tu
         parts.append(row)
     if parts:
         yield base, _joined(parts)
+
+
+def pack_rows(
+    transaction: ReadTransaction, start: bytes
+) -> Iterator[tuple[int, list[tuple[bytes, bytes]], bytes | None]]:
+    """Yield (base, rows, first key behind them) of each pack, damaged keys apart."""
+    group: list[tuple[bytes, bytes]] = []
+    base = -1
+    for key, row in transaction.items(OBJECTS, start):
+        try:
+            place, fragment = record_place(key)
+        except CorruptionError:
+            place, fragment = -1, 0
+        if group and (place != base or fragment == 0):
+            yield base, group, key
+            group = []
+        base = place
+        group.append((key, row))
+    if group:
+        yield base, group, None
+
+
+def pack_start(transaction: ReadTransaction, key: bytes) -> bytes:
+    """Return where to go on with the pack that began at a key, and may be part of another now."""
+    if not key or transaction.get(OBJECTS, key) is not None:
+        return key
+    before = transaction.last_at_or_before(OBJECTS, key)
+    if before is None or {len(before[0]), len(key)} != {len(record_key(0))}:
+        return key
+    start = record_key(record_place(before[0])[0])
+    for base, rows, _after in pack_rows(transaction, start):
+        try:
+            pack = Pack(base, b"".join([row for _key, row in rows]))
+        except UNREADABLE:
+            break  # it was reported
+        return start if pack.numbers[-1] >= record_place(key)[0] else key
+    return key
 
 
 def _joined(parts: Sequence[bytes]) -> bytes:

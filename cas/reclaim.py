@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from cas.check import count_records, pack_rows
+from cas.check import count_records
 from cas.digest import Digest
 from cas.environment import WriteTransaction
 from cas.packs import FRAGMENT_BYTES, NewRecord, Pack
+from cas.packwalk import pack_rows
 from cas.records import (
     INDEX,
     OBJECTS,

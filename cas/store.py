@@ -24,6 +24,8 @@ from cas.mutex import Mutex
 from cas.objects import Object
 from cas.records import INDEX, OBJECTS, REPAIRS, PackCache, RecordReader
 from cas.roots import ROOT_LOG
+from cas.trail import Trail
+from cas.upkeep import BriefUpkeep
 from cas.writer import STORE, Counters, RecordWriter
 
 __all__ = ["STORE_FORMAT", "ObjectStore"]
@@ -54,6 +56,9 @@ class ObjectStore:
         # The room in the last page of records, as of the writer that committed last in this store.
         self._room: int | None = None
         self._room_at: tuple[int, Counters] | None = None
+        # The small packs in front of a record number of a generation that this store wrote.
+        self._trail = Trail()
+        self._trail_at = (-1, -1)
 
     @classmethod
     def open(
@@ -146,12 +151,14 @@ class ObjectStore:
             known = self._known_since(transaction.generation, counters.sweeps)
             damaged = self._damaged_in(transaction.generation)
             filler = PageFiller(self._room_since(transaction.generation, counters))
-            writer = RecordWriter(transaction, known, damaged, filler, counters)
+            trail = self._trail_before(transaction.generation, counters.next_record)
+            writer = RecordWriter(transaction, known, damaged, filler, counters, trail, upkeep)
             result = work(writer)
             writer.finish()
             return result
 
-        result = self.environment.write(attempt)
+        with BriefUpkeep(self.environment.path) as upkeep:
+            result = self.environment.write(attempt)
         if writer is not None:
             self._remember(writer)
         return result
@@ -198,6 +205,11 @@ class ObjectStore:
         with self._lock:
             return self._room if self._room_at == (generation, counters) else None
 
+    def _trail_before(self, generation: int, next_record: int) -> Trail:
+        """Return the packs to merge; none if somebody else wrote records since."""
+        with self._lock:
+            return self._trail if self._trail_at == (generation, next_record) else Trail()
+
     def _remember(self, writer: RecordWriter) -> None:
         """Keep what a *committed* transaction learned; of an aborted one nothing is kept."""
         place = (writer.transaction.generation, writer.counters.sweeps)
@@ -205,6 +217,8 @@ class ObjectStore:
             writer.damaged -= writer.healed
             self._room = writer.filler.room
             self._room_at = (writer.transaction.generation, writer.counters)
+            self._trail = writer.trail
+            self._trail_at = (writer.transaction.generation, writer.counters.next_record)
             if self._known_at == place:
                 self._known.update(writer.learned)
         self.kept.keep(writer.transaction.generation, writer.fresh)

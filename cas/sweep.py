@@ -50,6 +50,7 @@ _BATCH_SECONDS: Final = 0.005
 _LATE_SECONDS: Final = 0.003
 """What marking may take inside such a transaction, before it is rather done outside."""
 _LATE_TRIES: Final = 20
+_PATIENCE_SECONDS: Final = 0.5
 _GENERATION_TRIES: Final = 8
 _INDEX_SHARE: Final = 32
 """The index follows at the end if more than one in so many of its records is garbage."""
@@ -119,13 +120,16 @@ class Collector:
         Raises:
             CorruptionError: Something that may be reachable cannot be read. What was removed
                 before was garbage.
-            ConflictError: Another collection or compaction outlasted the ``time_budget``.
+            ConflictError: Another collection or compaction outlasted the ``time_budget``,
+                and half a second.
             StoreFullError: There is no room even with the ballast given up.
             UnsupportedFormatError: A newer version of Hive added tables that may hold roots.
         """
         deadline = deadline_of(time_budget)
         self._environment.read(self._layout.refuse_unknown)
-        with upkeep_lock(self._environment.path, deadline):
+        # However little time there is: a commit that merges packs has the lock for a moment.
+        patience = None if deadline is None else max(deadline, time.monotonic() + _PATIENCE_SECONDS)
+        with upkeep_lock(self._environment.path, patience):
             for _ in range(_GENERATION_TRIES):
                 try:
                     return self._collect(

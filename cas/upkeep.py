@@ -3,6 +3,9 @@
 Two collectors beside each other would be safe, since each looks at a record again in the
 transaction that removes it; they would only do the work twice. But compaction reads the store over
 many transactions, and what it has seen to be alive must not be swept in between.
+
+A commit that merges packs takes the lock as well, for its one transaction and only if it is free:
+collection and compaction go from pack to pack by record numbers, over many transactions.
 """
 
 from __future__ import annotations
@@ -14,13 +17,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
 
 from cas.errors import ConflictError
 from cas.failures import translate
 from cas.filesystem import FILE_MODE
 
-__all__ = ["SLICE_SECONDS", "UPKEEP_FILE", "OnProgress", "Progress", "deadline_of", "upkeep_lock"]
+__all__ = [
+    "SLICE_SECONDS",
+    "UPKEEP_FILE",
+    "BriefUpkeep",
+    "OnProgress",
+    "Progress",
+    "deadline_of",
+    "upkeep_lock",
+]
 
 UPKEEP_FILE: Final = "upkeep"
 SLICE_SECONDS: Final = 0.008
@@ -59,7 +71,7 @@ def upkeep_lock(store: Path, deadline: float | None) -> Iterator[None]:
         HiveError: The lock's file cannot be opened.
     """
     try:
-        descriptor = os.open(store / UPKEEP_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+        descriptor = _open(store)
     except OSError as error:
         raise translate(error, store) from error
     try:
@@ -72,6 +84,47 @@ def upkeep_lock(store: Path, deadline: float | None) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+class BriefUpkeep:
+    """The upkeep lock for one transaction, if nobody has it. Released at the end of the ``with``.
+
+    Released, not only closed: a child that was forked meanwhile has the descriptor too.
+    """
+
+    def __init__(self, store: Path) -> None:
+        self._store = store
+        self._descriptor = -1
+        self._has_lock = False
+
+    def take(self) -> bool:
+        """Take the lock, or keep it; returns at once, False if it is not to be had."""
+        if self._descriptor < 0:
+            try:
+                self._descriptor = _open(self._store)
+            except OSError:
+                return False  # merging packs is no reason for a commit to fail
+        self._has_lock = self._has_lock or _try_lock(self._descriptor)
+        return self._has_lock
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._descriptor >= 0:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+            os.close(self._descriptor)
+            self._descriptor = -1
+            self._has_lock = False
+
+
+def _open(store: Path) -> int:
+    return os.open(store / UPKEEP_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
 
 
 def _try_lock(descriptor: int) -> bool:

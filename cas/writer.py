@@ -10,7 +10,7 @@ from typing import Final
 from cas.digest import Digest
 from cas.environment import ReadTransaction, WriteTransaction
 from cas.errors import CorruptStoreError, MissingObjectError
-from cas.filling import PageFiller
+from cas.filling import PAGE_ROOM, PageFiller
 from cas.kept import Kept
 from cas.objects import Object
 from cas.packs import (
@@ -33,6 +33,8 @@ from cas.records import (
     record_key,
 )
 from cas.roots import log_roots
+from cas.trail import Trail, WrittenPack
+from cas.upkeep import BriefUpkeep
 
 __all__ = ["STORE", "Counters", "RecordWriter"]
 
@@ -88,6 +90,8 @@ class RecordWriter(RecordReader):
         damaged: set[int],
         filler: PageFiller,
         counters: Counters,
+        trail: Trail,
+        upkeep: BriefUpkeep,
     ) -> None:
         super().__init__(transaction, PackCache(), damaged)
         self.writing = transaction
@@ -97,6 +101,9 @@ class RecordWriter(RecordReader):
         self.fresh: dict[int, Kept] = {}
         self._fresh_bytes = 0
         self.filler = filler
+        self.trail = trail
+        self._upkeep = upkeep
+        self._saved_bytes = 0
         self._known = known
         self._first_new = self.counters.next_record
         self._pending: list[NewRecord] = []
@@ -171,29 +178,67 @@ class RecordWriter(RecordReader):
         self.counters.root_epoch += 1
         log_roots(self.writing, self.counters.root_epoch, numbers, added=False)
 
-    def flush(self) -> None:
+    def flush(self, stream: str | None = None) -> None:
         """Write the records collected so far as a pack. Commits call it so that each has its own.
+
+        ``stream`` names what these records are read together with. Small packs of one stream that
+        end up next to each other are merged later; without a stream, a pack stays as it is.
 
         Raises nothing of its own; a full map or disk surfaces as the transaction's error.
         """
         if not self._pending:
             return
-        base = self._pending[0].number
-        watch = self.filler.room is None
-        rows = Pack.encode(self._pending, FRAGMENT_BYTES, cut=self.filler.cut)
-        for fragment, row in enumerate(rows):
-            pages = self.writing.pages(OBJECTS) if watch else 0
-            self.writing.append(OBJECTS, record_key(base, fragment), row)
-            if watch:
-                self.filler.saw(len(row), began_page=self.writing.pages(OBJECTS) > pages)
-            self.counters.stored_bytes += len(row)
+        if self.trail.is_due(stream, self._pending):
+            self._merge()
+        pack = self._append_pack(self._pending)
+        self.counters.stored_bytes += sum([len(row) for row in pack.rows])
+        self.trail = self.trail.followed(stream, pack)
         self._pending = []
         self._pending_bytes = 0
         self._pending_links = 0
 
+    def _merge(self) -> None:
+        """Write one pack in place of the small ones in front of what is pending."""
+        trail = self.trail
+        if self.has_repairs or self.healed:
+            return  # good bytes stand in for records of some pack: that is for the sweep to settle
+        if not self._upkeep.take():
+            return  # somebody walks over the packs by their numbers: later, if these stay the last
+        self.trail = Trail()
+        if not trail.stands(self.writing):
+            return
+        self._saved_bytes += sum([len(row) for pack in trail.packs for row in pack.rows])
+        self.filler.room, stays = trail.remove(self.writing)
+        for records in trail.merged():
+            pack = self._append_pack(records, thorough=True, overwrite=stays)
+            self._saved_bytes -= sum([len(row) for row in pack.rows])
+            self.trail = self.trail.followed(trail.stream, pack)
+            stays = False
+
+    def _append_pack(
+        self, records: Sequence[NewRecord], *, thorough: bool = False, overwrite: bool = False
+    ) -> WrittenPack:
+        """Write a pack behind all others. Its first row may be there, to be overwritten."""
+        base, filler = records[0].number, self.filler
+        room = filler.room
+        rows = Pack.encode(records, FRAGMENT_BYTES, cut=filler.cut, thorough=thorough)
+        filler.room = room
+        pages, began = self.writing.pages(OBJECTS), list[bool]()
+        for fragment, row in enumerate(rows):
+            write = self.writing.put if overwrite and not fragment else self.writing.append
+            write(OBJECTS, record_key(base, fragment), row)
+            before, pages = pages, self.writing.pages(OBJECTS)
+            filler.saw(len(row), began_page=pages > before)
+            began.append(pages > before)
+        if overwrite and room == PAGE_ROOM:
+            began[0] = True
+        return WrittenPack(records, rows, room, began)
+
     def finish(self) -> None:
         """Write what is pending and the counters."""
         self.flush()
+        # Only now: whoever counts what an object of this transaction added is not to be told less.
+        self.counters.stored_bytes -= self._saved_bytes
         self.counters.save(self.writing)
 
     def digest_of(self, number: int) -> bytes:

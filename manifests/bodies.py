@@ -70,14 +70,14 @@ class EncodedValues:
         """The payload bytes of the objects."""
         return sum([len(item.payload) for item in self.objects.values()])
 
-    def store(self, writer: RecordWriter) -> list[StoredBody]:
-        """Store the objects in the writer's transaction; returns what rows say of the values.
+    def store(self, writer: RecordWriter, run: str) -> list[StoredBody]:
+        """Store the objects of a run in the writer's transaction; returns what rows say of them.
 
         Whoever writes those rows calls ``writer.root`` with their records.
         """
         for digest, item in self.objects.items():
             writer.put(digest, item)
-        writer.flush()
+        writer.flush(run)
         stored: list[StoredBody] = [
             ObjectBody(writer.put_link(body), body) if isinstance(body, Digest) else body
             for body in self.bodies

@@ -377,7 +377,7 @@ def write_commit(writer: RecordWriter, prepared: PreparedCommit) -> Checkpoint:
     number = 0
     for digest, item in prepared.objects.items():
         number = writer.put(digest, item)
-    writer.flush()
+    writer.flush(place.run)
     if run is None:
         run = catalogue.new_run(place.run, microseconds(prepared.manifest.created_at))
     elif not run.last:  # until now it had but pending writes or effects

@@ -84,7 +84,7 @@ class PreparedEffect:
         run = catalogue.run(self.run)
         if run is not None and _get(writer.transaction, run.number, self.name) is not None:
             return False
-        (body,) = self.encoded.store(writer)
+        (body,) = self.encoded.store(writer, self.run)
         if run is None:
             # Its first checkpoint may be on its way; until then the run lists nothing.
             run = catalogue.new_run(self.run, self.created_us)

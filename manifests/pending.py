@@ -163,7 +163,7 @@ class PreparedWrites:
         catalogue = CatalogueWriter(writer.writing)
         run = catalogue.run(self.run)
         anchor = self.anchor if run is None else _canonical(catalogue, run, self.anchor)
-        bodies = self.encoded.store(writer)
+        bodies = self.encoded.store(writer, self.run)
         if run is None:
             # Its first checkpoint may be on its way; until then the run lists nothing.
             run = catalogue.new_run(self.run, self.created_us)

@@ -190,7 +190,7 @@ class Upkeep:
 
         Raises:
             CorruptionError: Something that may be in use cannot be read; nothing more is freed.
-            ConflictError: Another gc or compact outlasted the ``time_budget``.
+            ConflictError: Another gc or compact outlasted the ``time_budget``, and half a second.
             StoreFullError: The disk is too full even for that.
         """
         from manifests.collection import collect

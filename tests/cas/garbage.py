@@ -63,13 +63,17 @@ class Names:
     def close(self) -> None:
         self.store.close()
 
-    def save(self, name: str, *objects: Object) -> None:
-        """Store objects, children first, and let the name lead to the last one."""
+    def save(self, name: str, *objects: Object, stream: str | None = None) -> None:
+        """Store objects, children first, and let the name lead to the last one.
+
+        With a ``stream``, their pack may be merged with others of that stream later.
+        """
 
         def work(writer: RecordWriter) -> None:
             number = 0
             for item in objects:
                 number = writer.put(item.address(), item)
+            writer.flush(stream)
             self._name(writer, name, number)
 
         self.store.write(work)
