@@ -50,7 +50,9 @@ def replay(place: str, phase: str | None, number: int, durability: str) -> None:
 
     async def speak(ctx: NodeContext, messages: list[Any]) -> dict[str, Any]:
         message = RECORDED[ctx.run][len(messages)]
-        os.write(log, f"{ctx.run} {len(messages)} {ctx.attempt}\n".encode())
+        # The line break comes first: a line that the kill cuts short, where it goes over the end of
+        # a page of the file, stays a line of its own.
+        os.write(log, f"\n{ctx.run} {len(messages)} {ctx.attempt}".encode())
         return {
             "messages": [*messages, message],
             "left": len(RECORDED[ctx.run]) - len(messages) - 1,
