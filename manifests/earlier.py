@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Collection, Sequence
-from itertools import compress, count, repeat
+from collections.abc import Collection, Container, Sequence
+from itertools import chain, compress, count, repeat
 from typing import Any, Final
 
 from manifests.alignment import Edit
@@ -63,43 +63,35 @@ class Earlier:
                     segment = self._node.segments[old]
                     found[place] = old, None if segment in self._stale else segment
         free = set(olds).difference([old for old, _ in found.values()])
+        pairs = []
         for edit in edits:
-            self._compare(edit, values, found, free)
+            if len(edit.places) == len(edit.old_places):
+                pairs += _pairs(edit.places, edit.old_places, found, free)
+            else:
+                self._compare_ends(edit, values, found, free)
+        taken = self.taken([old for _, old in pairs], [values[place] for place, _ in pairs])
+        for (place, old), same in zip(pairs, taken, strict=True):
+            found[place] = old, same
         return found
 
-    def _compare(
+    def _compare_ends(
         self,
         edit: Edit,
         values: Sequence[Any],
         found: dict[int, tuple[int, Segment | None]],
         free: set[int],
     ) -> None:
-        """Find more items of one edit among those in whose places they stand.
+        """Find items of an edit that has more or fewer than there were before.
 
-        If there are more or fewer than before, those are counted from the beginning as long as they
-        are alike, and then from the end.
+        Counted from its beginning as long as they are alike, and then from its end.
         """
-        pairs = [
-            (place, old)
-            for place, old in zip(edit.places, edit.old_places, strict=False)
-            if place not in found and old in free
-        ]
-        places, olds = [place for place, _ in pairs], [old for _, old in pairs]
-        if len(edit.places) == len(edit.old_places):
-            segments = self.taken(olds, [values[place] for place in places])
-            found.update(zip(places, zip(olds, segments, strict=True), strict=True))
-            return
-        run = self._run(olds, [values[place] for place in places])
-        found.update(zip(places, zip(olds, run, strict=False), strict=False))
-        used = set(olds[: len(run)])
-        pairs = [
-            (place, old)
-            for place, old in zip(edit.places[::-1], edit.old_places[::-1], strict=False)
-            if place not in found and old in free and old not in used
-        ]
-        places, olds = [place for place, _ in pairs], [old for _, old in pairs]
-        run = self._run(olds, [values[place] for place in places])
-        found.update(zip(places, zip(olds, run, strict=False), strict=False))
+        ends = (edit.places, edit.old_places), (edit.places[::-1], edit.old_places[::-1])
+        for places, olds in ends:
+            pairs = _pairs(places, olds, found, free)
+            run = self._run([old for _, old in pairs], [values[place] for place, _ in pairs])
+            for (place, old), segment in zip(pairs, run, strict=False):
+                found[place] = old, segment
+                free.discard(old)
 
     def _run(self, places: Sequence[int], values: Sequence[Any]) -> list[Segment]:
         """Look at values from the first one on, until one has to be encoded."""
@@ -172,6 +164,16 @@ class Earlier:
         return None if segment is None else segment.shared()
 
 
+def _pairs(
+    places: Sequence[int], olds: Sequence[int], found: Container[int], free: Container[int]
+) -> list[tuple[int, int]]:
+    return [
+        (place, old)
+        for place, old in zip(places, olds, strict=False)
+        if place not in found and old in free
+    ]
+
+
 class EarlierFields:
     """The fields of a root, as ``Earlier`` has items.
 
@@ -221,9 +223,13 @@ def entry_edits(old: Sequence[Any], values: Sequence[Any], of_keys: Sequence[Edi
     old_at = at = 0
     for edit in (*of_keys, Edit(len(old), len(old), len(values), len(values))):
         pairs = map(operator.is_not, old[old_at : edit.old_start], values[at : edit.start])
-        for offset in compress(count(), pairs):
-            place, new = old_at + offset, at + offset
-            found.append(Edit(place, place + 1, new, new + 1))
+        first = last = 0
+        for offset in chain(compress(count(), pairs), (-1,)):
+            if offset != last:
+                if first < last:
+                    found.append(Edit(old_at + first, old_at + last, at + first, at + last))
+                first = offset
+            last = offset + 1
         if edit.old_places or edit.places:
             found.append(edit)
         old_at, at = edit.old_stop, edit.stop

@@ -88,5 +88,6 @@ class Entries:
         for key in removed:
             del self.values[key]
         self.values.update(put)
-        self.recall(sorted(self.values), self.values)
+        if removed or len(self.values) != before:
+            self.recall(sorted(self.values), self.values)
         return [Edit(0, before, 0, len(self.keys))]

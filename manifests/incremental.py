@@ -143,13 +143,7 @@ class Memory:
             before = Earlier(node, self._likeness, trust_identity=self._trust)
         of_keys = [] if same_keys(keys, node.keys) else differences(node.keys, keys)
         edits = entry_edits(before.values, values, of_keys)
-        olds = {node.keys[place]: place for edit in edits for place in edit.old_places}
-        kept = {
-            place: olds[keys[place]]
-            for edit in edits
-            for place in edit.places
-            if keys[place] in olds and same_keys((keys[place],), (node.keys[olds[keys[place]]],))
-        }
+        kept = _kept_keys(node, keys, edits)
         found = before.taken([*kept.values()], [values[place] for place in kept])
         taken = dict(zip(kept, found, strict=True))
         encoded: list[bytes] = []
@@ -220,6 +214,18 @@ class Memory:
         piece = encoder.child(step, value)
         self._segment, self._nested, self._base = outer
         return piece, segment.shared()
+
+
+def _kept_keys(node: Node, keys: Sequence[Any], edits: Sequence[Edit]) -> dict[int, int]:
+    """Return the old places of those keys in edits that are encoded as they were, by the new."""
+    olds = {node.keys[place]: place for edit in edits for place in edit.old_places}
+    kept = {}
+    for place in chain.from_iterable(edit.places for edit in edits):
+        key = keys[place]
+        old = olds.get(key, -1)
+        if old >= 0 and (key is node.keys[old] or same_keys((key,), (node.keys[old],))):
+            kept[place] = old
+    return kept
 
 
 _NOT_FOUND: Final[tuple[int, Segment | None]] = (-1, None)

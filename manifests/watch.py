@@ -230,7 +230,7 @@ class _Block:
             not any(self._empties)
             and all(map(operator.is_, map(vars, self._objects), self._object_dicts))
             and self._dicts.holds()
-            and self._lists.holds()
+            and (not self._lists.owners or self._lists.holds())
             and list(map(_fields_set, self._models)) == self._model_fields
             and all([node.holds() for node in self._nodes])
         )
