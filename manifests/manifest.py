@@ -56,7 +56,6 @@ of its own would cost it a digest and an index row at every step."""
 _NULL: Final = b"\xf6"
 _FIELDS: Final = 13
 _HEAD: Final = tag_head(MANIFEST) + array_head(_FIELDS)
-_FORMAT_PIECE: Final = encode_int(MANIFEST_FORMAT)
 _HEX_DIGEST: Final = 64
 
 
@@ -212,7 +211,7 @@ class Manifest:
             check_labels(self.labels)
             labels = b"".join([encode_text(text) for pair in self.labels.items() for text in pair])
         pieces: list[Piece] = [
-            _FORMAT_PIECE,
+            encode_int(MANIFEST_FORMAT),
             encode_text(self.origin_run),
             encode_int(self.origin_sequence),
             _NULL if self.parent is None else bytes_head(len(self.parent)) + bytes(self.parent),
