@@ -40,13 +40,13 @@ class Chain:
 
     def __init__(self, parameters: TreeParameters = SMALL) -> None:
         self._parameters = parameters
-        self._memory = Memory()
+        self.memory = Memory()
         self._stored: dict[Digest, Object] = {}
 
     def commit(self, state: Any, **options: Any) -> int:
         """Encode a state both ways, and return how many objects were sealed."""
-        self._memory = Memory(self._memory.root, likeness=Likeness(REGISTRY), **options)
-        found, objects = self._encoded(state, self._memory)
+        self.memory = Memory(self.memory.root, likeness=Likeness(REGISTRY), **options)
+        found, objects = self._encoded(state, self.memory)
         expected, whole = self._encoded(state, None)
         assert found == expected
         self._stored.update(objects)
@@ -341,3 +341,20 @@ def test_what_changed_leaves_out_is_looked_at_by_the_next_commit() -> None:
     with pytest.raises(AssertionError):
         chain.commit(state, changed=["a"])
     chain.commit(state)
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_sliding_window_is_watched_in_constant_room(copied: bool) -> None:
+    """What left the window is not watched any more, nor kept alive."""
+    chain = Chain()
+    messages = [{"text": str(at), "parts": [at]} for at in range(50)]
+    chain.commit({"messages": messages})
+    for at in range(200):
+        window(messages)
+        if copied and at == 100:  # then they are compared, and watched as one
+            messages = copy.deepcopy(messages)
+        chain.commit({"messages": messages})
+    assert chain.memory.root is not None
+    (node,) = chain.memory.root.segments[0].nodes
+    assert len(node.watch._blocks) == 1
+    assert len(node.watch._blocks[0].segments) == 50
