@@ -206,10 +206,14 @@ class _Block:
         segment.block = self
         self.segments.append(segment)
         objects, models, nodes, empties = self._owners
-        self._empties.extend(segment.empties)
-        empties.extend(repeat(segment, len(segment.empties)))
-        self._dicts.add_dicts(segment.dicts, segment)
-        self._lists.add_lists(segment.lists, segment)
+        # Most segments have but one kind of container, and a block is made of hundreds.
+        if segment.empties:
+            self._empties.extend(segment.empties)
+            empties.extend(repeat(segment, len(segment.empties)))
+        if segment.dicts:
+            self._dicts.add_dicts(segment.dicts, segment)
+        if segment.lists:
+            self._lists.add_lists(segment.lists, segment)
         # The holder is watched too: its __dict__ itself can be replaced.
         holders = [*segment.objects, *segment.models]
         if holders:
@@ -221,8 +225,9 @@ class _Block:
             self._models.extend(segment.models)
             self._model_fields.extend(map(frozenset, map(_fields_set, segment.models)))
             models.extend(repeat(segment, len(segment.models)))
-        self._nodes.extend(segment.nodes)
-        nodes.extend(repeat(segment, len(segment.nodes)))
+        if segment.nodes:
+            self._nodes.extend(segment.nodes)
+            nodes.extend(repeat(segment, len(segment.nodes)))
 
     def holds(self) -> bool:
         """Whether every container still holds the same objects in the same order."""
