@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from itertools import chain, repeat
 from operator import itemgetter
 
+from cas.digest import Digest
 from cas.kept import Kept, KeptRecords
 from cas.objects import frame_address, leaf_addresses
 from cas.packs import Pack
 from cas.records import UNREADABLE, RecordReader
 
-__all__ = ["Closure", "read_closure"]
+__all__ = ["Closure", "read_closure", "read_known"]
 
 
 @dataclass(slots=True)
@@ -36,8 +37,36 @@ class Closure:
     parents: dict[int, tuple[Sequence[int], bytes]] = field(default_factory=dict)
 
 
+def read_known(
+    reader: RecordReader, kept: KeptRecords, ids: Mapping[int, Digest]
+) -> dict[int, Kept]:
+    """Return verified records by number, each of which must be the object with this address.
+
+    What is in memory is not read again.
+
+    Raises:
+        CorruptObjectError: One is damaged, or another object.
+        MissingObjectError: One is not there.
+    """
+    generation = reader.transaction.generation
+    found = kept.of(generation, ids)
+    fresh: dict[int, Kept] = {}
+    for number, digest in ids.items():
+        known = found.get(number)
+        if known is None or known.digest != digest:
+            record = reader.read_as(number, digest)
+            fresh[number] = Kept(record.digest, record.links, record.payload)
+    if fresh:
+        kept.keep(generation, fresh)
+    return {**found, **fresh}
+
+
 def read_closure(
-    reader: RecordReader, kept: KeptRecords, numbers: Iterable[int], most_bytes: int
+    reader: RecordReader,
+    kept: KeptRecords,
+    numbers: Iterable[int],
+    most_bytes: int,
+    ids: Mapping[int, Digest] | None = None,
 ) -> Closure | None:
     """Return the verified records that these lead to, themselves included.
 
@@ -46,22 +75,28 @@ def read_closure(
         kept: What is in memory already, and afterwards also what was read.
         numbers: Where to begin.
         most_bytes: How many bytes the payloads may have together, inclusive.
+        ids: The addresses that some of ``numbers`` must have, from a row with a checksum. The packs
+            of those that are in memory need not be looked at.
 
     Returns:
         The records; None if they are larger together, or if one cannot be read as it stands in its
-        pack. Reading it alone says what is wrong with it.
+        pack, or is another object. Reading it alone says what is wrong with it.
     """
     if reader.has_repairs:
         return None
+    ids = ids or {}
     search = _Search(reader, kept)
     try:
-        if not search.find(set(numbers), most_bytes):
+        if not search.find(set(numbers), most_bytes, ids):
             return None
         fresh = _verified([*search.packs.values(), *search.earlier], search.digests)
     except UNREADABLE:
         return None
     if fresh is None:
         return None
+    for number in ids.keys() & fresh.keys():
+        if fresh[number].digest != ids[number]:
+            return None
     reader.cache.reads += len(fresh)
     kept.keep(reader.transaction.generation, fresh)
     records = {**search.known, **fresh}
@@ -92,7 +127,7 @@ class _Search:
         """The digests of the records that are in memory."""
         return {number: kept.digest for number, kept in self.known.items()}
 
-    def find(self, wanted: set[int], most_bytes: int) -> bool:
+    def find(self, wanted: set[int], most_bytes: int, ids: Mapping[int, Digest]) -> bool:
         """Look for everything below some records; whether they have ``most_bytes`` at most."""
         generation = self._reader.transaction.generation
         digest_of = self._reader.digest_of
@@ -105,7 +140,7 @@ class _Search:
                 known = {
                     number: kept
                     for number, kept in known.items()
-                    if kept.digest == digest_of(number)
+                    if kept.digest == (ids.get(number) or digest_of(number))
                 }
             found |= wanted
             self.known.update(known)

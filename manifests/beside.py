@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from cas.records import RecordReader
+from manifests.ancestry import Behind, behind
 from manifests.bodies import BodyEncoder
 from manifests.catalogue import Catalogue
 from manifests.commits import abandon
@@ -113,6 +114,15 @@ class Beside(Upkeep):
         raises.
         """
         return stable(self._store, lambda reader: use(snapshot(reader, self.registry, ref)))
+
+    def behind(self, ref: RefLike, names: Collection[str]) -> dict[str, Behind]:
+        """Return what lies behind a checkpoint, for each of some keys of the state.
+
+        That is what was written pending under that name at its ancestors, back to the nearest one
+        whose state has the key, and its value there. The way back leads over checkpoints that are
+        not listed any more, which others need. Raises what ``restore`` raises.
+        """
+        return stable(self._store, lambda reader: behind(reader, self.registry, ref, names))
 
     def keyed_runs(self, prefix: str = "") -> dict[str, str]:
         """Return the runs whose checkpoints have keys, by name, each with the key of its head."""

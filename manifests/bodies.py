@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from cas.closure import Closure
 from cas.digest import Digest
 from cas.errors import CorruptStoreError
 from cas.leases import STAGE_BYTES, Lease
@@ -30,10 +31,9 @@ __all__ = [
     "StoredBody",
     "body_fields",
     "body_of",
-    "read_body",
     "records_of",
     "renumbered",
-    "value_of",
+    "values_of",
 ]
 
 INLINE_BYTES: Final = 128
@@ -154,6 +154,19 @@ def renumbered(body: StoredBody, new: Callable[[int], int]) -> StoredBody:
     return body if isinstance(body, bytes) else ObjectBody(new(body.record), body.id)
 
 
+def values_of(bodies: Sequence[StoredBody], reader: StoreReader, registry: Registry) -> list[Any]:
+    """Build the values of bodies, in order: read and decoded together.
+
+    Raises:
+        CorruptObjectError: One is damaged.
+        MissingObjectError: One is not there.
+        HiveError: What ``Decoder.value`` raises.
+    """
+    source = _Source(reader, bodies)
+    decoder = Decoder(registry, source.load, source.gather)
+    return decoder.values(source.names)
+
+
 @dataclass(frozen=True, slots=True)
 class _Inline:
     """The payload in a row, as an object without links."""
@@ -162,16 +175,41 @@ class _Inline:
     links: tuple[int, ...] = ()
 
 
-def read_body(reader: RecordReader, body: StoredBody) -> StoredObject:
-    """Return the verified object that a body is or leads to.
+class _Source:
+    """What a decoder reads bodies from. Those in rows have names below zero, which no record has.
 
-    Raises:
-        CorruptObjectError: It is damaged.
-        MissingObjectError: It is not there.
+    Attributes:
+        names: What the bodies are called, in order.
     """
-    return _Inline(body) if isinstance(body, bytes) else reader.read_as(body.record, body.id)
 
+    def __init__(self, reader: StoreReader, bodies: Sequence[StoredBody]) -> None:
+        self._reader = reader
+        self._inline: dict[int, bytes] = {}
+        self._ids: dict[int, Digest] = {}
+        self.names: list[int] = []
+        for at, body in enumerate(bodies, 1):
+            if isinstance(body, bytes):
+                self._inline[-at] = body
+                self.names.append(-at)
+            else:
+                self._ids[body.record] = body.id
+                self.names.append(body.record)
 
-def value_of(item: StoredObject, reader: StoreReader, registry: Registry) -> Any:
-    """Build the value of what ``read_body`` returned."""
-    return Decoder(registry, reader.load, reader.gather).value(item)
+    def load(self, names: Sequence[int]) -> Sequence[StoredObject]:
+        """Return verified objects, in order."""
+        return self._reader.run(lambda records: [self._read(records, name) for name in names])
+
+    def _read(self, records: RecordReader, name: int) -> StoredObject:
+        if name < 0:
+            return _Inline(self._inline[name])
+        digest = self._ids.get(name)
+        return records.read(name) if digest is None else records.read_as(name, digest)
+
+    def gather(self, names: Sequence[int]) -> Closure | None:
+        """Return everything below some objects, themselves included; None if that is too much."""
+        ids = {name: self._ids[name] for name in names if name in self._ids}
+        numbers = [name for name in names if name >= 0]
+        found = self._reader.gather(numbers, ids) if numbers else Closure()
+        if found is not None:
+            found.leaves.update({name: self._inline[name] for name in names if name < 0})
+        return found

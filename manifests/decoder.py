@@ -112,6 +112,17 @@ class Decoder:
                 return [(value, depth) for value in values]
         return [self.linked(name) for name in names]
 
+    def values(self, names: Sequence[Any]) -> list[Any]:
+        """Return the values whose roots some links name, as ``value`` does, decoded at once."""
+        try:
+            decoded = self.linked_all(names)
+        except LimitError:  # each has limits of its own
+            decoded = [self.linked(name) for name in names]
+        for value, depth in decoded:
+            if depth > MAX_DEPTH:
+                self.check_depth(value)
+        return [value for value, _depth in decoded]
+
     def _begin(self) -> None:
         self._seen.clear()
         self._deep.clear()

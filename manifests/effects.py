@@ -21,10 +21,9 @@ from manifests.bodies import (
     StoredBody,
     body_fields,
     body_of,
-    read_body,
     records_of,
     renumbered,
-    value_of,
+    values_of,
 )
 from manifests.catalogue import Catalogue, CatalogueWriter
 from manifests.names import check_name, name_key
@@ -109,18 +108,18 @@ def read_effects(
 ) -> dict[str, Any]:
     """Return the effects of a run, or the one of a name if there is one, by name."""
 
-    def look_up(records: RecordReader) -> list[tuple[str, Any]]:
+    def look_up(records: RecordReader) -> list[EffectRow]:
         found = Catalogue(records.transaction).run(run)
         if found is None:
             return []
         if name is None:
-            rows = list(effect_rows(records.transaction, found.number))
-        else:
-            row = _get(records.transaction, found.number, name)
-            rows = [] if row is None else [row]
-        return [(row.name, read_body(records, row.body)) for row in rows]
+            return list(effect_rows(records.transaction, found.number))
+        row = _get(records.transaction, found.number, name)
+        return [] if row is None else [row]
 
-    return {known: value_of(item, reader, registry) for known, item in reader.run(look_up)}
+    rows = reader.run(look_up)
+    values = values_of([row.body for row in rows], reader, registry)
+    return dict(zip([row.name for row in rows], values, strict=True))
 
 
 def has_row(transaction: ReadTransaction, run: int, name: str) -> bool:

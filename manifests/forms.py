@@ -30,6 +30,7 @@ from manifests.cbor import (
     TUPLE,
     TagDecoder,
     loads,
+    loads_all,
     tag_decoders,
 )
 from manifests.constructors import constructors
@@ -129,6 +130,34 @@ class Forms:
         except RecursionError:
             raise CorruptObjectError("the object is nested too deeply") from None
 
+    def open_all(self, items: Sequence[StoredObject]) -> list[Form]:
+        """Return the forms of objects, decoded at once."""
+        following = iter(items)
+        links: Sequence[Any] = ()
+        forms: list[Form] = []
+
+        def advance() -> None:
+            nonlocal links
+            item = next(following, None)
+            links = () if item is None else item.links
+
+        def link(index: Any, _immutable: bool) -> LinkForm:
+            if type(index) is not int or not 0 <= index < len(links):
+                raise CorruptObjectError("a payload refers to a link that its object has not")
+            return LinkForm(links[index])
+
+        def done(form: Form) -> None:
+            forms.append(form)
+            advance()
+
+        advance()
+        decoders = {**_DECODERS, LINK: link}
+        try:
+            loads_all([item.payload for item in items], decoders, depth=DEEPEST_CBOR, done=done)
+        except RecursionError:
+            raise CorruptObjectError("an object is nested too deeply") from None
+        return forms
+
     def follow(self, form: Form) -> Form:
         """Return the form behind a link; any other form is itself."""
         while isinstance(form, LinkForm):
@@ -138,7 +167,7 @@ class Forms:
     def follow_all(self, links: Sequence[LinkForm]) -> list[Form]:
         """Return the forms behind some links, read at once."""
         items = self._load([link.name for link in links]) if links else ()
-        return [self.follow(self.open(item)) for item in items]
+        return [self.follow(form) for form in self.open_all(items)]
 
     def value(self, form: Form) -> Any:
         """Build the whole value of a form. Raises what ``Decoder.value`` raises."""

@@ -27,7 +27,7 @@ from manifests.cbor import (
     tag_head,
 )
 from manifests.decoder import Loader, StoredObject
-from manifests.forms import Forms, Tagged
+from manifests.forms import Form, Forms, Tagged
 from manifests.names import check_labels, check_name
 from manifests.pieces import Linked, Piece, PieceSink, join, size_of
 from manifests.registry import Registry
@@ -44,6 +44,7 @@ __all__ = [
     "checkpoint_of",
     "from_microseconds",
     "microseconds",
+    "states_of",
 ]
 
 MANIFEST_FORMAT: Final = 1
@@ -246,10 +247,7 @@ class ManifestReader:
             raise CorruptObjectError("an object that should be a manifest is none")
         try:
             *fields, state, execution = form.content
-            if fields[0] != MANIFEST_FORMAT:
-                raise UnsupportedFormatError(
-                    f"manifest format {fields[0]} is not known here; upgrade Hive"
-                )
+            _check_format(fields[0])
             # A field too long for the manifest itself is an object of its own.
             _, run, sequence, parent, kind, node, next_nodes, created, graph, labels, size = [
                 self._forms.value(field) for field in fields
@@ -270,6 +268,29 @@ class ManifestReader:
             )
         except (ValueError, TypeError, OverflowError) as error:
             raise CorruptObjectError("an object that should be a manifest is none") from error
+
+
+def states_of(forms: Forms, manifests: Sequence[StoredObject]) -> list[Form]:
+    """Return the forms of the states in some manifests, decoded at once.
+
+    Raises:
+        CorruptObjectError: One of the objects is no manifest.
+        UnsupportedFormatError: One is of a newer Hive.
+    """
+    states = []
+    for form in forms.open_all(manifests):
+        match form:
+            case Tagged(tag=tag, content=[version, *_, state, _]) if tag == MANIFEST:
+                _check_format(version)
+                states.append(state)
+            case _:
+                raise CorruptObjectError("an object that should be a manifest is none")
+    return states
+
+
+def _check_format(version: Any) -> None:
+    if version != MANIFEST_FORMAT:
+        raise UnsupportedFormatError(f"manifest format {version} is not known here; upgrade Hive")
 
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)

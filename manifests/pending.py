@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import Any, Final
 
 import cbor2
@@ -28,13 +29,11 @@ from manifests.bodies import (
     StoredBody,
     body_fields,
     body_of,
-    read_body,
     records_of,
     renumbered,
-    value_of,
+    values_of,
 )
 from manifests.catalogue import Catalogue, CatalogueWriter, CheckpointRow, RunRow
-from manifests.decoder import StoredObject
 from manifests.names import check_key, check_place
 from manifests.packed import packed, unpacked
 from manifests.reading import StoreReader
@@ -44,6 +43,7 @@ __all__ = [
     "PENDING",
     "PENDING_ROOTS",
     "Anchor",
+    "PendingBody",
     "PendingRow",
     "PendingWrite",
     "PreparedWrites",
@@ -56,11 +56,12 @@ __all__ = [
     "is_unresolved",
     "known_row",
     "pending_anchors",
-    "pending_items",
+    "pending_bodies",
     "pending_place",
     "pending_records",
     "pending_row",
     "pending_rows",
+    "pending_writes",
     "put_row",
     "read_pending",
     "row_key",
@@ -260,18 +261,37 @@ def pending_anchors(transaction: ReadTransaction, run: int) -> list[Anchor]:
     return list(dict.fromkeys(pending_place(key)[1] for key, _row in rows))
 
 
-def pending_items(
-    reader: RecordReader, run: int, anchor: Anchor
-) -> list[tuple[str, str, int, str, StoredObject]]:
-    """Return (path, task, index, name, object of the value) of a checkpoint's writes, in order."""
-    return sorted(
-        (
-            (row.path, row.task, index, name, read_body(reader, body))
-            for _key, row in pending_rows(reader.transaction, run, anchor)
-            for index, (name, body) in row.writes.items()
-        ),
-        key=lambda found: found[:3],
-    )
+@dataclass(frozen=True, slots=True)
+class PendingBody:
+    """A pending write as a row keeps it."""
+
+    path: str
+    task: str
+    index: int
+    name: str
+    body: StoredBody
+
+    def with_value(self, value: Any) -> PendingWrite:
+        """Return the write, given its value."""
+        return PendingWrite(self.task, self.index, self.name, value, self.path)
+
+
+def pending_bodies(transaction: ReadTransaction, run: int, anchor: Anchor) -> list[PendingBody]:
+    """Return a checkpoint's writes, ordered by (path, task, index)."""
+    bodies = [
+        PendingBody(row.path, row.task, index, name, body)
+        for _key, row in pending_rows(transaction, run, anchor)
+        for index, (name, body) in row.writes.items()
+    ]
+    return sorted(bodies, key=attrgetter("path", "task", "index"))
+
+
+def pending_writes(
+    bodies: Sequence[PendingBody], reader: StoreReader, registry: Registry
+) -> list[PendingWrite]:
+    """Return writes with their values, read and decoded together."""
+    values = values_of([found.body for found in bodies], reader, registry)
+    return [found.with_value(value) for found, value in zip(bodies, values, strict=True)]
 
 
 def read_pending(
@@ -279,17 +299,15 @@ def read_pending(
 ) -> list[PendingWrite]:
     """Return the pending writes of a checkpoint, ordered by (path, task, index)."""
 
-    def look_up(records: RecordReader) -> list[tuple[str, str, int, str, StoredObject]]:
+    def look_up(records: RecordReader) -> list[PendingBody]:
         catalogue = Catalogue(records.transaction)
         run = catalogue.run(name)
         if run is None:
             return []
-        return pending_items(records, run.number, _canonical(catalogue, run, anchor))
+        found = _canonical(catalogue, run, anchor)
+        return pending_bodies(records.transaction, run.number, found)
 
-    return [
-        PendingWrite(task, index, written, value_of(item, reader, registry), path)
-        for path, task, index, written, item in reader.run(look_up)
-    ]
+    return pending_writes(reader.run(look_up), reader, registry)
 
 
 def put_row(

@@ -6,11 +6,13 @@ migration) and keep LMDB from reusing pages, so the file would grow for as long 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
 from cas.closure import Closure, read_closure
+from cas.digest import Digest
 from cas.errors import ConflictError, MissingObjectError
+from cas.kept import KeptRecords
 from cas.records import GenerationChangedError, PackCache, Record, RecordReader
 from cas.store import ObjectStore
 
@@ -33,6 +35,11 @@ class StoreReader:
         self._store = store
         self._cache = PackCache(_CACHED_BYTES)
 
+    @property
+    def kept(self) -> KeptRecords:
+        """The verified records that are in memory."""
+        return self._store.kept
+
     def run(self, work: Callable[[RecordReader], T]) -> T:
         """Run ``work`` in one read transaction."""
         return self._store.read(work, cache=self._cache)
@@ -41,10 +48,16 @@ class StoreReader:
         """Return verified records, in order. This is the loader of decoders and forms."""
         return self.run(lambda reader: reader.read_all(numbers))
 
-    def gather(self, numbers: Sequence[int]) -> Closure | None:
-        """Return everything below some records, verified: the gatherer of decoders and forms."""
-        kept = self._store.kept
-        return self.run(lambda reader: read_closure(reader, kept, numbers, _GATHERED_BYTES))
+    def gather(
+        self, numbers: Sequence[int], ids: Mapping[int, Digest] | None = None
+    ) -> Closure | None:
+        """Return everything below some records, verified: the gatherer of decoders and forms.
+
+        ``ids`` are the addresses that some of them must have.
+        """
+        return self.run(
+            lambda reader: read_closure(reader, self.kept, numbers, _GATHERED_BYTES, ids)
+        )
 
     @property
     def reads(self) -> int:

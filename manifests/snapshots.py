@@ -6,11 +6,17 @@ from collections.abc import Collection
 from typing import Any
 
 from cas.records import RecordReader
-from manifests.catalogue import Catalogue, CheckpointRow
-from manifests.decoder import Decoder, StoredObject
+from manifests.catalogue import Catalogue
+from manifests.decoder import StoredObject
 from manifests.forms import Forms
 from manifests.manifest import ManifestReader, checkpoint_of
-from manifests.pending import PendingWrite, anchor_of, pending_items
+from manifests.pending import (
+    PendingBody,
+    PendingWrite,
+    anchor_of,
+    pending_bodies,
+    pending_writes,
+)
 from manifests.reading import StoreReader
 from manifests.refs import Listed, RefLike, Resolver
 from manifests.registry import Registry
@@ -34,15 +40,13 @@ class Snapshot:
         self._reader = reader
         self._registry = registry
         row = listed.row
-        self._record, self._parent, self._pending, self.is_head = reader.run(
+        record, self.parent_key, self._pending, self.is_head = reader.run(
             lambda records: _read(records, listed)
         )
-        manifest = ManifestReader(reader.load).read(self._record)
+        manifest = ManifestReader(reader.load).read(record)
         self._state, self._execution = manifest.state, manifest.execution
         self._forms = Forms(registry, reader.load, reader.gather)
         self.checkpoint = checkpoint_of(manifest, row.id, listed.run, listed.sequence, row)
-        parent = None if self._parent is None or self._parent.row.hidden else self._parent
-        self.parent_key = None if parent is None else parent.row.key
 
     def state(self) -> Any:
         """Return the state."""
@@ -70,22 +74,12 @@ class Snapshot:
 
     def pending_names(self) -> list[str]:
         """Return what the pending writes are of, each once."""
-        return list(dict.fromkeys(name for _path, _task, _index, name, _item in self._pending))
+        return list(dict.fromkeys(found.name for found in self._pending))
 
     def pending(self, names: Collection[str] | None = None) -> list[PendingWrite]:
         """Return the pending writes, of some names or all, ordered by (path, task, index)."""
-        decoder = Decoder(self._registry, self._reader.load, self._reader.gather)
-        return [
-            PendingWrite(task, index, name, decoder.value(item), path)
-            for path, task, index, name, item in self._pending
-            if names is None or name in names
-        ]
-
-    def parent(self) -> Snapshot | None:
-        """Return the parent, if its run keeps it, listed or not."""
-        if self._parent is None:
-            return None
-        return Snapshot(self._reader, self._registry, self._parent)
+        wanted = [found for found in self._pending if names is None or found.name in names]
+        return pending_writes(wanted, self._reader, self._registry)
 
 
 def snapshot(reader: StoreReader, registry: Registry, ref: RefLike) -> Snapshot:
@@ -95,15 +89,15 @@ def snapshot(reader: StoreReader, registry: Registry, ref: RefLike) -> Snapshot:
 
 def _read(
     records: RecordReader, listed: Listed
-) -> tuple[StoredObject, Listed | None, list[tuple[str, str, int, str, StoredObject]], bool]:
-    """Return manifest, parent, pending writes, and whether it is the head."""
+) -> tuple[StoredObject, str | None, list[PendingBody], bool]:
+    """Return manifest, key of the listed parent, pending writes, and whether it is the head."""
     row = listed.row
     manifest = records.read_as(row.record, row.id)
     catalogue = Catalogue(records.transaction)
     run = catalogue.run(listed.run)
     if run is None:
         return manifest, None, [], False
-    items = pending_items(records, run.number, anchor_of(listed.sequence, row))
-    above: CheckpointRow | None = catalogue.checkpoint(run.number, row.parent)
-    parent = None if above is None else Listed(run.name, row.parent, above)
-    return manifest, parent, items, run.head == listed.sequence
+    pending = pending_bodies(records.transaction, run.number, anchor_of(listed.sequence, row))
+    parent = catalogue.checkpoint(run.number, row.parent)
+    key = None if parent is None or parent.hidden else parent.key
+    return manifest, key, pending, run.head == listed.sequence

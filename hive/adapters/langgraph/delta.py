@@ -3,35 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from langgraph.checkpoint.base import DeltaChannelHistory, PendingWrite
+from langgraph.checkpoint.base import DeltaChannelHistory
 
-from manifests import Snapshot
+from hive.adapters.langgraph.salvage import naming_channel
+from hive.errors import CorruptionError, InvalidInputError, LimitError
+from manifests import Repository
+from manifests.ancestry import Behind
 
 __all__ = ["delta_history"]
 
 
-def delta_history(target: Snapshot, channels: Sequence[str]) -> Mapping[str, DeltaChannelHistory]:
+def delta_history(
+    repository: Repository, ref: tuple[str, str], channels: Sequence[str]
+) -> Mapping[str, DeltaChannelHistory]:
     """Return, for each channel, its writes from oldest to newest and the value they start from.
 
-    Writes at the target itself belong to the step after it and are left out. The way back leads
-    over checkpoints that are not listed any more, which are kept for this.
+    Writes at the checkpoint itself belong to the step after it and are left out. An error says
+    which channel it is about.
     """
-    writes: dict[str, list[PendingWrite]] = {name: [] for name in channels}
-    seeds: dict[str, Any] = {}
-    searched = set(channels)
-    ancestor = target.parent()
-    while ancestor is not None and searched:
-        for write in reversed(ancestor.pending(searched)):
-            writes[write.name].append((write.task, write.name, write.value))
-        found = ancestor.fields(searched)
-        seeds.update(found)
-        searched -= found.keys()
-        ancestor = ancestor.parent()
-    history: dict[str, DeltaChannelHistory] = {}
-    for name in channels:
-        history[name] = {"writes": writes[name][::-1]}
-        if name in seeds:
-            history[name]["seed"] = seeds[name]
+    try:
+        found = repository.behind(ref, channels)
+    except (InvalidInputError, LimitError, CorruptionError):
+        for name in channels:
+            with naming_channel(name):
+                repository.behind(ref, [name])
+        raise
+    return {name: _history(behind) for name, behind in found.items()}
+
+
+def _history(behind: Behind) -> DeltaChannelHistory:
+    history: DeltaChannelHistory = {
+        "writes": [(write.task, write.name, write.value) for write in behind.writes]
+    }
+    if behind.is_found:
+        history["seed"] = behind.value
     return history

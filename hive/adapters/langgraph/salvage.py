@@ -13,7 +13,7 @@ from hive.adapters.langgraph.places import Place
 from hive.errors import CorruptionError, HiveError, InvalidInputError, LimitError, NotFoundError
 from manifests import PendingWrite, Snapshot
 
-__all__ = ["enveloped", "naming", "pending_of", "values_of"]
+__all__ = ["enveloped", "naming", "naming_channel", "pending_of", "values_of"]
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -74,7 +74,7 @@ def values_of(snapshot: Snapshot) -> Any:
         return snapshot.state()
     except (InvalidInputError, LimitError, CorruptionError):
         for name in snapshot.names():
-            with _naming_channel(name):
+            with naming_channel(name):
                 snapshot.fields([name])
         raise
 
@@ -85,13 +85,14 @@ def pending_of(snapshot: Snapshot) -> list[PendingWrite]:
         return snapshot.pending()
     except (InvalidInputError, LimitError, CorruptionError):
         for name in snapshot.pending_names():
-            with _naming_channel(name):
+            with naming_channel(name):
                 snapshot.pending([name])
         raise
 
 
 @contextmanager
-def _naming_channel(name: Any) -> Iterator[None]:
+def naming_channel(name: Any) -> Iterator[None]:
+    """Let errors say which channel they are about."""
     try:
         yield
     except (InvalidInputError, LimitError, CorruptionError) as error:

@@ -374,9 +374,7 @@ class HiveSaver(Closing, BaseCheckpointSaver[Any]):
         if not channels or checkpoint_id is None:
             return empty
         with suppress(NotFoundError), serving(self.serde), naming(place, checkpoint_id):
-            return self.repository.snapshot(
-                (place.run, checkpoint_id), lambda found: delta_history(found, channels)
-            )
+            return delta_history(self.repository, (place.run, checkpoint_id), channels)
         return empty
 
     # Dropping and copying

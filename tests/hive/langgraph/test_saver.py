@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import dataclasses
 import datetime as dt
 import operator
 import os
@@ -454,6 +455,28 @@ def test_the_history_is_what_the_base_class_finds(saver: HiveSaver) -> None:
     assert saver.get_delta_channel_history(config=config_of("nobody"), channels=["log"]) == {
         "log": {"writes": []}
     }
+
+
+def test_an_error_in_the_history_names_thread_checkpoint_and_channel(tmp_path: Path) -> None:
+    @dataclasses.dataclass
+    class Own:
+        field: int
+
+    config: Any = config_of("t", checkpoint_ns="")
+    with HiveSaver(tmp_path, types={"own": Own}) as saver:
+        first = put(saver, "t")
+        config["configurable"]["checkpoint_id"] = first
+        saver.put_writes(config, [("log", Own(1)), ("other", "sound")], "task")
+        config["configurable"]["checkpoint_id"] = second = put(saver, "t", first)
+        found = saver.get_delta_channel_history(config=config, channels=["log"])
+        assert found == {"log": {"writes": [("task", "log", Own(1))]}}
+    with HiveSaver(tmp_path) as saver:
+        found = saver.get_delta_channel_history(config=config, channels=["other"])
+        assert found == {"other": {"writes": [("task", "other", "sound")]}}
+        with pytest.raises(
+            InvalidInputError, match=rf"thread 't', checkpoint {second}: channel 'log': .*'own'"
+        ):
+            saver.get_delta_channel_history(config=config, channels=["other", "log"])
 
 
 # -- retention ------------------------------------------------------------------------------------
