@@ -60,6 +60,10 @@ def splice(items: list[Item], edits: Sequence[Edit], added: Sequence[Item]) -> l
 
     So one edit after the other takes its new items from the beginning of what is left of them.
     """
+    if len(edits) == 1:  # nearly always
+        edit = edits[0]
+        items[edit.old_start : edit.old_stop] = added
+        return items
     end = len(added)
     if len(edits) <= _FEW:
         for edit in reversed(edits):

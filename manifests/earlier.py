@@ -69,7 +69,9 @@ class Earlier:
                 pairs += _pairs(edit.places, edit.old_places, found, free)
             else:
                 self._compare_ends(edit, values, found, free)
-        taken = self.taken([old for _, old in pairs], [values[place] for place, _ in pairs])
+        olds, others = [old for _, old in pairs], [values[place] for place, _ in pairs]
+        # One alone is encoded as fast, and mostly has changed.
+        taken = self.taken(olds, others) if len(pairs) > 1 else [None] * len(pairs)
         for (place, old), same in zip(pairs, taken, strict=True):
             found[place] = old, same
         return found

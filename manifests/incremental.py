@@ -143,7 +143,10 @@ class Memory:
             before = Earlier(node, self._likeness, trust_identity=self._trust)
         of_keys = [] if same_keys(keys, node.keys) else differences(node.keys, keys)
         edits = entry_edits(before.values, values, of_keys)
-        kept = _kept_keys(node, keys, edits)
+        if of_keys:
+            kept = _kept_keys(node, keys, edits)
+        else:
+            kept = {place: place for edit in edits for place in edit.places}
         found = before.taken([*kept.values()], [values[place] for place in kept])
         taken = dict(zip(kept, found, strict=True))
         encoded: list[bytes] = []
@@ -153,7 +156,9 @@ class Memory:
         others = []
         for place in chain.from_iterable(edit.places for edit in edits):
             old, same = kept.get(place, -1), taken.get(place)
-            encoded.append(node.encoded_keys[old] if old >= 0 else encoder.key_of_dict(keys[place]))
+            if of_keys:
+                known = node.encoded_keys[old] if old >= 0 else None
+                encoded.append(encoder.key_of_dict(keys[place]) if known is None else known)
             if same is not None:
                 pieces.append(node.pieces[old])
                 placed.append(node.placed[old])
@@ -169,14 +174,17 @@ class Memory:
                 placed.append(None)
                 others.append(place)
             segments.append(same)
-        removed = {node.encoded_keys[place] for edit in edits for place in edit.old_places}
-        node.encoded_keys = splice(node.encoded_keys, edits, encoded)
+        removed: set[bytes] = set()
+        if of_keys:
+            removed = {node.encoded_keys[place] for edit in edits for place in edit.old_places}
+            removed.difference_update(encoded)
+            node.encoded_keys = splice(node.encoded_keys, edits, encoded)
         node.pieces = splice(node.pieces, edits, pieces)
         node.placed = splice(node.placed, edits, placed)
         # The fields of the root are not watched, but looked at one by one.
         node.renew_segments(edits, segments, watched=not root)
         node.container, node.keys, node.values = container, keys, values
-        changes = Changes(removed.difference(encoded), others, narrowed(of_keys, kept))
+        changes = Changes(removed, others, narrowed(of_keys, kept))
         return node, changes
 
     def _enter(

@@ -7,7 +7,7 @@ much, and more than encoding everything.
 from __future__ import annotations
 
 import operator
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import chain, compress, repeat
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,6 +24,10 @@ LEAST_LIST_ITEMS: Final = 4
 """The same for a list or tuple: lists grow, and their items are larger."""
 _BLOCK_CONTAINERS: Final = 256
 """Containers in a block, about: 64 to 512 were measured, and differ little."""
+
+
+_FEW: Final = 8
+"""So many segments are taken out of a block one by one; a new block watches all others anew."""
 
 
 class Segment:
@@ -118,17 +122,28 @@ class _Contents:
         self.items: list[Any] = []
         self.values: list[Any] = []
 
-    def add_dicts(self, dicts: Sequence[dict[Any, Any]], owner: Segment) -> None:
+    def add_dicts(self, dicts: Sequence[dict[Any, Any]], owners: Sequence[Segment]) -> None:
         """Watch some more dicts, as they are now."""
-        self.add_lists(dicts, owner)
+        self.add_lists(dicts, owners)
         self.values.extend(chain.from_iterable(map(dict.values, dicts)))
 
-    def add_lists(self, containers: Sequence[Collection[Any]], owner: Segment) -> None:
+    def add_lists(self, containers: Sequence[Collection[Any]], owners: Sequence[Segment]) -> None:
         """Watch what some more containers give when they are iterated."""
         self.containers.extend(containers)
-        self.owners.extend(repeat(owner, len(containers)))
+        self.owners.extend(owners)
         self.sizes.extend(map(len, containers))
         self.items.extend(chain.from_iterable(containers))
+
+    def remove(self, owner: Segment, count: int) -> None:
+        """Watch what is of one segment no more: ``count`` containers, which stand together."""
+        first = self.owners.index(owner)
+        stop = first + count
+        at = sum(self.sizes[:first])
+        end = at + sum(self.sizes[first:stop])
+        del self.containers[first:stop], self.owners[first:stop], self.sizes[first:stop]
+        del self.items[at:end]
+        if self.values:
+            del self.values[at:end]
 
     def holds(self) -> bool:
         """Whether every container still holds the same objects in the same order."""
@@ -181,7 +196,7 @@ class _Block:
         "segments",
     )
 
-    def __init__(self, segments: Iterable[Segment] = ()) -> None:
+    def __init__(self, segments: Sequence[Segment] = ()) -> None:
         self.segments: list[Segment] = []
         self._dicts = _Contents()
         self._lists = _Contents()
@@ -193,41 +208,69 @@ class _Block:
         self._nodes: list[Node] = []
         # Of objects, models, nodes and empties: the segment each is of.
         self._owners: tuple[list[Segment], ...] = ([], [], [], [])
-        for segment in segments:
-            self.add(segment)
+        if segments:
+            self.add(segments)
 
-    def is_full(self) -> bool:
-        """Whether further segments belong into another block."""
+    def room(self) -> int:
+        """Return how many further containers belong here, about; 0 or less: none."""
         watched = len(self._dicts.owners), len(self._lists.owners), len(self.segments)
-        return max(watched) >= _BLOCK_CONTAINERS
+        return _BLOCK_CONTAINERS - max(watched)
 
-    def add(self, segment: Segment) -> None:
-        """Watch the containers of one more segment, as they are now."""
-        segment.block = self
-        self.segments.append(segment)
-        objects, models, nodes, empties = self._owners
-        # Most segments have but one kind of container, and a block is made of hundreds.
-        if segment.empties:
-            self._empties.extend(segment.empties)
-            empties.extend(repeat(segment, len(segment.empties)))
-        if segment.dicts:
-            self._dicts.add_dicts(segment.dicts, segment)
-        if segment.lists:
-            self._lists.add_lists(segment.lists, segment)
-        # The holder is watched too: its __dict__ itself can be replaced.
-        holders = [*segment.objects, *segment.models]
-        if holders:
-            held: list[dict[str, Any]] = [vars(holder) for holder in holders]
-            self._objects.extend(holders)
-            self._object_dicts.extend(held)
-            self._dicts.add_dicts(held, segment)
-            objects.extend(repeat(segment, len(holders)))
-            self._models.extend(segment.models)
-            self._model_fields.extend(map(frozenset, map(_fields_set, segment.models)))
-            models.extend(repeat(segment, len(segment.models)))
-        if segment.nodes:
-            self._nodes.extend(segment.nodes)
-            nodes.extend(repeat(segment, len(segment.nodes)))
+    def without(self, removed: Sequence[Segment]) -> _Block:
+        """Return a block of the other segments: this one, if little has to be taken out of it."""
+        if len(removed) <= _FEW and not any(map(_is_mixed, removed)):
+            for segment in removed:
+                self.segments.remove(segment)
+                self._dicts.remove(segment, len(segment.dicts))
+            return self
+        gone = set(removed)
+        return _Block([one for one in self.segments if one not in gone])
+
+    def add(self, segments: Sequence[Segment]) -> None:
+        """Watch the containers of some more segments, as they are now.
+
+        All of a kind at once: segment by segment, a commit that replaces one of 20 messages took a
+        fifth longer.
+        """
+        self.segments.extend(segments)
+        for segment in segments:
+            segment.block = self
+        dicts, owners = _gathered(segments, _dicts_of)
+        if dicts:
+            self._dicts.add_dicts(dicts, owners)
+        others = [one for one in segments if _is_mixed(one)]
+        if others:
+            self._add_others(others)
+
+    def _add_others(self, segments: Sequence[Segment]) -> None:
+        """Watch what is no plain dict."""
+        lists, owners = _gathered(segments, _lists_of)
+        if lists:
+            self._lists.add_lists(lists, owners)
+        _, of_models, of_nodes, of_empties = self._owners
+        models, owners = _gathered(segments, _models_of)
+        if models:
+            self._hold(models, owners)
+            self._models.extend(models)
+            self._model_fields.extend(map(frozenset, map(_fields_set, models)))
+            of_models.extend(owners)
+        objects, owners = _gathered(segments, _objects_of)
+        if objects:
+            self._hold(objects, owners)
+        nodes, owners = _gathered(segments, _nodes_of)
+        self._nodes.extend(nodes)
+        of_nodes.extend(owners)
+        empties, owners = _gathered(segments, _empties_of)
+        self._empties.extend(empties)
+        of_empties.extend(owners)
+
+    def _hold(self, holders: Sequence[Any], owners: Sequence[Segment]) -> None:
+        """Watch the attributes of objects, and the objects too: a ``__dict__`` can be replaced."""
+        held: list[dict[str, Any]] = [vars(holder) for holder in holders]
+        self._objects.extend(holders)
+        self._object_dicts.extend(held)
+        self._dicts.add_dicts(held, owners)
+        self._owners[0].extend(owners)
 
     def holds(self) -> bool:
         """Whether every container still holds the same objects in the same order."""
@@ -265,30 +308,34 @@ class Watch:
     def renew(self, removed: Collection[Segment], added: Iterable[Segment]) -> None:
         """Forget some segments, and watch others as they are now. Constants are nothing to it."""
         self._opaque.difference_update(removed)
-        touched = {segment.block for segment in removed}
-        if any(touched):
-            gone = set(removed)
-            self._blocks = [
-                _Block([one for one in block.segments if one not in gone])
-                if block in touched
-                else block
+        touched: dict[_Block, list[Segment]] = {}
+        for segment in dict.fromkeys(removed):  # one may have been below several items
+            if segment.block is not None:
+                touched.setdefault(segment.block, []).append(segment)
+        if touched:
+            renewed = [
+                block.without(touched[block]) if block in touched else block
                 for block in self._blocks
             ]
-            self._blocks = [block for block in self._blocks if block.segments]
-        with_room: list[_Block] | None = None
+            self._blocks = [block for block in renewed if block.segments]
+        fresh = []
         for segment in added:
             if segment.opaque:
                 self._opaque.add(segment)
             elif segment is not CONSTANT:
-                if with_room is None:
-                    # Not only the last one: a list that is trimmed as it grows leaves room.
-                    with_room = [block for block in self._blocks if not block.is_full()]
-                while with_room and with_room[-1].is_full():
-                    with_room.pop()
-                if not with_room:
-                    self._blocks.append(_Block())
-                    with_room.append(self._blocks[-1])
-                with_room[-1].add(segment)
+                fresh.append(segment)
+        if not fresh:
+            return
+        # Not only the last one: a list that is trimmed as it grows leaves room.
+        with_room = [block for block in self._blocks if block.room() > 0]
+        while fresh:
+            if not with_room:
+                self._blocks.append(_Block())
+                with_room.append(self._blocks[-1])
+            block = with_room.pop()
+            count = _fitting(fresh, block.room())
+            block.add(fresh[:count])
+            del fresh[:count]
 
     def holds(self) -> bool:
         """Whether nothing below any segment has changed, or may have."""
@@ -310,3 +357,37 @@ def same_objects(container: Collection[Any], held: Sequence[Any]) -> bool:
 
 
 _fields_set: Final = operator.attrgetter("__pydantic_fields_set__")
+_dicts_of: Final = operator.attrgetter("dicts")
+_lists_of: Final = operator.attrgetter("lists")
+_objects_of: Final = operator.attrgetter("objects")
+_models_of: Final = operator.attrgetter("models")
+_nodes_of: Final = operator.attrgetter("nodes")
+_empties_of: Final = operator.attrgetter("empties")
+
+
+def _is_mixed(segment: Segment) -> bool:
+    """Whether there is anything but dicts below a segment."""
+    return bool(
+        segment.lists or segment.objects or segment.models or segment.nodes or segment.empties
+    )
+
+
+def _gathered(
+    segments: Sequence[Segment], of: Callable[[Segment], list[Any]]
+) -> tuple[list[Any], list[Segment]]:
+    """Return what is below some segments, and of each the segment."""
+    below = [*map(of, segments)]
+    if not any(below):
+        return [], []
+    return [*chain.from_iterable(below)], [
+        *chain.from_iterable(map(repeat, segments, map(len, below)))
+    ]
+
+
+def _fitting(segments: Sequence[Segment], room: int) -> int:
+    """Return how many segments fit into the room of a block: one at least."""
+    for place, segment in enumerate(segments):
+        room -= max(1, len(segment.dicts) + len(segment.objects) + len(segment.models))
+        if room <= 0:
+            return place + 1
+    return len(segments)

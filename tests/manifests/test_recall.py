@@ -88,7 +88,7 @@ EDITS: dict[str, Callable[[dict[str, Any]], object]] = {
     "one between": lambda state: state["messages"].insert(len(state["messages"]) // 2, "x"),
     "one inside": lambda state: state["messages"][7].update(text="other"),
     "two inside": lambda state: [state["messages"][at].update(text="other") for at in (3, -3)],
-    "another type": lambda state: state["numbers"].__setitem__(1, True),
+    "another type": lambda state: state["numbers"].__setitem__(slice(2), [False, True]),
     "another zero": lambda state: state["few"].__setitem__(3, -0.0),
     "a list for a tuple": lambda state: state.update(pairs=list(state["pairs"])),
     "a list inside for a tuple": lambda state: state["messages"][2].update(parts=["x"]),
