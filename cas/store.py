@@ -221,7 +221,8 @@ class ObjectStore:
             self._trail_at = (writer.transaction.generation, writer.counters.next_record)
             if self._known_at == place:
                 self._known.update(writer.learned)
-        self.kept.keep(writer.transaction.generation, writer.fresh)
+        if writer.fresh:
+            self.kept.keep(writer.transaction.generation, writer.fresh)
 
 
 def _read_header(transaction: ReadTransaction) -> Mapping[str, int]:

@@ -36,9 +36,9 @@ __all__ = [
     "values_of",
 ]
 
-INLINE_BYTES: Final = 128
-"""Largest encoded value that stands in a row (inclusive): an object of its own costs a digest and
-an index row, which a value that occurs elsewhere too is worth."""
+INLINE_BYTES: Final = 256
+"""Largest encoded value that stands in a row (inclusive), with all that it would link to: an object
+of its own costs a digest and an index row, which a value that occurs elsewhere too is worth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +116,11 @@ class BodyEncoder:
         bodies: list[bytes] = []
         try:
             for name, value in named:
+                before = len(sink.objects)
                 piece = encoder.field(name, value)
-                if isinstance(piece, bytes) and len(piece) <= INLINE_BYTES:
-                    bodies.append(piece)
+                whole = sink.unsplit(piece, INLINE_BYTES, before)
+                if whole is not None:
+                    bodies.append(whole)
                 else:
                     (digest,) = sink.seal(piece).parts
                     assert isinstance(digest, Digest)

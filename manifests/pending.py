@@ -169,22 +169,23 @@ class PreparedWrites:
             # Its first checkpoint may be on its way; until then the run lists nothing.
             run = catalogue.new_run(self.run, self.created_us)
             catalogue.put_run(run)
-        rows: dict[bytes, PendingRow] = {}
+        rows: dict[tuple[str, str], tuple[bytes, PendingRow]] = {}
         added: list[StoredBody] = []
         dropped: list[StoredBody] = []
         for write, body in zip(self.writes, bodies, strict=True):
-            key = row_key(run.number, anchor, write.path, write.task)
-            if key not in rows:
-                known = known_row(writer.transaction, key)
-                rows[key] = known or PendingRow(write.path, write.task)
-            there = rows[key].writes.get(write.index)
+            place = write.path, write.task
+            if place not in rows:
+                key = row_key(run.number, anchor, *place)
+                rows[place] = key, known_row(writer.transaction, key) or PendingRow(*place)
+            written = rows[place][1].writes
+            there = written.get(write.index)
             if there is not None and not self.replace:
                 continue
             if there is not None:
                 dropped.append(there[1])
-            rows[key].writes[write.index] = write.name, body
+            written[write.index] = write.name, body
             added.append(body)
-        for key, row in rows.items():
+        for key, row in rows.values():
             put_row(writer.writing, key, row)  # also if nothing is new: it is no stray then
         if not added:
             return 0
@@ -314,7 +315,7 @@ def put_row(
     transaction: WriteTransaction, key: bytes, row: PendingRow, *, stray: bool = False
 ) -> None:
     """Write a row, as one that waits for its checkpoint or as a stray."""
-    transaction.put(PENDING, key, _row_bytes(replace(row, stray=stray)))
+    transaction.put(PENDING, key, _row_bytes(row, stray=stray))
 
 
 def copy_pending(
@@ -372,12 +373,12 @@ def pending_row(row: bytes) -> PendingRow:
     return PendingRow(path, unpacked(task), writes, stray=bool(rest and rest[0]))
 
 
-def _row_bytes(row: PendingRow) -> bytes:
+def _row_bytes(row: PendingRow, *, stray: bool) -> bytes:
     flat: list[Any] = []
     for index in sorted(row.writes):
         name, body = row.writes[index]
         flat += (index, name, body_fields(body))
-    rest = [True] if row.stray else []
+    rest = [True] if stray else []
     return cbor2.dumps([row.path, packed(row.task), flat, *rest])
 
 
@@ -408,7 +409,7 @@ def _numbers(_key: bytes, row: bytes) -> Iterable[int]:
 def _renumbered(_key: bytes, row: bytes, new: Callable[[int], int]) -> bytes:
     found = pending_row(row)
     writes = {index: (name, renumbered(body, new)) for index, (name, body) in found.writes.items()}
-    return _row_bytes(replace(found, writes=writes))
+    return _row_bytes(replace(found, writes=writes), stray=found.stray)
 
 
 PENDING_ROOTS: Final = RootTable(

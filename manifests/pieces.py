@@ -8,6 +8,7 @@ are filled in last, when the object is sealed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from cas.digest import Digest
@@ -143,6 +144,26 @@ class PieceSink:
         if height > MAX_HEIGHT:
             raise LimitError(f"the value needs more than {MAX_HEIGHT} objects below one another")
         return Linked((digest,), LINK_BYTES, logical_size(piece), height)
+
+    def unsplit(self, piece: Piece, most_bytes: int, before: int) -> bytes | None:
+        """Return a piece in one with what it links to, if that has at most ``most_bytes`` in all.
+
+        None as well where objects stand below one another, or some have left. ``before`` is how
+        many objects there were before the piece was made: those that were made for it are dropped.
+        """
+        if logical_size(piece) > most_bytes:
+            return None
+        if not isinstance(piece, Linked):
+            return piece
+        objects = self.objects
+        linked = [part for part in piece.parts if type(part) is Digest]
+        if piece.height > 1 or not objects.keys() >= set(linked) or before > len(objects):
+            return None
+        # A value may stand where a link to it would: decoded, both are the same.
+        whole = [objects[p].payload if type(p) is Digest else p for p in piece.parts]
+        for digest in [*islice(objects, before, None)]:
+            self._bytes -= len(objects.pop(digest).payload)
+        return b"".join(whole)
 
     def place(self, piece: Piece, most_bytes: int) -> Piece:
         """Return a piece of at most ``most_bytes`` (inclusive): itself, or a link to it."""
