@@ -17,7 +17,7 @@ from cas.failures import translate
 from cas.stamp import put_stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from cas.table import Table
@@ -220,6 +220,33 @@ class ReadTransaction:
         finally:
             self._iterating.discard(cursor)
             cursor.close()
+
+    def groups(self, table: Table, prefixes: Iterable[bytes]) -> dict[bytes, list[bytes]]:
+        """Return the rows whose keys begin with each of some prefixes, in key order.
+
+        One cursor goes over them all: where they are neighbours, it need not be placed anew. No
+        prefix may begin with another.
+        """
+        wanted = sorted(prefixes)
+        found: dict[bytes, list[bytes]] = {prefix: [] for prefix in wanted}
+        cursor = self._new_cursor(table)
+        if cursor is None:
+            return found
+        try:
+            present, key = True, b""
+            for prefix in wanted:
+                if key < prefix and present:
+                    present = cursor.set_range(prefix)
+                    key = cursor.key()
+                while present and key.startswith(prefix):
+                    found[prefix].append(table.unseal(key, cursor.value()))
+                    present = cursor.next()
+                    key = cursor.key()
+        except lmdb.Error as error:
+            raise self._failed(error) from error
+        finally:
+            cursor.close()
+        return found
 
     def _upwards(
         self, cursor: Cursor, table: Table, start: bytes, stop: bytes | None

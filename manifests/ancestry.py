@@ -19,7 +19,7 @@ from cas.records import RecordReader
 from manifests.catalogue import Catalogue, CheckpointRow
 from manifests.decoder import StoredObject
 from manifests.forms import Form, Forms, LinkForm
-from manifests.manifest import states_of
+from manifests.manifest import state_of
 from manifests.pending import (
     PendingBody,
     PendingWrite,
@@ -124,19 +124,16 @@ def _ancestors(
             break
     ids = {row.record: row.id for _sequence, row in rows}
     manifests = read_known(records, kept, ids)
+    anchors = [anchor_of(sequence, row) for sequence, row in rows]
+    written = pending_bodies(records.transaction, run.number, anchors)
     return [
-        _Ancestor(
-            sequence,
-            row,
-            manifests[row.record],
-            pending_bodies(records.transaction, run.number, anchor_of(sequence, row)),
-        )
-        for sequence, row in rows
+        _Ancestor(sequence, row, manifests[row.record], writes)
+        for (sequence, row), writes in zip(rows, written, strict=True)
     ]
 
 
 def _states(forms: Forms, ancestors: Sequence[_Ancestor]) -> list[Form]:
     """Return the forms of the states of ancestors, read at once where they are objects."""
-    states = states_of(forms, [ancestor.manifest for ancestor in ancestors])
+    states = [state_of(ancestor.manifest) for ancestor in ancestors]
     opened = iter(forms.follow_all([state for state in states if isinstance(state, LinkForm)]))
     return [next(opened) if isinstance(state, LinkForm) else state for state in states]

@@ -10,6 +10,7 @@ import re
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
 import cbor2
@@ -179,7 +180,7 @@ class Catalogue:
         if not 0 < sequence <= _MOST:
             return None
         row = self._get(CHECKPOINTS, _KEY.pack(run, sequence))
-        return None if row is None else checkpoint_row(row, sequence)
+        return None if row is None else _remembered_row(row, sequence)
 
     def newest(self, run: int, *, below: int | None = None) -> Iterator[tuple[int, CheckpointRow]]:
         """Yield (sequence, row) of a run's checkpoints, newest first.
@@ -416,6 +417,10 @@ def checkpoint_row(row: bytes, sequence: int) -> CheckpointRow:
         bool(flags & _HIDDEN),
         key,
     )
+
+
+# The rows on the way back from a head are read again at every turn, and the head's at every write.
+_remembered_row = lru_cache(maxsize=4_096)(checkpoint_row)
 
 
 def tag_row(row: bytes) -> TagRow:

@@ -30,7 +30,6 @@ from manifests.cbor import (
     TUPLE,
     TagDecoder,
     loads,
-    loads_all,
     tag_decoders,
 )
 from manifests.constructors import constructors
@@ -42,7 +41,7 @@ from manifests.registry import Registry
 from manifests.together import ATOMS, StoredObject
 from manifests.trees import DICT_NODE
 
-__all__ = ["Form", "Forms", "LinkForm", "NodeParts", "Tagged", "as_corruption", "pairs"]
+__all__ = ["Form", "Forms", "LinkForm", "NodeParts", "Tagged", "as_corruption", "form_of", "pairs"]
 
 Form = Any
 """A scalar, a list or dict of forms, a ``Tagged`` or a ``LinkForm``."""
@@ -93,6 +92,20 @@ _TAGS = (
 _DECODERS = tag_decoders({tag: _tagging(tag) for tag in _TAGS})
 
 
+def form_of(payload: bytes, links: Sequence[Any]) -> Form:
+    """Return the form of an object, by its payload and the names of its links."""
+
+    def link(index: Any, _immutable: bool) -> LinkForm:
+        if type(index) is not int or not 0 <= index < len(links):
+            raise CorruptObjectError("a payload refers to a link that its object has not")
+        return LinkForm(links[index])
+
+    try:
+        return loads(payload, {**_DECODERS, LINK: link}, depth=DEEPEST_CBOR)
+    except RecursionError:
+        raise CorruptObjectError("the object is nested too deeply") from None
+
+
 class Forms:
     """Reads forms and turns them into values. One instance serves one operation."""
 
@@ -118,45 +131,7 @@ class Forms:
 
     def open(self, item: StoredObject) -> Form:
         """Return the form of one object."""
-        links = item.links
-
-        def link(index: Any, _immutable: bool) -> LinkForm:
-            if type(index) is not int or not 0 <= index < len(links):
-                raise CorruptObjectError("a payload refers to a link that its object has not")
-            return LinkForm(links[index])
-
-        try:
-            return loads(item.payload, {**_DECODERS, LINK: link}, depth=DEEPEST_CBOR)
-        except RecursionError:
-            raise CorruptObjectError("the object is nested too deeply") from None
-
-    def open_all(self, items: Sequence[StoredObject]) -> list[Form]:
-        """Return the forms of objects, decoded at once."""
-        following = iter(items)
-        links: Sequence[Any] = ()
-        forms: list[Form] = []
-
-        def advance() -> None:
-            nonlocal links
-            item = next(following, None)
-            links = () if item is None else item.links
-
-        def link(index: Any, _immutable: bool) -> LinkForm:
-            if type(index) is not int or not 0 <= index < len(links):
-                raise CorruptObjectError("a payload refers to a link that its object has not")
-            return LinkForm(links[index])
-
-        def done(form: Form) -> None:
-            forms.append(form)
-            advance()
-
-        advance()
-        decoders = {**_DECODERS, LINK: link}
-        try:
-            loads_all([item.payload for item in items], decoders, depth=DEEPEST_CBOR, done=done)
-        except RecursionError:
-            raise CorruptObjectError("an object is nested too deeply") from None
-        return forms
+        return form_of(item.payload, item.links)
 
     def follow(self, form: Form) -> Form:
         """Return the form behind a link; any other form is itself."""
@@ -167,7 +142,7 @@ class Forms:
     def follow_all(self, links: Sequence[LinkForm]) -> list[Form]:
         """Return the forms behind some links, read at once."""
         items = self._load([link.name for link in links]) if links else ()
-        return [self.follow(form) for form in self.open_all(items)]
+        return [self.follow(self.open(item)) for item in items]
 
     def value(self, form: Form) -> Any:
         """Build the whole value of a form. Raises what ``Decoder.value`` raises."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Annotated, Any, Final
 
 import pydantic
@@ -27,7 +28,7 @@ from manifests.cbor import (
     tag_head,
 )
 from manifests.decoder import Loader, StoredObject
-from manifests.forms import Form, Forms, Tagged
+from manifests.forms import Form, Forms, Tagged, form_of
 from manifests.names import check_labels, check_name
 from manifests.pieces import Linked, Piece, PieceSink, join, size_of
 from manifests.registry import Registry
@@ -44,7 +45,7 @@ __all__ = [
     "checkpoint_of",
     "from_microseconds",
     "microseconds",
-    "states_of",
+    "state_of",
 ]
 
 MANIFEST_FORMAT: Final = 1
@@ -270,22 +271,24 @@ class ManifestReader:
             raise CorruptObjectError("an object that should be a manifest is none") from error
 
 
-def states_of(forms: Forms, manifests: Sequence[StoredObject]) -> list[Form]:
-    """Return the forms of the states in some manifests, decoded at once.
+def state_of(manifest: StoredObject) -> Form:
+    """Return the form of the state in a manifest, which the caller must not change.
 
     Raises:
-        CorruptObjectError: One of the objects is no manifest.
-        UnsupportedFormatError: One is of a newer Hive.
+        CorruptObjectError: The object is no manifest.
+        UnsupportedFormatError: It is of a newer Hive.
     """
-    states = []
-    for form in forms.open_all(manifests):
-        match form:
-            case Tagged(tag=tag, content=[version, *_, state, _]) if tag == MANIFEST:
-                _check_format(version)
-                states.append(state)
-            case _:
-                raise CorruptObjectError("an object that should be a manifest is none")
-    return states
+    return _remembered_state(manifest.payload, tuple(manifest.links))
+
+
+# Those on the way back from a head are looked at again at every turn; such a state is small.
+@lru_cache(maxsize=4_096)
+def _remembered_state(payload: bytes, links: tuple[Any, ...]) -> Form:
+    match form_of(payload, links):
+        case Tagged(tag=tag, content=[version, *_, state, _]) if tag == MANIFEST:
+            _check_format(version)
+            return state
+    raise CorruptObjectError("an object that should be a manifest is none")
 
 
 def _check_format(version: Any) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Final
 
@@ -277,14 +278,33 @@ class PendingBody:
         return PendingWrite(self.task, self.index, self.name, value, self.path)
 
 
-def pending_bodies(transaction: ReadTransaction, run: int, anchor: Anchor) -> list[PendingBody]:
-    """Return a checkpoint's writes, ordered by (path, task, index)."""
-    bodies = [
-        PendingBody(row.path, row.task, index, name, body)
-        for _key, row in pending_rows(transaction, run, anchor)
-        for index, (name, body) in row.writes.items()
-    ]
-    return sorted(bodies, key=attrgetter("path", "task", "index"))
+def pending_bodies(
+    transaction: ReadTransaction, run: int, anchors: Sequence[Anchor]
+) -> list[list[PendingBody]]:
+    """Return the writes of each of some checkpoints, ordered by (path, task, index)."""
+    prefixes = [_prefix(run, anchor) for anchor in anchors]
+    rows = transaction.groups(PENDING, prefixes)
+    return [_ordered(rows[prefix]) for prefix in prefixes]
+
+
+def _ordered(rows: Sequence[bytes]) -> list[PendingBody]:
+    bodies: list[PendingBody] = []
+    for row in rows:
+        bodies += _remembered_bodies(row) if len(row) <= _REMEMBERED_BYTES else _bodies_of(row)
+    return bodies if len(rows) < 2 else sorted(bodies, key=attrgetter("path", "task"))
+
+
+def _bodies_of(row: bytes) -> Sequence[PendingBody]:
+    found = pending_row(row)
+    return tuple(
+        PendingBody(found.path, found.task, index, name, body)
+        for index, (name, body) in sorted(found.writes.items())
+    )
+
+
+# Those on the way back from a head are read again at every turn.
+_remembered_bodies = lru_cache(maxsize=4_096)(_bodies_of)
+_REMEMBERED_BYTES: Final = 1_024
 
 
 def pending_writes(
@@ -306,7 +326,7 @@ def read_pending(
         if run is None:
             return []
         found = _canonical(catalogue, run, anchor)
-        return pending_bodies(records.transaction, run.number, found)
+        return pending_bodies(records.transaction, run.number, [found])[0]
 
     return pending_writes(reader.run(look_up), reader, registry)
 
@@ -382,6 +402,7 @@ def _row_bytes(row: PendingRow, *, stray: bool) -> bytes:
     return cbor2.dumps([row.path, packed(row.task), flat, *rest])
 
 
+@lru_cache(maxsize=4_096)
 def _prefix(run: int, anchor: Anchor) -> bytes:
     if isinstance(anchor, int):
         place = _SEQUENCE + anchor.to_bytes(_RUN_BYTES, "big")

@@ -97,7 +97,8 @@ def _read(
     run = catalogue.run(listed.run)
     if run is None:
         return manifest, None, [], False
-    pending = pending_bodies(records.transaction, run.number, anchor_of(listed.sequence, row))
+    anchor = anchor_of(listed.sequence, row)
+    (pending,) = pending_bodies(records.transaction, run.number, [anchor])
     parent = catalogue.checkpoint(run.number, row.parent)
     key = None if parent is None or parent.hidden else parent.key
     return manifest, key, pending, run.head == listed.sequence

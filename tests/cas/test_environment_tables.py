@@ -79,6 +79,24 @@ def test_seeking_in_an_empty_table_finds_nothing(environment: Environment, table
     assert environment.read(lambda tx: list(tx.items(table, reverse=True))) == []
 
 
+SOME = st.sets(st.text("abc", min_size=2, max_size=4).map(str.encode), max_size=20)
+
+
+@given(SOME, st.sets(st.text("abcd", min_size=2, max_size=2).map(str.encode)))
+@settings(max_examples=60)
+def test_groups_are_the_rows_under_each_prefix(
+    tmp_path_factory: pytest.TempPathFactory, keys: set[bytes], prefixes: set[bytes]
+) -> None:
+    with Environment.open(tmp_path_factory.mktemp("store") / "s", [CHECKED]) as environment:
+        fill(environment, CHECKED, *keys)
+        expected = {
+            prefix: [b"value of " + key for key in sorted(keys) if key.startswith(prefix)]
+            for prefix in prefixes
+        }
+        assert environment.read(lambda tx: tx.groups(CHECKED, prefixes)) == expected
+        assert environment.write(lambda tx: tx.groups(CHECKED, prefixes)) == expected
+
+
 @BOTH
 def test_appending_keeps_the_order_and_refuses_to_break_it(
     environment: Environment, table: Table
