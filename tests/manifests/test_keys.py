@@ -196,8 +196,9 @@ def test_rows_have_the_bytes_that_the_format_says(repo: Repository) -> None:
     """Pinned: another reader is written after docs/format.md."""
     repo.commit("run", {}, key=UUID, parent=None)
     repo.put_pending("run", UUID, [PendingWrite(UUID, -3, "x", "y", "p")])
-    repo.put_pending("run", "b", [PendingWrite("t", 0, "n", "long " * 40)])
+    repo.put_pending("run", "b", [PendingWrite("t", 0, "n", "long " * 60)])
     repo.record_effect("run", "paid", 1)
+    repo.record_effect("run", "seen", ["z" * 100])
     rows = {
         table.name: {
             key.hex(): cbor2.loads(row) if table is not KEYS else row.hex()
@@ -217,4 +218,7 @@ def test_rows_have_the_bytes_that_the_format_says(repo: Repository) -> None:
     assert second == ["", "t", [0, "n", [number, digest]]]
     assert (number, len(digest)) == (2, 32)
     assert rows["keys"] == {"00000001" + UUID.encode().hex(): "00000001"}
-    assert rows["effects"] == {"00000001" + b"paid".hex(): ["paid", 1, b"\x01"]}
+    assert rows["effects"] == {
+        "00000001" + b"paid".hex(): ["paid", 1, b"\x01"],
+        "00000001" + b"seen".hex(): ["seen", 1, b"\x81\x78\x64" + b"z" * 100],
+    }
