@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Final
 
 from cas.digest import Digest
@@ -147,8 +148,12 @@ class RecordReader:
         self.transaction = transaction
         self.cache = cache
         self.damaged = damaged
-        self.has_repairs = transaction.count(REPAIRS) > 0
         cache.enter(transaction.generation)
+
+    @cached_property
+    def has_repairs(self) -> bool:
+        """Whether good bytes stand in for any damaged record. Most writes never ask."""
+        return self.transaction.count(REPAIRS) > 0
 
     def locate(self, number: int) -> tuple[Pack, int]:
         """Return the pack that holds a record and the record's place in it; nothing is verified."""
@@ -291,9 +296,12 @@ class RecordReader:
 
     def candidates(self, digest: bytes) -> tuple[int | None, int | None]:
         """Return (the record with this digest, a record that should have it but is unreadable)."""
-        row = self.transaction.get(INDEX, index_key(digest))
+        return self.candidates_in(self.transaction.get(INDEX, index_key(digest)) or b"", digest)
+
+    def candidates_in(self, row: bytes, digest: bytes) -> tuple[int | None, int | None]:
+        """Return what ``candidates`` does, given the digest's row of the index."""
         unreadable = None
-        for number in index_numbers(row) if row is not None else ():
+        for number in index_numbers(row):
             try:
                 if self.digest_of(number) == digest:
                     return number, None

@@ -117,8 +117,10 @@ class RecordWriter(RecordReader):
         object's address; the caller has just computed it.
         """
         number, unreadable = self._number_of(digest), None
+        row: bytes | None = None
         if number is None:
-            number, unreadable = self.candidates(digest)
+            row = self.writing.get(INDEX, index_key(digest)) or b""
+            number, unreadable = self.candidates_in(row, digest)
         if number is not None:
             if not self._is_broken(number):
                 self.learned[digest] = number
@@ -127,7 +129,9 @@ class RecordWriter(RecordReader):
         links = self._put_links(item.links)
         if unreadable is not None and self._can_heal(unreadable, links):
             return self._heal(unreadable, digest, links, item.payload)
-        return self._append(digest, links, item.payload)
+        if row is None:
+            row = self.writing.get(INDEX, index_key(digest)) or b""
+        return self._append(digest, links, item.payload, row)
 
     def put_link(self, digest: Digest) -> int:
         """Return the record number of an object that must be stored already.
@@ -283,7 +287,8 @@ class RecordWriter(RecordReader):
         """
         return number < self.counters.next_record and all(link < number for link in links)
 
-    def _append(self, digest: Digest, links: list[int], payload: bytes) -> int:
+    def _append(self, digest: Digest, links: list[int], payload: bytes, others: bytes) -> int:
+        """Add a record. ``others`` is the row of the index that its digest has so far."""
         counters = self.counters
         number = counters.next_record
         counters.next_record = number + 1
@@ -298,10 +303,9 @@ class RecordWriter(RecordReader):
         self._pending.append(NewRecord(number, digest, links, payload))
         self._pending_bytes += len(payload)
         self._pending_links += len(links)
-        key = index_key(digest)
         # The same first eight bytes may already lead to another object: keep both numbers. The new
         # one first: an older record of the same object is one that could not be healed.
-        others = self.writing.get(INDEX, key) or b""
+        key = index_key(digest)
         self.writing.put(INDEX, key, number.to_bytes(_NUMBER_BYTES, "big") + others)
         self.learned[digest] = number
         # What was saved is what the next turn restores. A large commit is not kept in memory.
