@@ -89,7 +89,8 @@ def read_closure(
     try:
         if not search.find(set(numbers), most_bytes, ids):
             return None
-        fresh = _verified([*search.packs.values(), *search.earlier], search.digests)
+        packs = [*search.packs.values(), *search.earlier]
+        fresh = _verified(packs, search.digests) if packs else {}
     except UNREADABLE:
         return None
     if fresh is None:
