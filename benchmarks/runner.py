@@ -141,7 +141,7 @@ class _Measuring:
 
     def _figures(self, name: str, number: int) -> None:
         with _Folder(self._plan.folder / name) as folder:
-            for figure in figures.measure_figures(name, folder, tiny=self._plan.tiny):
+            for figure in figures.measure_apart(name, folder, tiny=self._plan.tiny):
                 figure.round = number
                 self._results.figures.append(figure)
 

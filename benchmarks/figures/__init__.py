@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.figures.children import report_of
 from benchmarks.figures.collection import measure_collection
 from benchmarks.figures.cpu import measure_cpu
 from benchmarks.figures.group_commit import measure_group_commit
@@ -15,7 +16,7 @@ from benchmarks.figures.processes import measure_processes
 from benchmarks.figures.restore import measure_restore
 from benchmarks.results import Figure
 
-__all__ = ["NAMES", "measure_figures"]
+__all__ = ["NAMES", "measure_apart", "measure_figures"]
 
 NAMES = ("cpu", "restore", "overhead", "group-commit", "processes", "large", "gc", "million")
 
@@ -50,3 +51,12 @@ def measure_figures(name: str, folder: Path, *, tiny: bool = False) -> list[Figu
     if name not in measures:
         raise LookupError(f"no figures {name!r}: there are {', '.join(NAMES)}")
     return measures[name](folder)
+
+
+def measure_apart(name: str, folder: Path, *, tiny: bool = False) -> list[Figure]:
+    """Measure the figures of that name in a process of their own.
+
+    What workloads have left in the memory of this one does not count there.
+    """
+    arguments = [name, str(folder.resolve()), *(["tiny"] if tiny else [])]
+    return [Figure(**each) for each in report_of("benchmarks.figures.program", arguments)]

@@ -8,7 +8,7 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from benchmarks.figures import NAMES, measure_figures
+from benchmarks.figures import NAMES, measure_apart, measure_figures
 from benchmarks.figures.transactions import transactions_of
 from benchmarks.results import Results
 from benchmarks.targets import check_targets
@@ -72,3 +72,10 @@ def test_transactions_are_counted_as_lmdb_counts_them(tmp_path: Path) -> None:
     (file,) = (tmp_path / "objects").glob("g*/data.mdb")
     with lmdb.open(str(file.parent), readonly=True, lock=False) as environment:
         assert transactions_of(tmp_path) == environment.info()["last_txnid"]
+
+
+def test_figures_are_measured_in_a_process_of_their_own(tmp_path: Path) -> None:
+    names = [figure.name for figure in measure_figures("cpu", tmp_path / "here", tiny=True)]
+    apart = measure_apart("cpu", tmp_path / "there", tiny=True)
+    assert [figure.name for figure in apart] == names
+    assert all(figure.value > 0 for figure in apart)
