@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from cas.errors import CorruptObjectError, InvalidInputError, LimitError
@@ -106,18 +107,16 @@ class Decoder:
         if below is not None:
             self._begin()
             together = {**below.parents, _TOGETHER: (names, run_of_links(len(names)))}
-            whole = self._together(_TOGETHER, below, together)
-            if whole is not None:
-                values, depth = whole
-                return [(value, depth) for value in values]
+            with suppress(LimitError):  # each has limits of its own
+                whole = self._together(_TOGETHER, below, together)
+                if whole is not None:
+                    values, depth = whole
+                    return [(value, depth) for value in values]
         return [self.linked(name) for name in names]
 
     def values(self, names: Sequence[Any]) -> list[Any]:
         """Return the values whose roots some links name, as ``value`` does, decoded at once."""
-        try:
-            decoded = self.linked_all(names)
-        except LimitError:  # each has limits of its own
-            decoded = [self.linked(name) for name in names]
+        decoded = self.linked_all(names)
         for value, depth in decoded:
             if depth > MAX_DEPTH:
                 self.check_depth(value)
