@@ -59,10 +59,13 @@ class Segment:
         self.nodes: list[Node] = []
         self.opaque = False
 
+    def is_mixed(self) -> bool:
+        """Whether anything but dicts has to be watched below the item."""
+        return bool(self.lists or self.objects or self.models or self.nodes or self.empties)
+
     def is_constant(self) -> bool:
         """Whether nothing below the item can change as long as it is the same object."""
-        watched = self.dicts or self.lists or self.objects or self.models or self.nodes
-        return not (watched or self.empties or self.opaque)
+        return not (self.dicts or self.opaque or self.is_mixed())
 
     def shared(self) -> Segment:
         """Return this segment, or the one that serves for all items below which nothing changes."""
@@ -218,7 +221,7 @@ class _Block:
 
     def without(self, removed: Sequence[Segment]) -> _Block:
         """Return a block of the other segments: this one, if little has to be taken out of it."""
-        if len(removed) <= _FEW and not any(map(_is_mixed, removed)):
+        if len(removed) <= _FEW and not any(map(Segment.is_mixed, removed)):
             for segment in removed:
                 self.segments.remove(segment)
                 self._dicts.remove(segment, len(segment.dicts))
@@ -238,7 +241,7 @@ class _Block:
         dicts, owners = _gathered(segments, _dicts_of)
         if dicts:
             self._dicts.add_dicts(dicts, owners)
-        others = [one for one in segments if _is_mixed(one)]
+        others = [one for one in segments if one.is_mixed()]
         if others:
             self._add_others(others)
 
@@ -363,13 +366,6 @@ _objects_of: Final = operator.attrgetter("objects")
 _models_of: Final = operator.attrgetter("models")
 _nodes_of: Final = operator.attrgetter("nodes")
 _empties_of: Final = operator.attrgetter("empties")
-
-
-def _is_mixed(segment: Segment) -> bool:
-    """Whether there is anything but dicts below a segment."""
-    return bool(
-        segment.lists or segment.objects or segment.models or segment.nodes or segment.empties
-    )
 
 
 def _gathered(
