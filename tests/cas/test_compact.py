@@ -6,7 +6,6 @@ import os
 import random
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,18 +22,6 @@ from cas.upkeep import Progress
 from tests.cas.children import finish, start_child
 from tests.cas.garbage import NAMES, Names, check_store, leaf, node
 from tests.damage import Vandal
-
-
-@pytest.fixture
-def place(home: Path) -> Path:
-    return home / "objects"
-
-
-@pytest.fixture
-def names(place: Path) -> Iterator[Names]:
-    opened = Names(place)
-    yield opened
-    opened.close()
 
 
 def fill(names: Names, seed: int, *, first: int = 0, count: int = 40) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -28,25 +28,6 @@ from tests.cas.garbage import Names, check_store, leaf, node
 
 SCHEDULES = 40
 _END = 1 << 47
-
-
-@pytest.fixture
-def place(home: Path) -> Path:
-    return home / "objects"
-
-
-@pytest.fixture
-def names(place: Path) -> Iterator[Names]:
-    opened = Names(place)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def other(place: Path, names: Names) -> Iterator[Names]:
-    opened = Names(place)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

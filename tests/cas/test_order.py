@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,13 +22,6 @@ from tests.cas.garbage import NAMES, Names, check_store, leaf, node
 _END = 1 << 47
 
 numbers = st.lists(st.integers(1, 12), max_size=9, unique=True)
-
-
-@pytest.fixture
-def names(home: Path) -> Iterator[Names]:
-    opened = Names(home / "objects")
-    yield opened
-    opened.close()
 
 
 @pytest.mark.parametrize(

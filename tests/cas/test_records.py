@@ -37,11 +37,6 @@ from tests.damage import Vandal, flip
 
 
 @pytest.fixture
-def place(home: Path) -> Path:
-    return home / "objects"
-
-
-@pytest.fixture
 def store(place: Path) -> Iterator[ObjectStore]:
     with ObjectStore.open(place) as opened:
         yield opened

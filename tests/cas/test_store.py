@@ -32,11 +32,6 @@ from tests.damage import Vandal
 
 
 @pytest.fixture
-def place(home: Path) -> Path:
-    return home / "objects"
-
-
-@pytest.fixture
 def store(place: Path) -> Iterator[ObjectStore]:
     with ObjectStore.open(place) as opened:
         yield opened

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,18 +16,6 @@ from cas.upkeep import Progress
 from cas.writer import RecordWriter
 from tests.cas.garbage import NAMES, Names, check_store, leaf, node
 from tests.damage import Vandal
-
-
-@pytest.fixture
-def place(home: Path) -> Path:
-    return home / "objects"
-
-
-@pytest.fixture
-def names(place: Path) -> Iterator[Names]:
-    opened = Names(place)
-    yield opened
-    opened.close()
 
 
 def chain(text: str, length: int) -> list[Object]:

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import random
 from array import array
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -28,25 +27,6 @@ from cas.writer import Counters, RecordWriter
 from tests.cas.garbage import Names, check_store, leaf, node
 
 SCHEDULES = 50
-
-
-@pytest.fixture
-def place(home: Path) -> Path:
-    return home / "objects"
-
-
-@pytest.fixture
-def names(place: Path) -> Iterator[Names]:
-    opened = Names(place)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def other(place: Path, names: Names) -> Iterator[Names]:
-    opened = Names(place)
-    yield opened
-    opened.close()
 
 
 def once(phase: str, place: int, work: Callable[[], object]) -> Callable[[Progress], None]:
