@@ -169,7 +169,8 @@ class Encoder:
     def _enter(self, container: Any) -> None:
         self._parents.append(container)
         if self._memory is not None:
-            self._memory.note(container, self._registry.entry_of(type(container)))
+            entry = self._registry.entry_of(type(container))
+            self._memory.note(container, entry, in_key=bool(self._in_key))
         if len(self._parents) > MAX_DEPTH:
             seen: set[int] = set()
             for depth, parent in enumerate(self._parents):
@@ -211,7 +212,7 @@ class Encoder:
         return join(tag_head(BYTEARRAY), [self._bytes(memoryview(data))])
 
     def _array(self, value: Any) -> Piece:
-        if self._memory is not None:
+        if self._memory is not None and not self._in_key:  # what has a hash does not change
             self._memory.note_unwatchable()
         (form, shape, fortran), data = encode_array(value)
         head = tag_head(ARRAY) + array_head(4) + cbor2.dumps(form) + cbor2.dumps(shape)

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 
 from manifests.alignment import Edit, differences, narrowed, splice
 from manifests.earlier import Earlier, EarlierFields, entry_edits, same_keys
-from manifests.likeness import Likeness
+from manifests.likeness import PLAIN, Likeness
 from manifests.memo import Changes, Node
 from manifests.paths import Step
 from manifests.pieces import Piece
@@ -52,6 +52,9 @@ class Memory:
     ``likeness`` finds out whether an item that is another object is encoded as the old one was.
     ``recalled``: the nodes are of what is stored, not of what the caller last committed, so what he
     says of ``changed`` fields is not about them.
+
+    Attributes:
+        root: The node of the value, once it was encoded; None if the value is no dict of fields.
     """
 
     def __init__(
@@ -63,7 +66,8 @@ class Memory:
         likeness: Likeness | None = None,
         recalled: bool = False,
     ) -> None:
-        self.root = root
+        self.root: Node | None = None
+        self._before = root
         self._recalled = recalled
         self._likeness = likeness
         self._changed = changed
@@ -72,9 +76,13 @@ class Memory:
         self._nested: dict[tuple[Step, ...], Node] = {}
         self._base = 0
 
-    def note(self, container: Any, entry: TypeEntry | None) -> None:
-        """Note a container on the way down."""
-        if self._segment is not None:
+    def note(self, container: Any, entry: TypeEntry | None, *, in_key: bool) -> None:
+        """Note a container on the way down, or in a key of a dict or a member of a set."""
+        if self._segment is None:
+            return
+        if in_key:
+            self._segment.note_in_key(container, entry)
+        else:
             self._segment.note(container, entry)
 
     def note_unwatchable(self) -> None:
@@ -158,7 +166,7 @@ class Memory:
             old, same = kept.get(place, -1), taken.get(place)
             if of_keys:
                 known = node.encoded_keys[old] if old >= 0 else None
-                encoded.append(encoder.key_of_dict(keys[place]) if known is None else known)
+                encoded.append(self._key(encoder, keys[place], node) if known is None else known)
             if same is not None:
                 pieces.append(node.pieces[old])
                 placed.append(node.placed[old])
@@ -198,9 +206,8 @@ class Memory:
     ) -> Node:
         """Return the old node of a container, or a new one, and hook it where it belongs."""
         if root:
-            node = self.root or Node(container, is_dict=True)
-            self.root = node
-            return node
+            self.root = self._before or Node(container, is_dict=True)
+            return self.root
         tail = tuple(encoder.steps[self._base :])
         old = self._nested.pop(tail, None)
         if old is None or old.is_dict != is_dict or count < old.least:
@@ -210,6 +217,26 @@ class Memory:
         if self._segment is not None:
             self._segment.nodes.append(node)
         return node
+
+    def _key(self, encoder: ItemEncoder, key: Any, node: Node) -> bytes:
+        """Encode a key. If it can change in place, its dict is encoded as a whole every time."""
+        if type(key) in PLAIN:
+            return encoder.key_of_dict(key)
+        outer, self._segment = self._segment, Segment()
+        segment = self._segment
+        encoded = encoder.key_of_dict(key)
+        self._segment = outer
+        if not segment.is_constant():
+            self._forget(node)
+        return encoded
+
+    def _forget(self, node: Node) -> None:
+        """Leave no node of a container."""
+        if node is self.root:
+            self.root = None
+        elif self._segment is not None:
+            self._segment.nodes = [one for one in self._segment.nodes if one is not node]
+            self._segment.opaque = True
 
     def _item(
         self, encoder: ItemEncoder, step: Step, value: Any, below: Segment | None

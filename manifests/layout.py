@@ -59,6 +59,8 @@ class Layout:
         if self._is_short(keys):
             node.entries = None
             if self._is_whole(keys, node.pieces, root=root):
+                # The objects that links led to are not part of this checkpoint.
+                node.placed = [None] * len(keys)
                 return whole_dict(keys, node.pieces, texts=node.texts)
             return whole_dict(
                 keys, self._placed(node, range(len(keys)), root=root), texts=node.texts

@@ -126,9 +126,13 @@ class Likeness:
         if entry.content == "attributes":
             segment.objects.extend(values)
         else:
-            segment.models.extend(values)
-            besides = chain.from_iterable(map(_beside, chain(values, olds)))
-            if any(besides) or [*map(_fields_set, values)] != [*map(_fields_set, olds)]:
+            segment.hold_models(values)
+            besides = chain.from_iterable(map(_beside, olds))
+            if (
+                any(besides)
+                or segment.opaque
+                or [*map(_fields_set, values)] != [*map(_fields_set, olds)]
+            ):
                 return False
         return self._entries(
             [vars(value) for value in values], [vars(old) for old in olds], segment

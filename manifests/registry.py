@@ -203,7 +203,7 @@ def _functions_for(cls: type) -> tuple[ToFields, FromFields, Content]:
         slots = any("__slots__" in vars(base) for base in cls.__mro__[:-1])
         return *_dataclass_functions(cls), "unknown" if slots else "attributes"
     if issubclass(cls, tuple) and hasattr(cls, "_fields"):
-        return *_tuple_functions(cls), "constant"
+        return *_tuple_functions(cls), "unknown" if cls.__dictoffset__ else "constant"
     raise InvalidInputError(
         f"{cls.__qualname__} is no enum, dataclass, named tuple or pydantic model: register it "
         "with to_fields and from_fields"

@@ -80,6 +80,15 @@ class Segment:
         for container in containers:
             (kept if container else self.empties).append(container)
 
+    def hold_models(self, models: Sequence[Any]) -> None:
+        """Note some models. Of one with extra or private attributes nothing else is watched."""
+        self.models.extend(models)
+        for beside in chain.from_iterable(map(_beside, models)):
+            if beside:
+                self.opaque = True
+            elif beside is not None:
+                self.empties.append(beside)
+
     def note(self, container: Any, entry: TypeEntry | None) -> None:
         """Note a container met while encoding. Those with a node of their own note themselves."""
         cls = type(container)
@@ -99,15 +108,30 @@ class Segment:
             self.objects.append(container)
             self._hold_empties(container)
         elif entry.content == "model":
-            self.opaque |= bool(container.__pydantic_extra__ or container.__pydantic_private__)
-            self.models.append(container)
+            self.hold_models((container,))
             self._hold_empties(container)
+
+    def note_in_key(self, container: Any, entry: TypeEntry | None) -> None:
+        """Note a container met in a key or member. Keys hold others of any size without nodes.
+
+        Mostly there is none that can change: classes made to be keys are frozen.
+        """
+        cls = type(container)
+        if cls is dict or cls is list:
+            self.hold((container,))
+        elif cls is not frozenset and cls is not UnregisteredValue and not _is_frozen(cls):
+            self.note(container, entry)
 
     def _hold_empties(self, holder: Any) -> None:
         # A codec may leave out an attribute that is empty, so nothing else would note it.
         for value in vars(holder).values():
             if (type(value) is dict or type(value) is list) and not value:
                 self.empties.append(value)
+
+
+def _is_frozen(cls: type) -> bool:
+    parameters = getattr(cls, "__dataclass_params__", None)
+    return parameters is not None and parameters.frozen
 
 
 CONSTANT: Final = Segment()
@@ -360,6 +384,7 @@ def same_objects(container: Collection[Any], held: Sequence[Any]) -> bool:
 
 
 _fields_set: Final = operator.attrgetter("__pydantic_fields_set__")
+_beside: Final = operator.attrgetter("__pydantic_extra__", "__pydantic_private__")
 _dicts_of: Final = operator.attrgetter("dicts")
 _lists_of: Final = operator.attrgetter("lists")
 _objects_of: Final = operator.attrgetter("objects")

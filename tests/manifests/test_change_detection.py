@@ -7,7 +7,7 @@ import enum
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pydantic
 import pytest
@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from cas.errors import InvalidInputError
 from manifests import Registry, Repository
 from manifests.commits import CommitEncoder, PreparedCommit
+from manifests.encoder import Encoder
 from manifests.incremental import Memory
 from manifests.likeness import Likeness
 from manifests.watch import Segment, Watch
@@ -43,10 +44,42 @@ class Message(pydantic.BaseModel):
     extra: dict[str, Any] = {}
 
 
+class Annotated(pydantic.BaseModel, extra="allow"):
+    """A model that takes attributes of any name, and one that is private and may be unset."""
+
+    text: str
+    _seen: int
+
+
+@dataclass(eq=False)
+class Agent:
+    """A key that can change: only the object itself is equal to it."""
+
+    name: str
+    log: list[Any] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A key that cannot change."""
+
+    number: int
+
+
+class Pair(NamedTuple):
+    """A constant."""
+
+    left: Any = None
+
+
+class Labelled(Pair):
+    """No constant: it may have attributes, which cannot be stored."""
+
+
 def registry() -> Registry:
     """Return a registry with the classes of this module."""
     classes = Registry()
-    for cls in (Colour, Task, Message):
+    for cls in (Colour, Task, Message, Annotated, Agent, Frozen, Pair, Labelled):
         classes.register(cls)
     return classes
 
@@ -222,11 +255,13 @@ def assert_same(found: Any, expected: Any) -> None:
     elif isinstance(expected, list | tuple):
         for value, wanted in zip(found, expected, strict=True):
             assert_same(value, wanted)
-    elif isinstance(expected, Task):
+    elif isinstance(expected, Task | Agent):
         assert_same(vars(found), vars(expected))
-    elif isinstance(expected, Message):
+    elif isinstance(expected, Message | Annotated):
         assert_same(vars(found), vars(expected))
         assert found.model_fields_set == expected.model_fields_set
+        assert found.__pydantic_extra__ == expected.__pydantic_extra__
+        assert found.__pydantic_private__ == expected.__pydantic_private__
     else:
         assert repr(found) == repr(expected) or found == expected
 
@@ -244,6 +279,15 @@ HIDDEN_CHANGES: dict[str, Callable[[list[Any]], None]] = {
     "a list below an attribute": lambda items: items[24].notes.append(1),
     "a field of a model": lambda items: setattr(items[25], "text", "other"),
     "a model's set of fields": lambda items: setattr(items[25], "extra", items[25].extra),
+    "the first extra attribute": lambda items: items[26].model_extra.update(more=1),
+    "the first private attribute": lambda items: setattr(items[26], "_seen", 1),
+    "a key": lambda items: setattr(next(iter(items[27])), "name", "other"),
+    "a list below a key": lambda items: next(iter(items[27])).log.append(1),
+    "a key of a larger dict": lambda items: setattr(next(iter(items[28])), "name", "other"),
+    "a list below a key of a larger dict": lambda items: next(iter(items[28])).log.append(1),
+    "a key of a larger dict, in a tuple": lambda items: setattr(
+        next(iter(items[29]))[0], "name", "other"
+    ),
 }
 
 
@@ -253,6 +297,13 @@ def long_list() -> list[Any]:
         {"text": str(at), "count": 1, "calls": [{"name": "x"}], "last": at} for at in range(40)
     ]
     items[22:26] = [{1, 2}, bytearray(b"ab"), Task("t"), Message(text="m")]
+    numbered: dict[Any, Any] = {number: number for number in range(20)}
+    items[26:30] = [
+        Annotated(text="a"),
+        {Agent("small", [1, 2, 3, 4, 5]): 1},
+        {Agent("large", [1, 2, 3, 4, 5]): 1, **numbered},
+        {(Agent("pair"), 1): 1, **numbered},
+    ]
     return items
 
 
@@ -329,6 +380,50 @@ def test_a_broken_comparison_would_be_noticed(
         items = copy.deepcopy(items)
         prepared = repo.prepare("run", {"items": items})
         assert prepared.id != encoded_anew(repo, prepared, {"items": items}).id
+
+
+@pytest.mark.parametrize("is_large", [False, True])
+def test_a_key_of_the_state_that_changed_is_seen(home: Path, is_large: bool) -> None:
+    """Only the object itself is equal to it, so it is found in the dict whatever it holds."""
+    with Repository.open(home, registry=registry()) as repo:
+        state: dict[Any, Any] = {Agent("planner"): 1, 2: 3}
+        if is_large:
+            state |= {number: number for number in range(50)}
+        repo.commit("run", state)
+        next(iter(state)).name = "other"
+        repo.commit("run", state)
+        assert_same(repo.restore("run"), state)
+
+
+def test_an_attribute_that_a_constant_got_is_refused(home: Path) -> None:
+    """It would be lost; whether the value was committed before makes no difference."""
+    with Repository.open(home, registry=registry()) as repo:
+        items = [*long_list(), Labelled()]
+        repo.commit("run", {"items": items})
+        items[-1].label = "new"
+        with pytest.raises(InvalidInputError, match="'label'"):
+            repo.commit("run", {"items": items})
+
+
+def test_keys_that_cannot_change_are_not_encoded_again(home: Path) -> None:
+    """A frozen class is made to be a key."""
+    with Repository.open(home, registry=registry()) as repo:
+        keys = [(at, Colour.RED, frozenset((at,)), Pair(at), Frozen(at)) for at in range(1_000)]
+        facts = dict.fromkeys(keys, "text " * 40)
+        repo.commit("run", {"facts": facts})
+        facts[keys[500]] = "other"
+        encoded: list[Any] = []
+        encode = Encoder.key_of_dict
+
+        def noting(encoder: Encoder, key: Any) -> bytes:
+            encoded.append(key)
+            return encode(encoder, key)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Encoder, "key_of_dict", noting)
+            repo.commit("run", {"facts": facts})
+        assert not encoded
+        assert_same(repo.restore("run")["facts"], facts)
 
 
 def test_what_is_watched_does_not_grow_with_the_copies(home: Path) -> None:

@@ -277,6 +277,34 @@ def test_a_mistake_would_be_noticed(
         commits()
 
 
+def test_links_are_to_objects_of_the_checkpoint_before() -> None:
+    """What a commit two steps back stored may have been collected since."""
+    facts = {f"key {at}": f"{at} " * 50 for at in range(20)}
+    large = facts | {"large": "text " * 500}
+    changed = facts | {"other": "text " * 500}
+    for states in (
+        [large, facts, changed],  # as objects of their own, in the dict, and as objects again
+        [{"facts": facts}, ["no dict"], {"facts": facts}],
+        [{"facts": facts}, None, {"facts": facts}],
+    ):
+        memory = Memory()
+        stored: dict[Digest, Object] = {}
+        for state in states:
+            memory = Memory(memory.root, likeness=Likeness(REGISTRY))
+            value = {"facts": state} if type(state) is dict and "facts" not in state else state
+            sink = PieceSink()
+            encoder = Encoder(REGISTRY, TreeParameters(), sink, memory=memory)
+            piece = sink.seal(encoder.state(value))
+            stored |= sink.objects
+            kept: dict[Digest, Object] = {}
+            waiting = [part for part in piece.parts if isinstance(part, Digest)]
+            while waiting:
+                digest = waiting.pop()
+                kept[digest] = stored[digest]
+                waiting += kept[digest].links
+            stored = kept
+
+
 def window(messages: list[Any]) -> None:
     messages.pop(0)
     messages.append({"text": "one more " * 20})
