@@ -21,6 +21,7 @@ from cas.lockfile import LOCK_FILE, is_lock_usable, prepare_lock_file
 from cas.pages import check_pages
 from cas.readers import Reader, parse_readers
 from cas.stamp import check_stamp, put_stamp
+from cas.streams import occupy_standard_streams
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -170,6 +171,7 @@ class Database:
             )
 
     def _open(self, map_bytes: int, *, fresh: bool) -> lmdb.Environment:
+        occupy_standard_streams()
         return lmdb.open(
             str(self.directory),
             map_size=self.limits.clamp(map_bytes),

@@ -25,6 +25,7 @@ from blake3 import blake3
 from cas.errors import CorruptStoreError, InvalidInputError, UnsupportedFormatError
 from cas.failures import translate
 from cas.gate import Gate
+from cas.streams import occupy_standard_streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -95,6 +96,7 @@ class _LockFile:
     """
 
     def __init__(self, path: Path, flags: int) -> None:
+        occupy_standard_streams()
         self._descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
 
     def fileno(self) -> int:

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -311,3 +312,28 @@ def test_lmdb_itself_refuses_the_inherited_handle(tmp_path: Path) -> None:
             return "refused"
 
         assert in_child(child) == "+refused"
+
+
+@pytest.mark.parametrize("opened_before", [False, True])
+def test_what_a_library_prints_does_not_land_in_a_store_of_a_process_without_streams(
+    environment: Environment, *, opened_before: bool
+) -> None:
+    path = environment.path
+
+    def daemon() -> str:
+        if opened_before:
+            environment.write(partial(put, b"key", b"still with streams"))
+        for number in range(3):
+            os.close(number)
+        with Environment.open(path, TABLES) as own:
+            own.write(partial(put, b"key", b"without streams"))
+            for number in range(3):
+                with suppress(OSError):  # closed: nothing was opened since
+                    os.write(number, b"warning: a library prints what nobody reads\n")
+            own.write(partial(put, b"more", b"without streams"))
+        return "done"
+
+    assert in_child(daemon) == "+done"
+    with Environment.open(path, TABLES) as again:
+        assert again.read(partial(get, b"key")) == b"without streams"
+        assert again.read(partial(get, b"more")) == b"without streams"
