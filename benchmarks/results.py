@@ -21,7 +21,7 @@ NAN = float("nan")
 class Measured:
     """One store on one workload in one round. Times in milliseconds where the name says no unit.
 
-    Loads are those of a store just opened, ``load_again`` is of the latest state right after that.
+    Loads are those of a store just opened; ``load_again`` is the third of the latest state.
     ``bytes`` are allocated on disk: ``saved`` after the last save, ``compact`` after compaction,
     ``forgotten`` after all but the newest tenth of every run was dropped and freed. NaN is what the
     store cannot do. ``limited_to``: only so many steps were saved; the rest is reckoned.

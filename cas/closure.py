@@ -12,14 +12,27 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, repeat
 from operator import itemgetter
+from typing import Any, Protocol, TypeVar
 
 from cas.digest import Digest
-from cas.kept import Kept, KeptRecords
+from cas.kept import Kept, KeptByNumber, KeptRecords
 from cas.objects import frame_address, leaf_addresses
 from cas.packs import Pack
 from cas.records import UNREADABLE, RecordReader
 
-__all__ = ["Closure", "read_closure", "read_known"]
+__all__ = ["Closure", "Made", "read_closure", "read_known"]
+
+
+class Made(Protocol):
+    """What was made of a verified record and of everything below it."""
+
+    @property
+    def digest(self) -> bytes:
+        """The record's digest."""
+        ...
+
+
+M = TypeVar("M", bound=Made)
 
 
 @dataclass(slots=True)
@@ -27,14 +40,18 @@ class Closure:
     """The verified records below some others, by number.
 
     Attributes:
-        records: All of them.
+        generation: Of the file they are in.
+        records: All of them but those made something of.
         leaves: The payloads of those without links.
         parents: Links and payload of the others, children before parents.
+        made: What was made of records before. What is only below those is not read.
     """
 
+    generation: int = 0
     records: Mapping[int, Kept] = field(default_factory=dict)
     leaves: dict[int, bytes] = field(default_factory=dict)
     parents: dict[int, tuple[Sequence[int], bytes]] = field(default_factory=dict)
+    made: Mapping[int, Any] = field(default_factory=dict)
 
 
 def read_known(
@@ -67,6 +84,7 @@ def read_closure(
     numbers: Iterable[int],
     most_bytes: int,
     ids: Mapping[int, Digest] | None = None,
+    made: KeptByNumber[Any] | None = None,
 ) -> Closure | None:
     """Return the verified records that these lead to, themselves included.
 
@@ -77,6 +95,7 @@ def read_closure(
         most_bytes: How many bytes the payloads may have together, inclusive.
         ids: The addresses that some of ``numbers`` must have, from a row with a checksum. The packs
             of those that are in memory need not be looked at.
+        made: Something (``Made``) that the caller made of some records, to be taken instead.
 
     Returns:
         The records; None if they are larger together, or if one cannot be read as it stands in its
@@ -85,7 +104,7 @@ def read_closure(
     if reader.has_repairs:
         return None
     ids = ids or {}
-    search = _Search(reader, kept)
+    search = _Search(reader, kept, made)
     try:
         if not search.find(set(numbers), most_bytes, ids):
             return None
@@ -101,7 +120,7 @@ def read_closure(
     reader.cache.reads += len(fresh)
     kept.keep(reader.transaction.generation, fresh)
     records = {**search.known, **fresh}
-    closure = Closure(records)
+    closure = Closure(reader.transaction.generation, records, made=search.made)
     for number in sorted(records):
         _digest, links, payload = records[number]
         if links:
@@ -114,44 +133,58 @@ def read_closure(
 class _Search:
     """Finds out which packs hold the records that are not in memory."""
 
-    def __init__(self, reader: RecordReader, kept: KeptRecords) -> None:
+    def __init__(
+        self, reader: RecordReader, kept: KeptRecords, made: KeptByNumber[Any] | None
+    ) -> None:
         self._reader = reader
         self._kept = kept
+        self._made = made
         self._size = 0
         self._bases: list[int] = []
         self.known: dict[int, Kept] = {}
+        self.made: dict[int, Made] = {}
         self.packs: dict[int, _Wanted] = {}
         self.earlier: list[_Wanted] = []
 
     @property
     def digests(self) -> dict[int, bytes]:
-        """The digests of the records that are in memory."""
-        return {number: kept.digest for number, kept in self.known.items()}
+        """The digests of the records that are in memory, or of which something was made."""
+        known, made = self.known, self.made
+        digests = {number: kept.digest for number, kept in known.items()}
+        return {**digests, **{number: item.digest for number, item in made.items()}}
 
     def find(self, wanted: set[int], most_bytes: int, ids: Mapping[int, Digest]) -> bool:
         """Look for everything below some records; whether they have ``most_bytes`` at most."""
         generation = self._reader.transaction.generation
-        digest_of = self._reader.digest_of
         found: set[int] = set()
         while wanted:
-            known = self._kept.of(generation, wanted)
+            made = {} if self._made is None else self._made.of(generation, wanted)
+            known = self._kept.of(generation, wanted.difference(made) if made else wanted)
             if not found:
-                # Whoever asks has verified these digests. So what is kept of another file, which
-                # somebody put in the place of this one, is met here or in a frame above it.
-                known = {
-                    number: kept
-                    for number, kept in known.items()
-                    if kept.digest == (ids.get(number) or digest_of(number))
-                }
+                made, known = self._confirmed(made, ids), self._confirmed(known, ids)
             found |= wanted
+            self.made.update(made)
             self.known.update(known)
             self._size += sum([len(kept.payload) for kept in known.values()])
             below = set(chain.from_iterable([kept.links for kept in known.values()]))
-            below |= self._locate(sorted(wanted.difference(known)), most_bytes)
+            below |= self._locate(sorted(wanted.difference(made, known)), most_bytes)
             if self._size > most_bytes:
                 return False
             wanted = below - found
         return True
+
+    def _confirmed(self, items: dict[int, M], ids: Mapping[int, Digest]) -> dict[int, M]:
+        """Return the items of which this file says that they have these digests.
+
+        Whoever asks has verified what it says. So what is in memory of another file, which somebody
+        put in the place of this one, is met here or in a frame above it.
+        """
+        digest_of = self._reader.digest_of
+        return {
+            number: item
+            for number, item in items.items()
+            if item.digest == (ids.get(number) or digest_of(number))
+        }
 
     def _locate(self, numbers: list[int], most_bytes: int) -> set[int]:
         """Note in which packs some records stand; returns what they link to.

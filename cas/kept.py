@@ -7,12 +7,14 @@ hashed again: that is more than half of a restore.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from cas.mutex import Mutex
 
-__all__ = ["KEPT_BYTES", "Kept", "KeptRecords"]
+__all__ = ["KEPT_BYTES", "Kept", "KeptByNumber", "KeptRecords"]
+
+T = TypeVar("T")
 
 KEPT_BYTES: Final = 32 * 1024 * 1024
 """Payload bytes that a store keeps in memory by default, at most."""
@@ -29,27 +31,28 @@ class Kept(NamedTuple):
     payload: bytes
 
 
-class KeptRecords:
-    """Verified records of one generation of the file by number; those not used lately are dropped.
+class KeptByNumber(Generic[T]):
+    """What belongs to records of one generation of the file; that not used lately is dropped.
 
     There are two halves: what is used moves to the younger one, and when that is full it becomes
-    the older one, whose records are dropped. Safe to share by threads.
+    the older one, whose items are dropped. Safe to share by threads.
     """
 
-    def __init__(self, most_bytes: int = KEPT_BYTES) -> None:
+    def __init__(self, most_bytes: int) -> None:
         """Keep at most about ``most_bytes``; 0 keeps nothing."""
-        self._most_bytes = most_bytes // 2
+        self.most_bytes = most_bytes
         self._lock = Mutex()
         self._generation = -1
-        self._clear()
+        self.clear()
 
-    def _clear(self) -> None:
-        self._young: dict[int, Kept] = {}
-        self._old: dict[int, Kept] = {}
+    def clear(self) -> None:
+        """Drop everything."""
+        self._young: dict[int, T] = {}
+        self._old: dict[int, T] = {}
         self._bytes = 0
 
-    def of(self, generation: int, numbers: Iterable[int]) -> dict[int, Kept]:
-        """Return those of the records that are kept."""
+    def of(self, generation: int, numbers: Iterable[int]) -> dict[int, T]:
+        """Return what is kept of those records."""
         with self._lock:
             if generation != self._generation:
                 return {}
@@ -65,18 +68,36 @@ class KeptRecords:
             self.keep(generation, again)
         return found
 
-    def keep(self, generation: int, records: dict[int, Kept]) -> None:
-        """Keep verified records of a generation; those of an earlier one are dropped."""
-        size = sum([len(kept.payload) for kept in records.values()]) + _OVERHEAD * len(records)
-        if size > self._most_bytes:
+    def keep(self, generation: int, items: Mapping[int, T]) -> None:
+        """Keep items of a generation; those of an earlier one are dropped."""
+        size = self.size_of(items.values())
+        most = self.most_bytes // 2
+        if size > most:
             return
         with self._lock:
             if generation != self._generation:
                 if generation < self._generation:
                     return
-                self._clear()
+                self.clear()
                 self._generation = generation
-            if self._bytes + size > self._most_bytes:
+            if self._bytes + size > most:
                 self._old, self._young, self._bytes = self._young, {}, 0
-            self._young.update(records)
+            self._young.update(items)
             self._bytes += size
+
+    def size_of(self, items: Iterable[T]) -> int:
+        """Return how many bytes some items take, about."""
+        raise NotImplementedError
+
+
+class KeptRecords(KeptByNumber[Kept]):
+    """Verified records by number."""
+
+    def __init__(self, most_bytes: int = KEPT_BYTES) -> None:
+        """Keep at most about ``most_bytes``; 0 keeps nothing."""
+        super().__init__(most_bytes)
+
+    def size_of(self, items: Iterable[Kept]) -> int:
+        """Return how many bytes some records take, about."""
+        sizes = [len(kept.payload) + _OVERHEAD for kept in items]
+        return sum(sizes)

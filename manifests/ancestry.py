@@ -19,6 +19,7 @@ from cas.records import RecordReader
 from manifests.catalogue import Catalogue, CheckpointRow
 from manifests.decoder import StoredObject
 from manifests.forms import Form, Forms, LinkForm
+from manifests.kept import KeptValues
 from manifests.manifest import state_of
 from manifests.pending import (
     PendingBody,
@@ -29,7 +30,6 @@ from manifests.pending import (
 )
 from manifests.reading import StoreReader
 from manifests.refs import RefLike, Resolver
-from manifests.registry import Registry
 
 __all__ = ["Behind", "behind"]
 
@@ -60,7 +60,7 @@ class _Ancestor(NamedTuple):
 
 
 def behind(
-    reader: StoreReader, registry: Registry, ref: RefLike, names: Collection[str]
+    reader: StoreReader, kept: KeptValues, ref: RefLike, names: Collection[str]
 ) -> dict[str, Behind]:
     """Return what lies behind the checkpoint that a reference names, for each of some names.
 
@@ -69,7 +69,7 @@ def behind(
     """
     found = {name: Behind() for name in names}
     listed = reader.run(lambda records: Resolver(records).resolve(ref))
-    forms = Forms(registry, reader.load, reader.gather)
+    forms = kept.forms(reader)
     last, row = listed.sequence, listed.row
     wanted = set(found)
     written: list[PendingBody] = []
@@ -91,7 +91,7 @@ def behind(
                 break
         last, row = ancestors[-1].sequence, ancestors[-1].row
     written.reverse()
-    for write in pending_writes(written, reader, registry):
+    for write in pending_writes(written, reader, kept):
         found[write.name].writes.append(write)
     for name, form in values.items():
         found[name].value, found[name].is_found = forms.value(form), True

@@ -13,6 +13,7 @@ from manifests.catalogue import Catalogue
 from manifests.commits import abandon
 from manifests.effects import PreparedEffect, has_effect, read_effects
 from manifests.group import GroupCommitter
+from manifests.kept import KeptValues
 from manifests.limits import check_limit
 from manifests.manifest import microseconds
 from manifests.names import check_name
@@ -40,6 +41,7 @@ class Beside(Upkeep):
     """Pending writes, effects, and what frameworks do with their runs; for ``Repository``."""
 
     registry: Registry
+    _values: KeptValues
     _bodies: BodyEncoder
     _committer: GroupCommitter
 
@@ -78,7 +80,7 @@ class Beside(Upkeep):
         ``NotFoundError`` if the checkpoint was forgotten.
         """
         check_anchor(anchor)
-        return stable(self._store, lambda reader: read_pending(reader, self.registry, run, anchor))
+        return stable(self._store, lambda reader: read_pending(reader, self._values, run, anchor))
 
     def record_effect(self, run: str, name: str, value: Any) -> Any:
         """Record what a run did outside, under a name, unless it has; returns what is recorded.
@@ -98,12 +100,12 @@ class Beside(Upkeep):
 
     def effect(self, run: str, name: str, default: Any = None) -> Any:
         """Return a recorded effect, or ``default`` if the run has none of that name."""
-        found = stable(self._store, lambda reader: read_effects(reader, self.registry, run, name))
+        found = stable(self._store, lambda reader: read_effects(reader, self._values, run, name))
         return found.get(name, default)
 
     def effects(self, run: str) -> dict[str, Any]:
         """Return all effects that a run recorded, by name."""
-        return stable(self._store, lambda reader: read_effects(reader, self.registry, run))
+        return stable(self._store, lambda reader: read_effects(reader, self._values, run))
 
     # For frameworks that own their runs
 
@@ -113,7 +115,7 @@ class Beside(Upkeep):
         ``use`` may be called again if the store is compacted meanwhile. Raises what ``restore``
         raises.
         """
-        return stable(self._store, lambda reader: use(snapshot(reader, self.registry, ref)))
+        return stable(self._store, lambda reader: use(snapshot(reader, self._values, ref)))
 
     def behind(self, ref: RefLike, names: Collection[str]) -> dict[str, Behind]:
         """Return what lies behind a checkpoint, for each of some keys of the state.
@@ -122,7 +124,7 @@ class Beside(Upkeep):
         whose state has the key, and its value there. The way back leads over checkpoints that are
         not listed any more, which others need. Raises what ``restore`` raises.
         """
-        return stable(self._store, lambda reader: behind(reader, self.registry, ref, names))
+        return stable(self._store, lambda reader: behind(reader, self._values, ref, names))
 
     def keyed_runs(self, prefix: str = "") -> dict[str, str]:
         """Return the runs whose checkpoints have keys, by name, each with the key of its head."""

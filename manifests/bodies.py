@@ -17,6 +17,7 @@ from cas.writer import RecordWriter
 from manifests.commits import abandon
 from manifests.decoder import Decoder, StoredObject
 from manifests.encoder import Encoder
+from manifests.kept import KeptValues
 from manifests.parameters import TreeParameters
 from manifests.paths import Redaction
 from manifests.pieces import PieceSink
@@ -156,7 +157,7 @@ def renumbered(body: StoredBody, new: Callable[[int], int]) -> StoredBody:
     return body if isinstance(body, bytes) else ObjectBody(new(body.record), body.id)
 
 
-def values_of(bodies: Sequence[StoredBody], reader: StoreReader, registry: Registry) -> list[Any]:
+def values_of(bodies: Sequence[StoredBody], reader: StoreReader, kept: KeptValues) -> list[Any]:
     """Build the values of bodies, in order: read and decoded together.
 
     Raises:
@@ -164,8 +165,8 @@ def values_of(bodies: Sequence[StoredBody], reader: StoreReader, registry: Regis
         MissingObjectError: One is not there.
         HiveError: What ``Decoder.value`` raises.
     """
-    source = _Source(reader, bodies)
-    decoder = Decoder(registry, source.load, source.gather)
+    source = _Source(reader, bodies, kept)
+    decoder = Decoder(kept.registry, source.load, source.gather, kept)
     return decoder.values(source.names)
 
 
@@ -184,8 +185,9 @@ class _Source:
         names: What the bodies are called, in order.
     """
 
-    def __init__(self, reader: StoreReader, bodies: Sequence[StoredBody]) -> None:
+    def __init__(self, reader: StoreReader, bodies: Sequence[StoredBody], kept: KeptValues) -> None:
         self._reader = reader
+        self._kept = kept
         self._inline: dict[int, bytes] = {}
         self._ids: dict[int, Digest] = {}
         self.names: list[int] = []
@@ -211,7 +213,7 @@ class _Source:
         """Return everything below some objects, themselves included; None if that is too much."""
         ids = {name: self._ids[name] for name in names if name in self._ids}
         numbers = [name for name in names if name >= 0]
-        found = self._reader.gather(numbers, ids) if numbers else Closure()
+        found = self._reader.gather(numbers, ids, self._kept) if numbers else Closure()
         if found is not None:
             found.leaves.update({name: self._inline[name] for name in names if name < 0})
         return found

@@ -25,6 +25,7 @@ from manifests.together import (
     NODE_HEAD,
     SHALLOW,
     Below,
+    Keeper,
     Parents,
     StoredObject,
     decode_together,
@@ -56,14 +57,22 @@ Gatherer = Callable[[Sequence[Any]], Below | None]
 class Decoder:
     """Decodes whole values. One instance serves one restore; it is not shared by threads."""
 
-    def __init__(self, registry: Registry, load: Loader, gather: Gatherer | None = None) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        load: Loader,
+        gather: Gatherer | None = None,
+        keeper: Keeper | None = None,
+    ) -> None:
         """Decode with these classes.
 
         ``gather`` makes it quick: without it, every object is asked for after its parent.
+        ``keeper`` keeps values that it may find again.
         """
         self._registry = registry
         self._load = load
         self._gather = gather
+        self._keeper = keeper
         self._children: list[_Child] = []
         self._seen: set[Any] = set()
         self._deep: set[Any] = set()
@@ -98,7 +107,7 @@ class Decoder:
         below = None if self._gather is None else self._gather([name])
         whole = None
         if below is not None:
-            whole = self._together(name, below, below.parents)
+            whole = self._together(name, [name], below, below.parents)
         return self._walk(_Child(None, self._load([name])[0])) if whole is None else whole
 
     def linked_all(self, names: Sequence[Any]) -> list[tuple[Any, int]]:
@@ -108,7 +117,7 @@ class Decoder:
             self._begin()
             together = {**below.parents, _TOGETHER: (names, run_of_links(len(names)))}
             with suppress(LimitError):  # each has limits of its own
-                whole = self._together(_TOGETHER, below, together)
+                whole = self._together(_TOGETHER, names, below, together)
                 if whole is not None:
                     values, depth = whole
                     return [(value, depth) for value in values]
@@ -180,20 +189,27 @@ class Decoder:
         below = self._gather(links) if self._gather is not None and links else None
         if below is None:
             return None
-        return self._together(child, below, {**below.parents, child: (links, child.item.payload)})
+        parents = {**below.parents, child: (links, child.item.payload)}
+        return self._together(child, links, below, parents)
 
-    def _together(self, root: Any, below: Below, parents: Parents) -> tuple[Any, int] | None:
+    def _together(
+        self, root: Any, roots: Sequence[Any], below: Below, parents: Parents
+    ) -> tuple[Any, int] | None:
         self._note_seen(below)
 
         def again(name: Any) -> Any:
+            made = below.made.get(name)
+            if made is not None:
+                self._count(made.size)
+                return made.copy()
             payload = below.leaves.get(name)
             if payload is None:
                 return self._again(name)
-            self._count(payload)
+            self._count(len(payload))
             return loads(payload, self._decoders, depth=SHALLOW)
 
         try:
-            return decode_together(root, below.leaves, parents, self._own, again)
+            return decode_together(root, roots, below, parents, self._own, again, self._keeper)
         except (RecursionError, CorruptObjectError):
             # One by one: the limit may be higher for some, and the error is to be about the
             # right one.
@@ -205,16 +221,19 @@ class Decoder:
         seen = self._seen
         if seen:
             for name in seen.intersection(below.leaves):
-                self._count(below.leaves[name])
+                self._count(len(below.leaves[name]))
             for name in seen.intersection(below.parents):
-                self._count(below.parents[name][1])
+                self._count(len(below.parents[name][1]))
+            for name in seen.intersection(below.made):
+                self._count(below.made[name].size)
         seen.update(below.leaves)
         seen.update(below.parents)
+        seen.update(below.made)
 
     def _again(self, name: Any) -> Any:
         """Decode an object that a value holds twice, and count what that takes."""
         item = self._load([name])[0]
-        self._count(item.payload)
+        self._count(len(item.payload))
         gather, self._gather = self._gather, None
         try:
             return self._walk(_Child(name, item))[0]
@@ -238,7 +257,7 @@ class Decoder:
                 below.later = below.item.payload.startswith(_BYTES_HEAD)
         for repeated in children if again else ():
             if repeated.name in again:
-                self._count(repeated.item.payload)
+                self._count(len(repeated.item.payload))
         visit = _Visit(child, children)
         last = [child for child in children if not child.item.links]
         if len(last) > 1:
@@ -287,11 +306,11 @@ class Decoder:
             finally:
                 self._in_string = False
         # A link that occurs twice gives two values: what is changed in one must not show in both.
-        self._count(child.item.payload)
+        self._count(len(child.item.payload))
         return self._walk(child)[0]
 
-    def _count(self, payload: bytes) -> None:
-        self._repeated += len(payload) + _REPEAT_COST
+    def _count(self, size: int) -> None:
+        self._repeated += size + _REPEAT_COST
         if self._repeated > MAX_VALUE_BYTES:
             raise LimitError(
                 f"the stored value repeats itself over more than {MAX_VALUE_BYTES} bytes"

@@ -26,9 +26,9 @@ from manifests.bodies import (
     values_of,
 )
 from manifests.catalogue import Catalogue, CatalogueWriter
+from manifests.kept import KeptValues
 from manifests.names import check_name, name_key
 from manifests.reading import StoreReader
-from manifests.registry import Registry
 
 __all__ = [
     "EFFECTS",
@@ -104,7 +104,7 @@ def has_effect(reader: StoreReader, run: str, name: str) -> bool:
 
 
 def read_effects(
-    reader: StoreReader, registry: Registry, run: str, name: str | None = None
+    reader: StoreReader, kept: KeptValues, run: str, name: str | None = None
 ) -> dict[str, Any]:
     """Return the effects of a run, or the one of a name if there is one, by name."""
 
@@ -118,7 +118,7 @@ def read_effects(
         return [] if row is None else [row]
 
     rows = reader.run(look_up)
-    values = values_of([row.body for row in rows], reader, registry)
+    values = values_of([row.body for row in rows], reader, kept)
     return dict(zip([row.name for row in rows], values, strict=True))
 
 

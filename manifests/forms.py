@@ -38,7 +38,7 @@ from manifests.encoder import MAX_DEPTH, Encoder
 from manifests.parameters import TreeParameters
 from manifests.pieces import PieceSink
 from manifests.registry import Registry
-from manifests.together import ATOMS, StoredObject
+from manifests.together import ATOMS, Keeper, StoredObject
 from manifests.trees import DICT_NODE
 
 __all__ = ["Form", "Forms", "LinkForm", "NodeParts", "Tagged", "as_corruption", "form_of", "pairs"]
@@ -109,17 +109,24 @@ def form_of(payload: bytes, links: Sequence[Any]) -> Form:
 class Forms:
     """Reads forms and turns them into values. One instance serves one operation."""
 
-    def __init__(self, registry: Registry, load: Loader, gather: Gatherer | None = None) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        load: Loader,
+        gather: Gatherer | None = None,
+        keeper: Keeper | None = None,
+    ) -> None:
         self._registry = registry
         self._load = load
         self._gather = gather
+        self._keeper = keeper
         self._deepest = 0
 
     # Made when needed: most manifests are read without, and they cost more than a manifest does.
 
     @cached_property
     def _decoder(self) -> Decoder:
-        return Decoder(self._registry, self._load, self._gather)
+        return Decoder(self._registry, self._load, self._gather, self._keeper)
 
     @cached_property
     def _constructors(self) -> dict[int, Callable[[Any], Any]]:

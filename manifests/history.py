@@ -14,6 +14,7 @@ from cas.records import Record, RecordReader
 from manifests.catalogue import Catalogue, CheckpointRow, RunRow
 from manifests.diff import Change, Touched, changes, touched
 from manifests.forms import Forms
+from manifests.kept import KeptValues
 from manifests.manifest import (
     Checkpoint,
     Manifest,
@@ -91,11 +92,11 @@ def _find(reader: StoreReader, resolve: Callable[[Resolver], Listed]) -> Found:
 
 
 def restore(
-    reader: StoreReader, registry: Registry, ref: RefLike, keys: Sequence[Any] | None
+    reader: StoreReader, kept: KeptValues, ref: RefLike, keys: Sequence[Any] | None
 ) -> tuple[Found, Any]:
     """Return the state of a checkpoint, whole or of some keys only."""
     found = find(reader, ref)
-    forms = Forms(registry, reader.load, reader.gather)
+    forms = kept.forms(reader)
     if keys is None:
         return found, forms.value(found.manifest.state)
     return found, {key: _field(forms, found, key) for key in keys}
@@ -127,9 +128,9 @@ def outline_at(
     return outline(forms, root, steps, part.start, part.stop)
 
 
-def execution(reader: StoreReader, registry: Registry, ref: RefLike) -> dict[str, Any]:
+def execution(reader: StoreReader, kept: KeptValues, ref: RefLike) -> dict[str, Any]:
     """Return the execution record of a checkpoint, empty if it has none."""
-    value = Forms(registry, reader.load, reader.gather).value(find(reader, ref).manifest.execution)
+    value = kept.forms(reader).value(find(reader, ref).manifest.execution)
     return {} if value is None else value
 
 

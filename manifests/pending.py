@@ -35,10 +35,10 @@ from manifests.bodies import (
     values_of,
 )
 from manifests.catalogue import Catalogue, CatalogueWriter, CheckpointRow, RunRow
+from manifests.kept import KeptValues
 from manifests.names import check_key, check_place
 from manifests.packed import packed, unpacked
 from manifests.reading import StoreReader
-from manifests.registry import Registry
 
 __all__ = [
     "PENDING",
@@ -308,15 +308,15 @@ _REMEMBERED_BYTES: Final = 1_024
 
 
 def pending_writes(
-    bodies: Sequence[PendingBody], reader: StoreReader, registry: Registry
+    bodies: Sequence[PendingBody], reader: StoreReader, kept: KeptValues
 ) -> list[PendingWrite]:
     """Return writes with their values, read and decoded together."""
-    values = values_of([found.body for found in bodies], reader, registry)
+    values = values_of([found.body for found in bodies], reader, kept)
     return [found.with_value(value) for found, value in zip(bodies, values, strict=True)]
 
 
 def read_pending(
-    reader: StoreReader, registry: Registry, name: str, anchor: Anchor
+    reader: StoreReader, kept: KeptValues, name: str, anchor: Anchor
 ) -> list[PendingWrite]:
     """Return the pending writes of a checkpoint, ordered by (path, task, index)."""
 
@@ -328,7 +328,7 @@ def read_pending(
         found = _canonical(catalogue, run, anchor)
         return pending_bodies(records.transaction, run.number, [found])[0]
 
-    return pending_writes(reader.run(look_up), reader, registry)
+    return pending_writes(reader.run(look_up), reader, kept)
 
 
 def put_row(

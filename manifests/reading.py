@@ -7,12 +7,12 @@ migration) and keep LMDB from reusing pages, so the file would grow for as long 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from cas.closure import Closure, read_closure
 from cas.digest import Digest
 from cas.errors import ConflictError, MissingObjectError
-from cas.kept import KeptRecords
+from cas.kept import KeptByNumber, KeptRecords
 from cas.records import GenerationChangedError, PackCache, Record, RecordReader
 from cas.store import ObjectStore
 
@@ -49,14 +49,17 @@ class StoreReader:
         return self.run(lambda reader: reader.read_all(numbers))
 
     def gather(
-        self, numbers: Sequence[int], ids: Mapping[int, Digest] | None = None
+        self,
+        numbers: Sequence[int],
+        ids: Mapping[int, Digest] | None = None,
+        made: KeptByNumber[Any] | None = None,
     ) -> Closure | None:
         """Return everything below some records, verified: the gatherer of decoders and forms.
 
-        ``ids`` are the addresses that some of them must have.
+        ``ids`` are the addresses that some of them must have; ``made`` is taken where it is there.
         """
         return self.run(
-            lambda reader: read_closure(reader, self.kept, numbers, _GATHERED_BYTES, ids)
+            lambda reader: read_closure(reader, self.kept, numbers, _GATHERED_BYTES, ids, made)
         )
 
     @property

@@ -126,6 +126,8 @@ class Registry:
     def __init__(self) -> None:
         self._by_class: dict[type, TypeEntry] = {}
         self._by_name: dict[str, TypeEntry] = {}
+        self.revision = 0
+        """How often a class was registered: what was made before may be another value now."""
 
     def register(
         self,
@@ -147,7 +149,8 @@ class Registry:
         ``migrations[n]`` turns the fields of version n into those of n + 1.
 
         ``content`` is for ``to_fields`` that looks at nothing but what it names: then commits can
-        tell that a value is the same as before, instead of writing it again each time.
+        tell that a value is the same as before, instead of writing it again each time. Restores may
+        copy what it names instead of calling ``from_fields`` again.
 
         Reading a dataclass or a model sets its fields without running ``__init__`` or validators:
         what was stored comes back, not what the class would make of it today.
@@ -171,6 +174,7 @@ class Registry:
         )
         self._by_class[cls] = entry
         self._by_name[entry_name] = entry
+        self.revision += 1
         return cls
 
     def entry_of(self, cls: type) -> TypeEntry | None:

@@ -37,6 +37,7 @@ from manifests.commits import (
 from manifests.diff import Change, Touched
 from manifests.events import Forked, Restored, Saved
 from manifests.group import GroupCommitter
+from manifests.kept import KeptValues
 from manifests.limits import check_limit
 from manifests.listeners import Events, OnEvent, Operation
 from manifests.manifest import Checkpoint, RunInfo, StoreStats, microseconds
@@ -94,6 +95,7 @@ class Repository(Browsing, Beside, Claiming):
 
     def _encode_with(self, registry: Registry) -> None:
         self.registry = registry
+        self._values = KeptValues(registry, self._store.kept.most_bytes)
         parameters = TreeParameters.from_header(self._store.parameters)
         self._encoder = CommitEncoder(self._store, registry, parameters, self._redact)
         self._bodies = BodyEncoder(self._store, registry, parameters, self._redact)
@@ -125,7 +127,8 @@ class Repository(Browsing, Beside, Claiming):
         ``create`` makes a missing one. ``read_only`` opens beside live writers and refuses every
         change. ``registry`` names the classes states may hold. ``redact`` replaces values before
         anything is hashed. ``max_bytes`` bounds the file, ``kept_bytes`` the objects that stay in
-        memory once they were verified, for the next restore (0: none). ``parameters`` shape the
+        memory once they were verified, for the next restore, and again the values made of them (0:
+        none). ``parameters`` shape the
         trees of a new store; an existing one keeps its own. ``on_event`` is told what this handle
         does from now on (see ``manifests.events``).
 
@@ -436,7 +439,7 @@ class Repository(Browsing, Beside, Claiming):
         moment = self._seen.moment
         with self.events.during("restore") as tell:
             found, state = stable(
-                self._store, lambda reader: history.restore(reader, self.registry, ref, wanted)
+                self._store, lambda reader: history.restore(reader, self._values, ref, wanted)
             )
             partial, checkpoint = wanted is not None, found.checkpoint
             tell(lambda s: Restored(checkpoint=checkpoint, partial=partial, seconds=s))
@@ -473,7 +476,7 @@ class Repository(Browsing, Beside, Claiming):
 
     def execution(self, ref: RefLike) -> dict[str, Any]:
         """Return the execution record of a checkpoint, empty if it has none."""
-        return stable(self._store, lambda reader: history.execution(reader, self.registry, ref))
+        return stable(self._store, lambda reader: history.execution(reader, self._values, ref))
 
     def resolve(self, ref: RefLike) -> Checkpoint:
         """Return the checkpoint that a reference names.

@@ -8,7 +8,7 @@ from typing import Any
 from cas.records import RecordReader
 from manifests.catalogue import Catalogue
 from manifests.decoder import StoredObject
-from manifests.forms import Forms
+from manifests.kept import KeptValues
 from manifests.manifest import ManifestReader, checkpoint_of
 from manifests.pending import (
     PendingBody,
@@ -19,7 +19,6 @@ from manifests.pending import (
 )
 from manifests.reading import StoreReader
 from manifests.refs import Listed, RefLike, Resolver
-from manifests.registry import Registry
 
 __all__ = ["Snapshot", "snapshot"]
 
@@ -35,17 +34,17 @@ class Snapshot:
         parent_key: The key of its parent, if its run lists that and it has one.
     """
 
-    def __init__(self, reader: StoreReader, registry: Registry, listed: Listed) -> None:
+    def __init__(self, reader: StoreReader, kept: KeptValues, listed: Listed) -> None:
         """Read a checkpoint; use ``snapshot``."""
         self._reader = reader
-        self._registry = registry
+        self._kept = kept
         row = listed.row
         record, self.parent_key, self._pending, self.is_head = reader.run(
             lambda records: _read(records, listed)
         )
         manifest = ManifestReader(reader.load).read(record)
         self._state, self._execution = manifest.state, manifest.execution
-        self._forms = Forms(registry, reader.load, reader.gather)
+        self._forms = kept.forms(reader)
         self.checkpoint = checkpoint_of(manifest, row.id, listed.run, listed.sequence, row)
 
     def state(self) -> Any:
@@ -79,12 +78,12 @@ class Snapshot:
     def pending(self, names: Collection[str] | None = None) -> list[PendingWrite]:
         """Return the pending writes, of some names or all, ordered by (path, task, index)."""
         wanted = [found for found in self._pending if names is None or found.name in names]
-        return pending_writes(wanted, self._reader, self._registry)
+        return pending_writes(wanted, self._reader, self._kept)
 
 
-def snapshot(reader: StoreReader, registry: Registry, ref: RefLike) -> Snapshot:
+def snapshot(reader: StoreReader, kept: KeptValues, ref: RefLike) -> Snapshot:
     """Return what there is about the checkpoint that a reference names."""
-    return Snapshot(reader, registry, reader.run(lambda records: Resolver(records).resolve(ref)))
+    return Snapshot(reader, kept, reader.run(lambda records: Resolver(records).resolve(ref)))
 
 
 def _read(

@@ -7,7 +7,7 @@ call, and those with links another, children first; each link then takes a value
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
 from typing import Any, Final, Protocol
 
@@ -29,6 +29,8 @@ __all__ = [
     "NODE_HEAD",
     "SHALLOW",
     "Below",
+    "Keeper",
+    "MadeValue",
     "Parents",
     "StoredObject",
     "decode_together",
@@ -65,8 +67,34 @@ Parents = Mapping[Any, tuple[Sequence[Any], bytes]]
 """Links and payload of objects by name, children before parents."""
 
 
+class MadeValue(Protocol):
+    """A value that is in memory, of which copies are made instead of decoding it."""
+
+    @property
+    def size(self) -> int:
+        """The bytes it takes, about."""
+        ...
+
+    @property
+    def depth(self) -> int:
+        """A bound for how deep it nests."""
+        ...
+
+    @property
+    def height(self) -> int:
+        """How many objects lie on the longest way down from its own, at most."""
+        ...
+
+    def copy(self) -> Any:
+        """Return a copy that shares nothing that can change."""
+        ...
+
+
 class Below(Protocol):
-    """Verified objects by name: the payloads of those without links, and the others."""
+    """Verified objects by name: the payloads of those without links, and the others.
+
+    Some are neither, nor is what only they lead to: their values are in memory.
+    """
 
     @property
     def leaves(self) -> Mapping[Any, bytes]:
@@ -78,31 +106,65 @@ class Below(Protocol):
         """Links and payload of each of the others, children before parents."""
         ...
 
+    @property
+    def made(self) -> Mapping[Any, MadeValue]:
+        """The values that are in memory."""
+        ...
+
+
+class Keeper(Protocol):
+    """Keeps values in memory for the next restore."""
+
+    def chosen(self, below: Any, roots: Sequence[Any]) -> Collection[Any]:
+        """Return the names of the objects below some roots whose values are to be kept."""
+        ...
+
+    def keep_value(self, below: Any, name: Any, value: Any, depth: int, height: int) -> Any:
+        """Keep a value, and return it or a copy of it for the caller."""
+        ...
+
 
 def decode_together(
     root: Any,
-    leaves: Mapping[Any, bytes],
+    roots: Sequence[Any],
+    below: Below,
     parents: Parents,
     own: Mapping[int, TagDecoder],
     again: Callable[[Any], Any],
+    keeper: Keeper | None = None,
 ) -> tuple[Any, int]:
     """Return the value of an object and a bound for how deep it nests.
 
     Args:
-        root: The name of the object, which is among the others.
-        leaves: The payloads of the objects without links, by name.
-        parents: Links and payload of each of the others, children before parents.
+        root: The name of the object, which is among the parents.
+        roots: The names that ``below`` was gathered from.
+        below: Everything they lead to.
+        parents: Links and payload of its parents and of the root, children before parents.
         own: The decoders of all tags but LINK.
         again: Decodes an object once more, given its name: a link that occurs twice gives two
             values, for what is changed in one must not show in the other.
+        keeper: Keeps some of the values.
 
     Raises:
         RecursionError: An object is not shallow.
         CorruptObjectError: A payload is no stored value; which, decoding one by one tells.
     """
+    leaves = below.leaves
     decoded = loads_all([*leaves.values()], tag_decoders(own), depth=SHALLOW)
     values = dict(zip(leaves, decoded, strict=True))
-    depth = _depth(root, values, parents)
+    least = 0 if ATOMS.issuperset(map(type, decoded)) else SHALLOW
+    depths, heights = _nesting(least, parents, below.made)
+    if heights.get(root, 0) >= MAX_HEIGHT:
+        raise RecursionError("linked too deeply")
+    values.update({of: made.copy() for of, made in below.made.items()})
+    chosen: Collection[Any] = () if keeper is None else keeper.chosen(below, roots)
+
+    def kept(of: Any, value: Any) -> Any:
+        if keeper is None or of not in chosen:
+            return value
+        return keeper.keep_value(below, of, value, depths.get(of, least), heights.get(of, 0))
+
+    values.update({of: kept(of, values[of]) for of in leaves.keys() & chosen})
     waiting = iter(parents.items())
     name: Any = None
     links: Sequence[Any] = ()
@@ -122,10 +184,10 @@ def decode_together(
         for name, (links, payload) in waiting:
             if payload != run_of_links(len(links)):
                 return
-            values[name] = [take(linked) for linked in links]
+            values[name] = kept(name, [take(linked) for linked in links])
 
     def done(value: Any) -> None:
-        values[name] = value
+        values[name] = kept(name, value)
         advance()
 
     payloads = [
@@ -134,7 +196,7 @@ def decode_together(
     advance()
     loads_all(payloads, tag_decoders({**own, LINK: link}), depth=SHALLOW, done=done)
     value = values[root]
-    return value, 0 if type(value) in ATOMS else depth
+    return value, 0 if type(value) in ATOMS else depths.get(root, least)
 
 
 @cache
@@ -147,15 +209,15 @@ def run_of_links(count: int) -> bytes:
     return b"".join([array_head(count), *(tag_head(LINK) + encode_int(n) for n in range(count))])
 
 
-def _depth(root: Any, leaves: Mapping[Any, Any], parents: Parents) -> int:
-    """Return a bound for how deep an object nests.
+def _nesting(
+    least: int, parents: Parents, made: Mapping[Any, MadeValue]
+) -> tuple[dict[Any, int], dict[Any, int]]:
+    """Return bounds for how deep objects nest, and how many lie on the longest way down from each.
 
-    Raises:
-        RecursionError: The links from it are too many on end, perhaps.
+    An object that is in neither has no links; it nests ``least`` deep at most, and its height is 0.
     """
-    least = 0 if ATOMS.issuperset(map(type, leaves.values())) else SHALLOW
-    depths: dict[Any, int] = {}
-    heights: dict[Any, int] = {}
+    depths = {name: value.depth for name, value in made.items()}
+    heights = {name: value.height for name, value in made.items()}
     for name, (links, payload) in parents.items():
         if depths.keys().isdisjoint(links):  # most: a run of messages, the chunks of a text
             deepest, height = least, 1
@@ -164,6 +226,4 @@ def _depth(root: Any, leaves: Mapping[Any, Any], parents: Parents) -> int:
             height = 1 + max([heights.get(link, 0) for link in links])
         heights[name] = height
         depths[name] = deepest + (0 if payload.startswith(NODE_HEAD) else SHALLOW)
-    if heights.get(root, 0) >= MAX_HEIGHT:
-        raise RecursionError("linked too deeply")
-    return depths.get(root, least)
+    return depths, heights

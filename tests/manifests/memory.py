@@ -18,6 +18,7 @@ from manifests.parameters import TreeParameters
 from manifests.paths import Redaction
 from manifests.pieces import PieceSink
 from manifests.registry import Registry
+from manifests.together import MadeValue
 from tests.manifests.sameness import same
 
 __all__ = ["Memory", "root_of"]
@@ -29,6 +30,7 @@ class Gathered:
 
     leaves: dict[Digest, bytes] = field(default_factory=dict)
     parents: dict[Digest, tuple[Sequence[Digest], bytes]] = field(default_factory=dict)
+    made: dict[Digest, MadeValue] = field(default_factory=dict)
 
 
 class Memory:

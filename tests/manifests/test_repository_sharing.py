@@ -107,13 +107,13 @@ def test_reading_an_old_head_slowly_does_not_undo_a_newer_commit(
     gather = StoreReader.gather
     committed: list[Checkpoint | None] = []
 
-    def slow(self: StoreReader, numbers: Any) -> Any:
+    def slow(self: StoreReader, numbers: Any, **options: Any) -> Any:
         if not committed:
             committed.append(None)
             thread = threading.Thread(target=lambda: committed.append(repo.commit("r", [2] * 500)))
             thread.start()
             thread.join()
-        return gather(self, numbers)
+        return gather(self, numbers, **options)
 
     repo.commit("r", ["x" * 3_000])
     monkeypatch.setattr(StoreReader, "gather", slow)

@@ -1,0 +1,142 @@
+"""Values that restores of this process decoded lately, kept in memory to be copied by the next.
+
+``cas.kept`` spares a restore fetching, decompressing and hashing what the last one read. What is
+left is decoding, and of a growing state nearly all of that is the same each time: this keeps its
+values too, and a restore copies them, which takes a tenth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from cas.closure import Closure
+from cas.kept import KeptByNumber
+from cas.mutex import Mutex
+from manifests.forms import Forms
+from manifests.reading import StoreReader
+from manifests.registry import Registry
+from manifests.template import Template
+
+__all__ = ["KeptValue", "KeptValues"]
+
+_MOST_DECODED: Final = 65_536
+"""How many objects are known to have been decoded once, at most."""
+_LARGEST: Final = 4 * 1024 * 1024
+"""Payload bytes of what is kept as one. When a list grows, it is what holds its last item that is
+decoded again; in smaller pieces, copying takes longer."""
+
+
+class KeptValue(NamedTuple):
+    """The value of a verified object and of all below it; see ``together.MadeValue``."""
+
+    digest: bytes
+    template: Template
+    size: int
+    depth: int
+    height: int
+
+    def copy(self) -> Any:
+        """Return a copy that shares nothing that can change."""
+        return self.template.copy()
+
+
+class KeptValues(KeptByNumber[KeptValue]):
+    """Values by the number of their object, as the classes of one registry make them.
+
+    A value is kept when it is decoded for the second time, for making a template of it takes half
+    as long as decoding. Large ones are kept in pieces: the runs of a list, say, of which all but
+    the last stay as they are when it grows.
+    """
+
+    def __init__(self, registry: Registry, most_bytes: int) -> None:
+        """Keep at most about ``most_bytes``; 0 keeps nothing."""
+        super().__init__(most_bytes)
+        self.registry = registry
+        self._revision = registry.revision
+        self._once = Mutex()
+        self._decoded_in = -1
+        self._decoded: dict[int, None] = {}
+        self._refused: set[int] = set()
+
+    def forms(self, reader: StoreReader) -> Forms:
+        """Return forms of which whole values are built with what is kept, and keep it."""
+        return Forms(self.registry, reader.load, partial(reader.gather, made=self), self)
+
+    def of(self, generation: int, numbers: Iterable[int]) -> dict[int, KeptValue]:
+        """Return what is kept of those objects."""
+        if self._revision != self.registry.revision:
+            self._revision = self.registry.revision
+            self.clear()
+        return super().of(generation, numbers)
+
+    def size_of(self, items: Iterable[KeptValue]) -> int:
+        """Return how many bytes some values take, about."""
+        return sum([item.size for item in items])
+
+    def chosen(self, below: Closure, roots: Sequence[int]) -> Collection[int]:
+        """Return which of the objects that were read below some roots are to be kept now."""
+        if not self.most_bytes:
+            return ()
+        with self._once:
+            if self._decoded_in != below.generation:
+                self._decoded_in, self._decoded, self._refused = below.generation, {}, set()
+            again = (below.records.keys() & self._decoded.keys()) - self._refused
+            self._decoded.update(dict.fromkeys(below.records))
+            if len(self._decoded) > _MOST_DECODED:
+                self._decoded, self._refused = {}, set()
+        return _largest(below, roots, again) if again else ()
+
+    def keep_value(self, below: Closure, name: int, value: Any, depth: int, height: int) -> Any:
+        """Keep the value of an object if it can be copied, and then return a copy of it."""
+        template = Template.of(value, self.registry)
+        if template is None:
+            with self._once:
+                self._refused.add(name)
+            return value
+        size = template.size + sum(_payload_sizes(below, name))
+        digest = below.records[name].digest
+        self.keep(below.generation, {name: KeptValue(digest, template, size, depth, height)})
+        return template.copy()
+
+
+def _largest(below: Closure, roots: Iterable[int], among: Collection[int]) -> set[int]:
+    """Return the topmost objects below some roots that are among some and not too large."""
+    found: set[int] = set()
+    path = [*roots]
+    seen = set(path)
+    while path:
+        number = path.pop()
+        record = below.records.get(number)
+        if record is None:
+            continue
+        if number in among and _is_small(below, number):
+            found.add(number)
+            continue
+        path += [link for link in record.links if link not in seen]
+        seen.update(record.links)
+    return found
+
+
+def _is_small(below: Closure, number: int) -> bool:
+    """Whether an object with all below it is not too large to be kept as one."""
+    size = 0
+    for payload in _payload_sizes(below, number):
+        size += payload
+        if size > _LARGEST:
+            return False
+    return True
+
+
+def _payload_sizes(below: Closure, number: int) -> Iterator[int]:
+    """Yield the sizes of the payloads below an object, and of values that are kept already."""
+    path = [number]
+    while path:
+        number = path.pop()
+        record = below.records.get(number)
+        if record is not None:
+            yield len(record.payload)
+            path.extend(record.links)
+        elif number in below.made:
+            yield below.made[number].size
