@@ -249,14 +249,19 @@ def _model_functions(
                 raise InvalidInputError(
                     f"the attribute {name!r} of {cls.__name__} is no field and would be lost"
                 )
-            elif name == text and kind is str and len(value) > _SHARED_TEXT:
+            elif name == text and (kind is tuple or (kind is str and len(value) > _SHARED_TEXT)):
                 value = (value,)
             stored[name] = value
         held = model.__pydantic_fields_set__
         extra, private = model.__pydantic_extra__ or {}, model.__pydantic_private__ or {}
         if held != stored.keys() or extra or private:
             detail = [sorted(held), list(extra), list(private)]
+            entries = 1 + len(stored) + len(extra) + len(private)
             stored = {_DETAIL: detail, **stored, **extra, **private}
+            if len(stored) != entries:
+                raise InvalidInputError(
+                    f"an extra attribute of {cls.__name__} has the name of another one"
+                )
         return stored
 
     allows_extra = cls.model_config.get("extra") == "allow"

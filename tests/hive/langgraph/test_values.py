@@ -149,6 +149,25 @@ def test_any_message_comes_back(cls: Any, content: Any, name: Any, metadata: Any
     assert found.__dict__.keys() == message.__dict__.keys()
 
 
+@pytest.mark.parametrize("content", [("a",), ("a", "b"), (), ("long " * 99,), ({"type": "text"},)])
+def test_a_tuple_in_the_place_of_a_text_comes_back(content: Any) -> None:
+    """Nothing in LangChain refuses one that is put there later; long texts are stored in one."""
+    message = HumanMessage("")
+    message.content = content
+    memory = Memory(ThreadRegistry())
+    found = memory.read(memory.save(message))
+    assert (found.content, type(found.content)) == (content, tuple)
+
+
+@pytest.mark.parametrize("name", ["", "content"])
+def test_an_extra_attribute_that_would_hide_another_one_is_refused(name: str) -> None:
+    message = HumanMessage("text")
+    assert message.model_extra is not None
+    message.model_extra[name] = 1
+    with pytest.raises(InvalidInputError, match="has the name of another one"):
+        Memory(ThreadRegistry()).save(message)
+
+
 def test_every_kind_of_message_has_a_codec() -> None:
     from langgraph._internal._serde import curated_core_allowlist
 
