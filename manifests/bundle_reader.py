@@ -104,6 +104,8 @@ class BundleReader:
                 yield cls(file, path, max_bytes=max_bytes)
         except FileNotFoundError as error:
             raise NotFoundError(f"there is no file {str(path)!r}") from error
+        except IsADirectoryError as error:
+            raise InvalidInputError(f"{str(path)!r} is a folder, and no bundle of Hive") from error
         except OSError as error:
             raise translate(error, path) from error
 

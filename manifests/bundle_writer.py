@@ -14,7 +14,7 @@ import zstandard
 from blake3 import blake3
 
 from cas.digest import Digest
-from cas.errors import NotFoundError
+from cas.errors import InvalidInputError, NotFoundError
 from cas.failures import translate
 from cas.filesystem import FILE_MODE, sync_directory
 from manifests.bundle import (
@@ -47,8 +47,11 @@ def write_bundle(
     """Write a bundle to ``path``, replacing what is there once it is complete; returns its bytes.
 
     Raises:
+        InvalidInputError: The path is that of a folder.
         HiveError: The file cannot be written, or what ``frames`` raises; nothing is left behind.
     """
+    if path.is_dir():
+        raise InvalidInputError(f"{str(path)!r} is a folder: name the file to write")
     draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
         try:

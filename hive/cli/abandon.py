@@ -39,6 +39,8 @@ def abandon(
     if as_json:
         write_json({**checkpoint_json(found), "status": stands})
     elif undo:
-        line(f"run {escape(name)} is {stands} again; {resume_command(name)} continues it")
+        resumes = stands in ("interrupted", "paused", "failed")
+        how = f"; {resume_command(name)} continues it" if resumes else ""
+        line(f"run {escape(name)} is {stands} again{how}")
     else:
         line(f"run {escape(name)} is abandoned; `hive abandon --undo` takes that back")

@@ -13,13 +13,13 @@ from hive.cli.copies import backup, export, import_bundle
 from hive.cli.demo import demo
 from hive.cli.diff import diff
 from hive.cli.doctor import doctor
-from hive.cli.failures import guarded
+from hive.cli.failures import guarded, run_to_the_end
 from hive.cli.forget import forget, rm
 from hive.cli.grep import grep
 from hive.cli.log import log
 from hive.cli.naming import fork, pin, tag, unpin, untag
 from hive.cli.options import HomeOption, JsonOption
-from hive.cli.output import discard_output, line, prepare_streams
+from hive.cli.output import line, prepare_streams
 from hive.cli.overview import overview
 from hive.cli.running import resume, run
 from hive.cli.runs import runs
@@ -89,13 +89,4 @@ def start(
 def main() -> None:
     """Run the command line on ``sys.argv`` and exit with the code that docs/cli.md gives."""
     prepare_streams()
-    try:
-        app(prog_name="hive")
-    finally:
-        try:
-            if sys.stdout is not None:
-                sys.stdout.flush()
-        except OSError:
-            # Help text into a closed pipe: what could not be written now would be tried again
-            # at exit and print a traceback.
-            discard_output()
+    sys.exit(run_to_the_end(lambda: app(prog_name="hive")))

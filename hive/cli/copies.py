@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -117,4 +118,5 @@ def backup(
     if as_json:
         write_json({"home": str(copy)})
     else:
-        line(f"copied to {escape(str(copy))}; look at it with: hive runs --home DIR")
+        look = f"hive runs --home {shlex.quote(str(copy))}"
+        line(f"copied to {escape(str(copy))}; `{escape(look)}` lists what is in it")

@@ -33,12 +33,7 @@ def status(repo: Repository, head: Checkpoint) -> Status:
     from hive.cli.launches import is_executing
     from hive.graph.standing import standing_of
 
-    executing = is_executing(repo.home, head.run)
-    if executing:
-        return "running"
-    stands = standing_of(repo, head)
-    # It was launched here, by a Hive that did not claim runs yet.
-    return "interrupted" if stands == "unfinished" and executing is False else stands
+    return "running" if is_executing(repo.home, head.run) else standing_of(repo, head)
 
 
 def checkpoint_json(checkpoint: Checkpoint, tags: Iterable[str] = ()) -> CheckpointJson:

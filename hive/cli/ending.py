@@ -86,7 +86,9 @@ def _advice(result: RunResult) -> str:
         ExecutionStatus.ABORTED,
     }:
         return "a person decided that, and the same plan cannot go on: start another run"
-    return f"when that is mended, {resume_command(result.run_id)} goes on from there"
+    is_plan = isinstance(result, PlanExecutionResult)
+    other = "" if is_plan else ", with other input if --input gives it"
+    return f"when that is mended, {resume_command(result.run_id)} goes on from there{other}"
 
 
 def _shown(result: RunResult, waits: list[Wait]) -> dict[str, Any]:

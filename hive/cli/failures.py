@@ -23,6 +23,8 @@ No traceback reaches a person unless ``HIVE_DEBUG`` is set to something other th
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import functools
 import os
 import sys
@@ -34,7 +36,7 @@ import typer
 from hive.cli.output import discard_output
 from hive.cli.text import escape, escape_lines
 
-__all__ = ["FAILED", "exit_code", "fail", "guarded", "say"]
+__all__ = ["FAILED", "exit_code", "fail", "guarded", "run_to_the_end", "say"]
 
 FAILED = 1
 UNEXPECTED = 70
@@ -73,10 +75,38 @@ def guarded(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
     return wrapper
 
 
+def run_to_the_end(program: Callable[[], None]) -> int:
+    """Run the whole command line and return its exit code, with all output written.
+
+    What is outside of every command, such as help text, is written here: into a pipe whose reader
+    went away, or onto a full disk.
+    """
+    code = 0
+    try:
+        try:
+            program()
+        except SystemExit as stop:
+            code = FAILED if isinstance(stop.code, str) else stop.code or 0
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        discard_output()
+        return code or BROKEN_PIPE
+    except OSError as error:
+        return code or fail(error)
+    except KeyboardInterrupt:
+        say("interrupted")
+        return INTERRUPTED
+    return code
+
+
 def fail(error: Exception) -> int:
     """Print an error as one line on the error stream and return its exit code."""
     from cas.errors import HiveError
 
+    if isinstance(error, OSError):
+        discard_output()
+        error = _refused(error) or error
     if os.environ.get("HIVE_DEBUG", "0") not in ("", "0"):  # noqa: TID251  as in output.py
         import traceback
 
@@ -85,8 +115,6 @@ def fail(error: Exception) -> int:
     if isinstance(error, HiveError):
         say(f"error ({error.code}): {error}")
     else:
-        if isinstance(error, OSError):
-            discard_output()
         say(
             f"unexpected error: {type(error).__name__}: {error} "
             "(set HIVE_DEBUG=1 to see where it happened)"
@@ -118,6 +146,29 @@ def exit_code(error: Exception) -> int:
     return next((code for kind, code in classes if isinstance(error, kind)), UNEXPECTED)
 
 
+def _refused(error: OSError) -> Exception | None:
+    """Return Hive's own error for what the system refused outside of a store, as on output."""
+    from cas import errors
+
+    place = "the output" if error.filename is None else error.filename
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return errors.StoreFullError(
+            f"no room left to write {place} ({error.strerror}); free some, then repeat"
+        )
+    if error.errno == errno.EROFS:
+        return errors.ReadOnlyStoreError(
+            f"{place} is on a read-only file system; choose another place"
+        )
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return errors.AccessError(
+            f"access to {place} was refused ({error.strerror}); change its permissions, or choose "
+            "another place"
+        )
+    return None
+
+
 def _write_error(text: str) -> None:
     if sys.stderr is not None:
-        sys.stderr.write(text)
+        # Where even this cannot be written, the exit code still tells.
+        with contextlib.suppress(OSError):
+            sys.stderr.write(text)

@@ -60,7 +60,8 @@ def forget(
     if (chosen is None) == (not refs):
         from cas.errors import InvalidInputError
 
-        raise InvalidInputError("name checkpoints, or give a policy such as --keep-last 5")
+        both = ", not both" if refs else ""
+        raise InvalidInputError(f"name checkpoints, or give a policy such as --keep-last 5{both}")
     with open_to_write(home, create=False) as repo, shown_progress() as progress:
         what = refs or [] if chosen is None else chosen
         plan = repo.forget(what, run=run, dry_run=dry_run, progress=progress)
@@ -81,10 +82,13 @@ def rm(
     as_json: JsonOption = False,
 ) -> None:
     """Delete a run with all its checkpoints, the last one included."""
+    from hive.cli.launches import forget_launch
+
     with open_to_write(home, create=False) as repo:
         if not force:
             _refuse_running(repo, run)
         deleted = repo.delete_run(run, force=force)
+        forget_launch(repo.home, run)
     if as_json:
         write_json({"run": run, "checkpoints": deleted})
     else:

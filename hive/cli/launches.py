@@ -35,7 +35,15 @@ from cas.errors import (
     UnsupportedFormatError,
 )
 
-__all__ = ["Launch", "find_launch", "is_executing", "record_launch", "while_executing"]
+__all__ = [
+    "Launch",
+    "find_launch",
+    "forget_launch",
+    "is_executing",
+    "record_launch",
+    "was_launched",
+    "while_executing",
+]
 
 FORMAT = 1
 
@@ -118,6 +126,18 @@ def find_launch(home: Path, run: str) -> Launch | None:
     return launch
 
 
+def was_launched(home: Path, run: str) -> bool:
+    """Tell whether there is a record of the run, sound or not."""
+    return _path(home, run, ".json", create=False).exists()
+
+
+def forget_launch(home: Path, run: str) -> None:
+    """Remove the record of a run that was deleted: another one may get its name."""
+    path = _path(home, run, ".json", create=False)
+    with _wrapped(path):
+        path.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def while_executing(home: Path, run: str) -> Iterator[None]:
     """Hold the lock that says that this process is executing ``run``.
@@ -147,7 +167,7 @@ def while_executing(home: Path, run: str) -> Iterator[None]:
 
 
 def is_executing(home: Path, run: str) -> bool | None:
-    """Tell whether a process executes the run; None when it was never launched by ``hive run``."""
+    """Tell whether a process executes the run; None when nothing here ever held its lock."""
     path = _path(home, run, ".lock", create=False)
     with _wrapped(path):
         try:

@@ -74,11 +74,11 @@ def _answer(repo: Repository, info: RunInfo, moment: datetime) -> NextStepJson:
 
     kinds = {wait["kind"] for wait in waits_in(repo, info.head)}
     if not kinds:
-        return _step("hive resume", info.name, f"paused {_when(info, moment)}")
+        return _resume(repo, info.name, f"paused {_when(info, moment)}")
     asks = "input" not in kinds
     waits = f"waits for {'an approval' if asks else 'input'}; paused {_when(info, moment)}"
     answer = "--approve" if asks else "--input '{...}'"
-    return _step("hive resume", info.name, waits, answer)
+    return _resume(repo, info.name, waits, answer)
 
 
 def _begin() -> list[NextStepJson]:
@@ -96,15 +96,25 @@ def _steps(repo: Repository, infos: list[RunInfo]) -> list[NextStepJson]:
         by_status.setdefault(status(repo, info.head), []).append(info)
     steps: list[NextStepJson] = []
     for info in by_status.get("interrupted", [])[:EACH]:
-        steps.append(_step("hive resume", info.name, f"interrupted {_when(info, moment)}"))
+        steps.append(_resume(repo, info.name, f"interrupted {_when(info, moment)}"))
     for info in by_status.get("paused", [])[:EACH]:
         steps.append(_answer(repo, info, moment))
     for info in by_status.get("failed", [])[:EACH]:
-        steps.append(_step("hive diff", info.name, f"failed {_when(info, moment)}"))
+        steps.append(_step("hive show", info.name, f"why it failed {_when(info, moment)}"))
     latest = infos[0]
     steps.append(_step("hive log", latest.name, f"the latest run, {_when(latest, moment)}"))
     steps.append({"command": "hive runs", "why": "list all runs"})
     return steps
+
+
+def _resume(repo: Repository, name: str, why: str, *options: str) -> NextStepJson:
+    """Say how a run goes on; one that a program of the user's own began needs its graph named."""
+    from hive.cli.launches import was_launched
+
+    if not was_launched(repo.home, name):
+        options = ("--target FILE.py:GRAPH", *options)
+        why += "; or start its program again"
+    return _step("hive resume", name, why, *options)
 
 
 def _step(command: str, name: str, why: str, *options: str) -> NextStepJson:

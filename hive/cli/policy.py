@@ -123,6 +123,10 @@ _SAME: Final = (
 )
 
 
+_OPTIONS = {"mode": "policy", "keep_kinds": "keep-kind"}
+"""The options that are called otherwise than the fields of a policy."""
+
+
 def with_policy_options(command: Command) -> Command:
     """Spell out the ``**options: Unpack[PolicyOptions]`` of a command.
 
@@ -171,8 +175,18 @@ def policy_from(options: PolicyOptions) -> RetentionPolicy | None:
     try:
         return RetentionPolicy(**given, keep_tips=options["keep_tips"])
     except ValidationError as error:
-        problems = "; ".join(problem["msg"] for problem in error.errors())
+        problems = "; ".join(
+            f"{_option(problem['loc'])}{problem['msg']}" for problem in error.errors()
+        )
         raise InvalidInputError(f"these options make no policy: {problems}") from error
+
+
+def _option(location: tuple[int | str, ...]) -> str:
+    """Return the option that a problem of a policy is about; empty if it is about several."""
+    if not location:
+        return ""
+    field = str(location[0])
+    return f"--{_OPTIONS.get(field, field.replace('_', '-'))}: "
 
 
 def _every(text: str) -> KeepEvery:

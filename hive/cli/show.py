@@ -66,7 +66,7 @@ def show(
             write_json(_as_json(repo, checkpoint, tags, path))
             return
         if path is None:
-            _show_checkpoint(checkpoint, tags)
+            _show_checkpoint(checkpoint, tags, _failure(repo, checkpoint))
             line()
         if path is None or summary:
             _show_outline(repo.outline(checkpoint, path or "", stop=PARTS_SHOWN))
@@ -91,12 +91,21 @@ def _as_json(
     return found
 
 
-def _show_checkpoint(checkpoint: Checkpoint, tags: list[str]) -> None:
+def _failure(repo: Repository, checkpoint: Checkpoint) -> str:
+    if checkpoint.kind != "failed":  # without the executors, which take a while to import
+        return ""
+    from hive.graph.standing import failure_of
+
+    return failure_of(repo, checkpoint)
+
+
+def _show_checkpoint(checkpoint: Checkpoint, tags: list[str], error: str) -> None:
     fields = {
         "checkpoint": f"{checkpoint.run}@{checkpoint.sequence}",
         "id": str(checkpoint.id),
         "parent": str(checkpoint.parent) if checkpoint.parent else "-",
         "kind": checkpoint.kind,
+        "error": error,
         "node": checkpoint.node or "-",
         "next": ", ".join(checkpoint.next_nodes) or "-",
         "created": checkpoint.created_at.isoformat(timespec="seconds"),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal
 
+from cas.errors import NotFoundError
 from hive.graph.abandoned import ABANDONED
 
 if TYPE_CHECKING:
     from manifests import Checkpoint, Repository
 
-__all__ = ["Standing", "standing_of"]
+__all__ = ["Standing", "failure_of", "standing_of"]
 
 Standing = Literal["done", "failed", "paused", "abandoned", "running", "interrupted", "unfinished"]
 
@@ -37,3 +38,14 @@ def standing_of(repository: Repository, head: Checkpoint) -> Standing:
     if claim is None:
         return "unfinished"
     return "running" if claim.is_held else "interrupted"
+
+
+def failure_of(repository: Repository, checkpoint: Checkpoint) -> str:
+    """Return why a run failed there, if its executor noted that; else an empty text."""
+    if checkpoint.kind != "failed":
+        return ""
+    try:
+        found = repository.execution_outline(checkpoint, ["error"])
+    except NotFoundError:
+        return ""
+    return found.value if isinstance(found.value, str) else ""

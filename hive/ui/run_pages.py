@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from hive.errors import NotFoundError
+from hive.graph.standing import failure_of
 from hive.ui.request import Query
 from hive.ui.site import STATUSES, Site
 from hive.ui.timeline import checkpoints_of, timeline_of, window_of
-from manifests import Checkpoint, Repository, RunInfo
+from manifests import Repository, RunInfo
 
-__all__ = ["changed", "failure_of", "newer", "run", "runs"]
+__all__ = ["changed", "newer", "run", "runs"]
 
 _RUNS: Final = 50
 _PARTS: Final = 4
@@ -77,17 +78,6 @@ def newer(site: Site, query: Query) -> str:
     newest = site.repository.log(name, limit=1)
     found = [each for each in newest if each.sequence > query.number("than")]
     return site.render("newer.html", name=name, found=found)
-
-
-def failure_of(repository: Repository, checkpoint: Checkpoint) -> str:
-    """Return why a run failed there, if its executor noted that; else an empty text."""
-    if checkpoint.kind != "failed":
-        return ""
-    try:
-        found = repository.execution_outline(checkpoint, ["error"])
-    except NotFoundError:
-        return ""
-    return found.value if isinstance(found.value, str) else ""
 
 
 def _head(repository: Repository, name: str) -> int:

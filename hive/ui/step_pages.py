@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from hive.graph.standing import failure_of
 from hive.ui.links import step_link
 from hive.ui.request import MovedError, Query
-from hive.ui.run_pages import failure_of
 from hive.ui.site import Site
 from hive.ui.timeline import neighbours
 from hive.ui.tree import PAGE, TEXT_BYTES, TextView, Tree, briefly, crumbs, text_of, tree_of

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import re
 import subprocess
@@ -124,6 +125,14 @@ def test_an_empty_store_says_how_to_begin(home: Path) -> None:
     assert "hive demo" in hive("runs").output
     assert hive("runs", "--json").json == []
     assert hive("stats").code == 0
+
+
+def test_a_failed_run_says_why(repo: Repository) -> None:
+    why = f"node 'dance' failed: KeyError: 'honey'{EVIL}"
+    repo.commit("lost", {"x": 1}, kind="failed", execution={"error": why, "status": "failed"})
+    shown = hive("show", "lost").output
+    assert "\nerror       node 'dance' failed: KeyError: 'honey'\\x1b[2J" in shown
+    assert "error " not in hive("show", "bees").output
 
 
 def test_home_is_an_option_too(repo: Repository, tmp_path: Path) -> None:
@@ -363,20 +372,34 @@ def test_a_closed_output_is_no_crash(repo: Repository) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 @pytest.mark.parametrize("unbuffered", [None, "1"])
+@pytest.mark.parametrize("words", ["runs", "--help", "--version", "show --help"])
 def test_a_full_disk_behind_the_output_is_one_line(
-    repo: Repository, unbuffered: str | None
+    repo: Repository, words: str, unbuffered: str | None
 ) -> None:
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
-            [*HIVE, "runs"],
+            [*HIVE, *words.split()],
             env=environment(PYTHONUNBUFFERED=unbuffered),
             stdout=full,
             stderr=subprocess.PIPE,
             check=False,
         )
-    assert done.returncode == 70
-    assert done.stderr.startswith(b"hive: unexpected error: OSError")
+    assert done.returncode == 7
+    assert done.stderr.startswith(b"hive: error (store-full): no room left to write the output")
     assert done.stderr.count(b"\n") == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_the_exit_code_tells_where_the_error_cannot_be_written(repo: Repository) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*HIVE, "log", "none"],
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=full,
+            check=False,
+        )
+    assert done.returncode == 3
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "iso8859-1", "utf-8"])
@@ -416,6 +439,27 @@ def test_every_error_class_has_its_exit_code() -> None:
     classes = {name: getattr(cas.errors, name) for name in cas.errors.__all__}
     assert {name: exit_code(kind("x")) for name, kind in classes.items()} == CODES
     assert exit_code(ZeroDivisionError()) == 70
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (OSError(errno.ENOSPC, "No space", "/x/demo"), 7, "error (store-full): no room left to"),
+        (OSError(errno.EROFS, "Read-only", "/x/demo"), 8, "error (read-only): /x/demo is on a"),
+        (PermissionError(errno.EACCES, "Denied", "/x/demo"), 8, "error (access): access to /x"),
+        (OSError(errno.EIO, "Input/output error"), 70, "unexpected error: OSError"),
+    ],
+)
+def test_what_the_system_refuses_outside_of_a_store(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch, error: OSError, code: int, told: str
+) -> None:
+    def fail(self: Repository) -> None:
+        raise error
+
+    monkeypatch.setattr(Repository, "stats", fail)
+    ran = hive("stats")
+    assert (ran.code, ran.errors.count("\n")) == (code, 1)
+    assert ran.errors.startswith(f"hive: {told}")
 
 
 def test_the_documented_exit_codes_are_these() -> None:

@@ -17,6 +17,7 @@ import typer
 from cas.readers import Reader, parse_readers
 from hive.cli.app import app
 from hive.cli.completion import complete_ref, complete_run, complete_tag
+from hive.cli.launches import Launch, record_launch
 from hive.diagnosis import diagnose
 from manifests import Repository
 from tests.hive.command_line import environment, hive, spawn
@@ -43,13 +44,11 @@ def test_hive_alone_says_how_to_begin(home: Path) -> None:
 
 
 def test_hive_alone_says_what_to_do_next(repo: Repository) -> None:
-    from hive.cli.launches import while_executing
-
-    repo.commit("a lost run", {}, node="think")
-    with while_executing(repo.home, "a lost run"):
-        pass
+    repo.end_claim(repo.claim("a lost run", repo.commit("a lost run", {}, node="think")))
+    record_launch(repo.home, Launch("a lost run", "bees.py", Path("/")))
     waiting = {"executor": "graph", "status": "paused", "paused_at": "ask"}
     repo.commit("asking", {}, kind="paused", node="ask", execution=waiting)
+    record_launch(repo.home, Launch("asking", "bees.py", Path("/")))
     stopped = {"executor": "graph", "status": "running", "paused_at": None}
     repo.commit("stopped", {}, kind="paused", node="ask", execution=stopped)  # with Ctrl-C
     repo.commit("broken", {}, kind="failed", node="break")
@@ -59,8 +58,9 @@ def test_hive_alone_says_what_to_do_next(repo: Repository) -> None:
         "hive resume 'a lost run'",
         "after 'think'",
         "hive resume asking --input '{...}'",
-        "hive resume stopped  ",
-        "hive diff broken",
+        "hive resume stopped --target FILE.py:GRAPH  ",
+        "or start its program again",
+        "hive show broken",
         "hive runs",
     ):
         assert text in ran.output

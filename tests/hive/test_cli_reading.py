@@ -253,9 +253,11 @@ def test_grep_that_finds_nothing(repo: Repository) -> None:
 
 def test_runs_can_be_picked(repo: Repository) -> None:
     repo.commit("wasps", {}, kind="paused", labels={"hive": "north", "team": "x"})
-    repo.commit("ants", {}, labels={"hive": "south"})
+    ants = repo.commit("ants", {}, labels={"hive": "south"})
     with while_executing(repo.home, "ants"):
         assert names("--status", "running") == ["ants"]
+    assert names("--interrupted") == []
+    repo.end_claim(repo.claim("ants", ants))
     assert names("--interrupted") == ["ants"]
     assert names("--status", "paused") == ["wasps"]
     assert names("--label", "hive") == ["ants", "wasps"]

@@ -119,6 +119,7 @@ def test_options_make_the_policy(
         (["--keep-every", "day:0"], 2),
         (["--keep-within", "soon"], 2),
         (["--max-bytes", "lots"], 2),
+        (["--policy", "none"], 2),
         (["bees"], 4),
         (["bees@9"], 3),
         (["--keep-last", "1", "--run", "none"], 3),
@@ -129,6 +130,12 @@ def test_what_is_no_policy_forgets_nothing(repo: Repository, options: list[str],
     assert ran.code == code
     assert ran.errors.count("\n") == 1
     assert len(sequences(repo)) == 6
+
+
+def test_a_policy_that_is_none_names_its_option(repo: Repository) -> None:
+    assert "--policy: " in hive("forget", "--policy", "none").errors
+    assert "not both" in hive("forget", "bees@1", "--keep-last", "1").errors
+    assert "not both" not in hive("forget").errors
 
 
 def test_gc_with_a_policy_forgets_first_and_says_what_and_why(repo: Repository) -> None:
@@ -231,6 +238,11 @@ def test_export_and_import(repo: Repository, tmp_path: Path) -> None:
     assert hive("import", file, "--home", other, "--as", "drones").code == 0
     assert hive("import", file, "--home", other, "--max-bytes", "10").code == 7
     assert hive("import", str(tmp_path / "none"), "--home", other).code == 3
+    for folder in (".", str(tmp_path)):
+        ran = hive("export", "bees", "-o", folder)
+        assert (ran.code, "is a folder" in ran.errors) == (2, True)
+        ran = hive("import", folder, "--home", other)
+        assert (ran.code, "is a folder" in ran.errors) == (2, True)
     Path(file).write_bytes(Path(file).read_bytes()[:-1])
     ran = hive("import", file, "--home", other)
     assert (ran.code, ran.errors.count("\n")) == (5, 1)
@@ -241,6 +253,21 @@ def test_export_and_import(repo: Repository, tmp_path: Path) -> None:
     with Repository.open(other) as opened:
         assert opened.restore("bees") == {"n": 7}
         assert sorted(info.name for info in opened.runs()) == ["bees", "drones"]
+
+
+def test_a_run_that_no_executor_made_stands_after_abandon_as_before(repo: Repository) -> None:
+    stands = next(row["status"] for row in hive("runs", "--json").json if row["run"] == "bees")
+    assert hive("abandon", "bees", "--json").json["status"] == "abandoned"
+    undone = hive("abandon", "bees", "--undo")
+    assert undone.output == f"run bees is {stands} again\n"
+
+
+def test_a_deleted_run_takes_its_launch_along(repo: Repository) -> None:
+    from hive.cli.launches import Launch, find_launch, record_launch
+
+    record_launch(repo.home, Launch("bees", "bees.py", Path("/")))
+    assert hive("rm", "bees", "--force").code == 0
+    assert find_launch(repo.home, "bees") is None
 
 
 def test_a_run_is_not_deleted_under_the_program_that_executes_it(repo: Repository) -> None:
