@@ -4,7 +4,8 @@ The objects of one commit are read together later, so they are written as one un
 share a compression window, and one table row serves several records. Bytes of a pack::
 
     codec      1 byte    0 raw, 1 zstd (magicless frame), 2 zstd, and the meta part too, 3 zstd
-                         with the digests in the window before the body, and the meta part too
+                         with the digests in the window before the body, and the meta part too,
+                         4 the same with links as steps
     count      1 byte    number of records, 1..255
     fragments  2 bytes   table rows over which the pack is spread
     meta size  2 bytes
@@ -14,7 +15,9 @@ share a compression window, and one table row serves several records. Bytes of a
 
 A record's number is the pack's base number plus its offset (0, 1, 2... unless offsets are given,
 as they are once a record in the middle was swept). A link is the record's number minus the linked
-record's number, always above zero: children are stored before parents.
+record's number, always above zero: children are stored before parents. As steps, the first link of
+a record is written so, and each other one as what is to be added to the number so written before:
+the versions of a growing list differ in their first number then, and compress to next to nothing.
 
 Digests stand uncompressed in front: verifying one record needs the digests of the records it links
 to, not their payloads.
@@ -27,6 +30,7 @@ import threading
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, chain, pairwise
+from operator import sub
 from typing import Any, Final
 
 import cbor2
@@ -61,6 +65,9 @@ _RAW: Final = 0
 _ZSTD: Final = 1
 _ZSTD_META: Final = 2
 _ZSTD_DIGESTS: Final = 3
+_ZSTD_STEPS: Final = 4
+_WITH_META: Final = (_ZSTD_META, _ZSTD_DIGESTS, _ZSTD_STEPS)
+_WITH_DIGESTS: Final = (_ZSTD_DIGESTS, _ZSTD_STEPS)
 _MOST_META_BYTES: Final = 0xFFFF
 _LEVELS: Final = (3, 6)
 """For commits, and for what is packed once and kept (5 % smaller, four times the time)."""
@@ -142,6 +149,17 @@ class NewRecord:
         self.payload = payload
 
 
+def _distances(record: NewRecord) -> list[int]:
+    """Return how far below a record each of its links leads."""
+    return [record.number - link for link in record.links]
+
+
+def _steps(record: NewRecord) -> list[int]:
+    """Return how far below a record its first link leads, and how much farther each other one."""
+    links = record.links
+    return [record.number - links[0], *map(sub, links, links[1:])] if links else []
+
+
 class Pack:
     """One parsed pack. Payloads are decompressed when the first of them is asked for."""
 
@@ -168,7 +186,7 @@ class Pack:
             codec, count, _fragments, meta_size = _HEADER.unpack_from(data)
             body_at = _HEADER.size + count * DIGEST_BYTES + meta_size
             encoded_meta = data[body_at - meta_size : body_at]
-            if codec in (_ZSTD_META, _ZSTD_DIGESTS):
+            if codec in _WITH_META:
                 encoded_meta = _inflate(encoded_meta, _MOST_META_BYTES)
             meta = cbor2.loads(encoded_meta)
             body_size, sizes, self._deltas = meta[:3]
@@ -189,7 +207,7 @@ class Pack:
                 raise ValueError("sizes do not add up")
         except _ODD as error:
             raise CorruptObjectError(f"the pack at record {base} is damaged") from error
-        if codec > _ZSTD_DIGESTS:
+        if codec > _ZSTD_STEPS:
             raise UnsupportedFormatError(
                 f"the pack at record {base} uses codec {codec}, which is not known here; "
                 "upgrade Hive"
@@ -233,6 +251,8 @@ class Pack:
             return []
         number = self.numbers[index]
         try:
+            if self._codec == _ZSTD_STEPS:
+                deltas = accumulate(deltas)
             links = [number - delta for delta in deltas]
             if links and not (
                 {*map(type, links)} == {int} and 0 < min(links) <= max(links) < number
@@ -249,6 +269,8 @@ class Pack:
         """
         deltas: Sequence[Sequence[int]] = self._deltas
         try:
+            if self._codec == _ZSTD_STEPS:
+                deltas = [list(accumulate(below)) for below in deltas]
             flat = list(chain.from_iterable(deltas))
             farthest = max(flat, default=0)
             sound = not flat or ({*map(type, flat)} == {int} and min(flat) > 0)
@@ -285,7 +307,7 @@ class Pack:
             payloads = bytes(body)
         else:
             try:
-                before = self._digests() if self._codec == _ZSTD_DIGESTS else b""
+                before = self._digests() if self._codec in _WITH_DIGESTS else b""
                 payloads = _inflate(body, size, before)
             except (ValueError, zstandard.ZstdError) as error:
                 raise CorruptObjectError(
@@ -322,20 +344,20 @@ class Pack:
         digests = b"".join([record.digest for record in records])
         if thorough and codec == _ZSTD and len(digests) >= _SHARE_OF_DIGESTS * len(payloads):
             compressed = _deflate_behind(digests, payloads)
-            if len(compressed) < len(body):
-                codec, body = _ZSTD_DIGESTS, compressed
+            if len(compressed) <= len(body):  # also if not smaller: links are, as steps
+                codec, body = _ZSTD_STEPS, compressed
         offsets = [record.number - base for record in records]
         meta: list[Any] = [
             len(body),
             [len(record.payload) for record in records],
-            [[record.number - link for link in record.links] for record in records],
+            [_steps(record) if codec == _ZSTD_STEPS else _distances(record) for record in records],
         ]
         if offsets != list(range(len(records))):
             meta.append(offsets)
         encoded_meta = cbor2.dumps(meta)
         if thorough and codec != _RAW:
             smaller_meta = compressor.compress(encoded_meta)
-            if codec == _ZSTD_DIGESTS:
+            if codec == _ZSTD_STEPS:
                 encoded_meta = smaller_meta
             elif len(smaller_meta) < len(encoded_meta):
                 codec, encoded_meta = _ZSTD_META, smaller_meta

@@ -7,6 +7,7 @@ from typing import Any
 
 import cbor2
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -100,10 +101,71 @@ def chain(count: int) -> list[NewRecord]:
 def test_digests_in_payloads_are_not_stored_twice() -> None:
     records = chain(200)
     (quick,), (thorough,) = (Pack.encode(records, 1 << 31, thorough=how) for how in (False, True))
-    assert (quick[0], thorough[0]) == (1, 3)
+    assert (quick[0], thorough[0]) == (1, 4)
     assert len(thorough) < len(quick) - 190 * 30
     pack = Pack(1, thorough)
     assert [pack.payload(at) for at in range(200)] == [record.payload for record in records]
+
+
+def versions(count: int) -> list[NewRecord]:
+    """A growing list: some records, and a version that links to what it had and to one of them."""
+    dice, number = random.Random(1), 1
+    records: list[NewRecord] = []
+    links: list[int] = []
+    for _ in range(count):
+        others = range(number, number + dice.randrange(1, 6))
+        records += [record(other, b"item %d" % other) for other in others]
+        links.append(dice.choice(others))
+        records.append(record(others.stop, b"list", links))
+        number = others.stop + 1
+    return records
+
+
+def deflated(data: bytes) -> bytes:
+    """Return a frame of the form that packs have."""
+    parameters = zstandard.ZstdCompressionParameters.from_level(
+        6,
+        format=zstandard.FORMAT_ZSTD1_MAGICLESS,
+        write_content_size=0,
+        write_checksum=0,
+        write_dict_id=0,
+    )
+    return zstandard.ZstdCompressor(compression_params=parameters).compress(data)
+
+
+def as_distances(records: list[NewRecord], row: bytes) -> bytes:
+    """Return a pack of codec 4 as one of codec 3: each link on its own."""
+    body_at = 6 + 32 * len(records) + int.from_bytes(row[4:6], "big")
+    links = [[record.number - link for link in record.links] for record in records]
+    body = row[body_at:]
+    meta = deflated(cbor2.dumps([len(body), [len(record.payload) for record in records], links]))
+    head = struct.pack(">BBHH", 3, len(records), 1, len(meta))
+    return head + row[6 : 6 + 32 * len(records)] + meta + body
+
+
+def test_links_as_steps() -> None:
+    records = [record(number, b"some words " * 9) for number in range(1, 8)]
+    records.append(record(8, b"some words", [2, 5, 1]))
+    (row,) = Pack.encode(records, 1 << 31, thorough=True)
+    assert row[0] == 4
+    body_at = 6 + 32 * 8 + int.from_bytes(row[4:6], "big")
+    decompressor = zstandard.ZstdDecompressor(format=zstandard.FORMAT_ZSTD1_MAGICLESS)
+    meta = decompressor.decompress(row[6 + 32 * 8 : body_at], max_output_size=1_000)
+    assert cbor2.loads(meta) == [len(row) - body_at, [99] * 7 + [10], [[]] * 7 + [[6, -3, 4]]]
+    assert Pack(1, row).links(7) == [2, 5, 1]
+
+
+def test_the_versions_of_a_list_share_their_links() -> None:
+    records = versions(40)
+    (row,) = Pack.encode(records, 1 << 31, thorough=True)
+    older = as_distances(records, row)
+    assert row[0] == 4
+    assert len(row) < len(older) - 5 * 40
+    first, second = Pack(1, row), Pack(1, older)
+    assert first.distances() == second.distances()
+    for at, expected in enumerate(records):
+        assert first.links(at) == second.links(at) == list(expected.links)
+        assert first.payload(at) == second.payload(at) == expected.payload
 
 
 def test_a_damaged_digest_harms_only_payloads_that_hold_it() -> None:
@@ -117,7 +179,7 @@ def test_a_damaged_digest_harms_only_payloads_that_hold_it() -> None:
 
 def test_a_codec_of_a_later_version_is_said_to_be_one() -> None:
     (row,) = Pack.encode([record(1, b"abc")], 1 << 31)
-    for codec in (4, 17, 255):
+    for codec in (5, 17, 255):
         with pytest.raises(UnsupportedFormatError, match=f"codec {codec}.*upgrade"):
             Pack(1, bytes([codec]) + row[1:])
 
@@ -133,12 +195,24 @@ def test_links_that_lead_nowhere_are_damage() -> None:
             pack.distances()
 
 
+def test_steps_that_lead_nowhere_are_damage() -> None:
+    for steps in ([0], [3, -3], [3, 4], [3, 2**70], [3, 1.5], [3, None], [3, "a"], [[1], [2]], 3):
+        meta = deflated(cbor2.dumps([3, [3], [steps]]))
+        head = struct.pack(">BBHH", 4, 1, 1, len(meta))
+        pack = Pack(7, head + bytes(32) + meta + b"abc")
+        with pytest.raises(CorruptObjectError):
+            pack.links(0)
+        with pytest.raises(CorruptObjectError):
+            pack.distances()
+
+
 def test_mutated_packs_give_errors_of_this_project(seed: int) -> None:
     dice = random.Random(seed)
     records = [record(50, b"abc" * 50), record(51, b"def" * 9, [50]), record(53, b"", [51, 3])]
     originals = [Pack.encode(records, 1 << 31, thorough=thorough)[0] for thorough in (False, True)]
     originals.append(Pack.encode(chain(9), 1 << 31, thorough=True)[0])
-    assert originals[-1][0] == 3
+    assert originals[-1][0] == 4
+    originals.append(as_distances(chain(9), originals[-1]))
     refused = 0
     for _ in range(4_000):
         data = bytearray(dice.choice(originals))
