@@ -105,16 +105,18 @@ class Trail:
         found = transaction.items(OBJECTS, written[0][0])
         return list(islice(found, len(written) + 1)) == written
 
-    def remove(self, transaction: WriteTransaction) -> tuple[int | None, bool]:
-        """Remove the rows of the packs, except perhaps the first, which is then to be overwritten.
+    def remove(self, transaction: WriteTransaction) -> tuple[int | None, int]:
+        """Remove the rows of the packs, except those that are then to be overwritten.
 
-        LMDB fills a page that is less than a quarter full with rows of the page before it. That is
-        to happen to rows of these packs only: another one would leave a hole that nothing fills. So
-        the first row of a page is made larger before it would be too small to stay alone, and the
-        very first stays where removing it costs more than what is left of the page before.
+        LMDB fills a page that is less than a quarter full with rows of the page before it, and an
+        empty one too. That is to happen to rows of these packs only: another one would leave a hole
+        that nothing fills. So the first row of a page is made larger before it would be too small
+        to stay alone. The first row of all stays in its page, which rows of others begin, if
+        another one stays in the next: else it would be moved there, and leave a hole as well.
 
         Returns:
-            The room in the table's last page, without the first row; whether that stays.
+            The room in the table's last page, without the rows that stay; and how many do: none,
+            the first, or the first two, the second of which begins a page.
         """
         keys = [key for pack in self.packs for key in pack.keys()]
         sizes = [taken_by(len(row)) for pack in self.packs for row in pack.rows]
@@ -122,19 +124,27 @@ class Trail:
         room = PAGE_ROOM if began[0] else self.packs[0].room
         pages = transaction.pages(OBJECTS) - sum(began[1:])
         starts = list(accumulate([at if new else 0 for at, new in enumerate(began)], max))
-        for place in range(len(keys) - 1, 0, -1):
+        shares = room is not None and room <= PAGE_ROOM // 2
+        turn = began.index(True, 1) if shares and any(began[1:]) else 0
+        for place in range(len(keys) - 1, turn, -1):
             start = starts[place]
             left = sum(sizes[start:place]) + (0 if start or room is None else PAGE_ROOM - room)
             if start < place and left < _QUARTER:
                 transaction.put(OBJECTS, keys[start], bytes(_QUARTER))
                 sizes[start] = taken_by(_QUARTER)
             transaction.delete(OBJECTS, keys[place])
+        if turn:
+            second = record_key(self.packs[0].records[0].number, 1)
+            _hold_pages(transaction, keys[: turn + 1], second)
+            if transaction.pages(OBJECTS) == pages + 1:
+                return room, 2
+            transaction.delete(OBJECTS, second)
         if transaction.pages(OBJECTS) == pages:
-            return room, True
-        if room is None or room <= PAGE_ROOM // 2:
-            return PAGE_ROOM, True
+            return room, 1
+        if shares or room is None:
+            return PAGE_ROOM, 1
         transaction.delete(OBJECTS, keys[0])
-        return room, False
+        return room, 0
 
     def merged(self) -> Iterator[list[NewRecord]]:
         """Yield the records of each pack that is to stand in place of these."""
@@ -145,6 +155,17 @@ class Trail:
                 group = []
             group.append(pack)
         yield [record for each in group for record in each.records]
+
+
+def _hold_pages(transaction: WriteTransaction, keys: Sequence[bytes], second: bytes) -> None:
+    """Leave of some rows the first in its page, and in the next, where the last is, ``second``."""
+    if keys[-1] == second:
+        return
+    for key in keys[1:-1]:
+        transaction.delete(OBJECTS, key)
+    transaction.put(OBJECTS, keys[0], b"")
+    transaction.put(OBJECTS, second, b"")
+    transaction.delete(OBJECTS, keys[-1])  # which moves the row before it into the empty page
 
 
 def _fit(packs: Sequence[WrittenPack]) -> bool:

@@ -214,27 +214,32 @@ class RecordWriter(RecordReader):
         self._saved_bytes += sum([len(row) for pack in trail.packs for row in pack.rows])
         self.filler.room, stays = trail.remove(self.writing)
         for records in trail.merged():
-            pack = self._append_pack(records, thorough=True, overwrite=stays)
+            pack = self._append_pack(records, thorough=True, stays=stays)
             self._saved_bytes -= sum([len(row) for row in pack.rows])
             self.trail = self.trail.followed(trail.stream, pack)
-            stays = False
+            stays = 0
 
     def _append_pack(
-        self, records: Sequence[NewRecord], *, thorough: bool = False, overwrite: bool = False
+        self, records: Sequence[NewRecord], *, thorough: bool = False, stays: int = 0
     ) -> WrittenPack:
-        """Write a pack behind all others. Its first row may be there, to be overwritten."""
+        """Write a pack behind all others. ``stays`` rows are there, as ``Trail.remove`` says."""
         base, filler = records[0].number, self.filler
         room = filler.room
-        rows = Pack.encode(records, FRAGMENT_BYTES, cut=filler.cut, thorough=thorough)
+
+        def cut(size: int) -> list[int]:
+            sizes = filler.cut(size)
+            return sizes if len(sizes) >= stays else [size - 1, 1]
+
+        rows = Pack.encode(records, FRAGMENT_BYTES, cut=cut, thorough=thorough)
         filler.room = room
         pages, began = self.writing.pages(OBJECTS), list[bool]()
         for fragment, row in enumerate(rows):
-            write = self.writing.put if overwrite and not fragment else self.writing.append
+            write = self.writing.put if fragment < stays else self.writing.append
             write(OBJECTS, record_key(base, fragment), row)
             before, pages = pages, self.writing.pages(OBJECTS)
-            filler.saw(len(row), began_page=pages > before)
-            began.append(pages > before)
-        if overwrite and room == PAGE_ROOM:
+            began.append(pages > before or 0 < fragment < stays)
+            filler.saw(len(row), began_page=began[-1])
+        if stays and room == PAGE_ROOM:
             began[0] = True
         return WrittenPack(records, rows, room, began)
 

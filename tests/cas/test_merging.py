@@ -149,17 +149,39 @@ def test_a_commit_that_merges_is_not_counted_less(names: Names, eager: None) -> 
     check_store(names)
 
 
+def fill(names: Names) -> float:
+    """Return how full the pages with records are."""
+
+    def work(reader: RecordReader) -> float:
+        rows = [row for _key, row in reader.transaction.items(OBJECTS)]
+        return sum(len(row) + 18 for row in rows) / (4_080 * reader.transaction.pages(OBJECTS))
+
+    return names.store.read(work)
+
+
 def test_pages_stay_full(names: Names, seed: int) -> None:
     rng = random.Random(seed)
     for number in range(600):
         item = Object((), rng.randbytes(rng.randrange(100, 1_500)))
         names.save(str(number), item, stream=f"run {number // 50}")
+    assert fill(names) > 0.95
 
-    def fill(reader: RecordReader) -> float:
-        rows = [row for _key, row in reader.transaction.items(OBJECTS)]
-        return sum(len(row) + 18 for row in rows) / (4_080 * reader.transaction.pages(OBJECTS))
 
-    assert names.store.read(fill) > 0.9
+def test_packs_that_shrink_leave_no_holes(names: Names, seed: int) -> None:
+    """Where the merged pack begins, its page is filled up, though the rows there were smaller."""
+    rng = random.Random(seed)
+    for number in range(900):
+        words = " ".join(rng.choice(("agent", "answer", "block", "call")) for _ in range(100))
+        names.save(str(number), leaf(f"{number} {words[: rng.randrange(60, 900)]}"), stream="run")
+    assert fill(names) > 0.95
+    assert_sound(names)
+
+
+def test_a_merged_pack_that_fits_into_what_is_left_of_a_page_begins_there(names: Names) -> None:
+    for number in range(900):
+        save_texts(names, range(number, number + 1), stream=f"run {number // 30}")
+    assert fill(names) > 0.65
+    assert_sound(names)
 
 
 def test_the_file_may_grow_in_the_middle(place: Path) -> None:
