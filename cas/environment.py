@@ -113,6 +113,7 @@ class Environment:
             StoreFullError: There is no room for a new store.
         """
         limits = MapLimits(map_size, max_bytes)
+        _refuse_bytes(path)
         try:
             store = _real_path(Path(path))
             if not force_network:
@@ -267,6 +268,14 @@ class Environment:
     ) -> None:
         """Close the environment."""
         self.close()
+
+
+def _refuse_bytes(path: Path) -> None:
+    """Refuse a path with bytes that are no text: LMDB takes none, and no message could name it."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInputError(f"the path {str(path)!a} is not UTF-8: choose another") from error
 
 
 def _real_path(path: Path) -> Path:

@@ -18,6 +18,7 @@ from cas.readers import Reader
 from cas.records import RecordReader
 from cas.store import ObjectStore
 from manifests import history
+from manifests.arguments import listed
 from manifests.catalogue import Catalogue, CheckpointRow
 from manifests.diff import Difference, Kind, differences
 from manifests.excerpt import Excerpt, excerpt, first_difference
@@ -195,9 +196,16 @@ class Browsing:
         check_limit(limit)
         try:
             wanted = re.compile(pattern)
-        except re.error as error:
+        except (re.error, TypeError) as error:
             raise InvalidInputError(f"{pattern!r} is no regular expression: {error}") from error
-        chosen = list(refs), list(runs)
+        if not isinstance(wanted.pattern, str):
+            raise InvalidInputError(
+                f"texts are searched, and {pattern!r} is an expression of bytes"
+            )
+        chosen = (
+            listed(refs, "refs is a list of references"),
+            listed(runs, "runs is a list of names"),
+        )
         return stable(
             self._store,
             lambda reader: _search(reader, self.registry, *chosen, wanted, limit, searched),

@@ -16,6 +16,7 @@ from cas.objects import Object
 from cas.records import RecordReader
 from cas.store import ObjectStore
 from cas.writer import RecordWriter
+from manifests.arguments import listed
 from manifests.catalogue import Catalogue, CatalogueWriter, CheckpointRow, RunRow
 from manifests.claims import PreparedClaim
 from manifests.encoder import Encoder
@@ -156,16 +157,16 @@ class CommitEncoder:
         """
         check_name(place.run, "run name")
         check_name(kind, "kind")
-        if isinstance(next_nodes, str):
-            raise InvalidInputError("next_nodes is a list of node names, not one name")
-        if isinstance(changed, str):
-            raise InvalidInputError("changed is a list of keys, not one key")
         if execution is not None and not isinstance(execution, Mapping):
             raise InvalidInputError("an execution record is a mapping")
+        if labels is not None and not isinstance(labels, Mapping):
+            raise InvalidInputError("labels are a mapping of texts to texts")
         if node is not None:
             check_name(node, "node name")
-        for name in next_nodes:
-            check_name(name, "node name")
+        if next_nodes:
+            next_nodes = listed(next_nodes, "next_nodes is a list of node names")
+            for name in next_nodes:
+                check_name(name, "node name")
         if created_at.tzinfo is None:
             raise InvalidInputError("the clock must return moments with a time zone")
         old = self._memories.take(place)
@@ -173,7 +174,7 @@ class CommitEncoder:
         lease = Lease(self._store)
         sink = PieceSink(lease.stage, STAGE_BYTES // 2)
         # A set: looking for one key in an iterator would use up those before it.
-        named = None if changed is None else frozenset(changed)
+        named = None if changed is None else frozenset(listed(changed, "changed is a list of keys"))
         memory = Memory(
             root,
             changed=named,

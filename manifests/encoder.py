@@ -328,11 +328,7 @@ class Encoder:
         cls = type(value)
         entry = self._registry.entry_of(cls)
         if entry is None:
-            raise InvalidInputError(
-                f"values of type {cls.__module__}.{cls.__qualname__} are stored only once the type "
-                "is registered (Registry.register, and registry= where the store is opened); keep "
-                "plain data in the place of functions, generators and open files"
-            )
+            raise self._registry.refusal_of(cls)
         return self._named(value, entry.name, entry.version, entry.to_fields(value), root=root)
 
     def _named(

@@ -71,7 +71,11 @@ class Redaction:
     replace: Callable[[str, Any], Any]
 
     def __post_init__(self) -> None:
-        """Refuse empty patterns, which would match nothing and hide a mistake."""
+        """Refuse what would match nothing and hide a mistake: a secret would be stored."""
+        if isinstance(self.patterns, str):
+            raise InvalidInputError("patterns is a list of patterns, not one pattern")
+        if not callable(self.replace):
+            raise InvalidInputError("replace is a function of a path and a value")
         for pattern in self.patterns:
             if not pattern or any(not part for part in pattern.split(".")):
                 raise InvalidInputError(f"{pattern!r} is no redaction pattern; write 'a.*.b'")

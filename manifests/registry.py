@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
 
@@ -31,6 +31,17 @@ Content = Literal["constant", "attributes", "model", "unknown"]
 """What can change in a value without the value becoming another object: nothing (enums), its
 ``__dict__`` (dataclasses), a model's ``__dict__`` and set of fields, or nobody knows what."""
 
+_PLAIN: Final[Sequence[tuple[tuple[type, ...], str]]] = (
+    ((Mapping,), "dict"),
+    ((str,), "str"),
+    ((int,), "int"),
+    ((float,), "float"),
+    ((bytes, bytearray, memoryview), "bytes"),
+    ((tuple,), "tuple"),
+    ((Set,), "set"),
+    ((Sequence,), "list"),
+)
+"""What makes plain data of the values of some classes."""
 _DETAIL: Final = ""
 """What a model has besides its fields stands under a name that no field can have."""
 
@@ -160,6 +171,10 @@ class Registry:
         entry_name = cls.__qualname__ if name is None else name
         if not entry_name or version < 1:
             raise InvalidInputError("a registered type needs a name and a version of 1 or more")
+        if not all(type(old) is int and callable(step) for old, step in (migrations or {}).items()):
+            raise InvalidInputError(
+                "migrations are functions of the fields, each by the version that it takes"
+            )
         if (to_fields is None) != (from_fields is None):
             raise InvalidInputError("to_fields and from_fields are given together or not at all")
         if to_fields is None or from_fields is None:
@@ -176,6 +191,20 @@ class Registry:
         self._by_name[entry_name] = entry
         self.revision += 1
         return cls
+
+    def refusal_of(self, cls: type) -> InvalidInputError:
+        """Return the error for a value of a class that is not registered: what to do instead."""
+        told = (
+            f"values of type {cls.__module__}.{cls.__qualname__} are stored only once the type is "
+            "registered (Registry.register, and registry= where the store is opened)"
+        )
+        try:
+            _functions_for(cls)
+        except InvalidInputError:
+            told += " with to_fields and from_fields; or keep plain data in its place"
+            plain = next((plain for kinds, plain in _PLAIN if issubclass(cls, kinds)), None)
+            told += "" if plain is None else f", here {plain}(value)"
+        return InvalidInputError(told)
 
     def entry_of(self, cls: type) -> TypeEntry | None:
         """Return how a class is written, or None if it is not registered."""

@@ -21,6 +21,7 @@ from cas.errors import (
 from cas.kept import KEPT_BYTES
 from cas.store import ObjectStore
 from manifests import history, listing
+from manifests.arguments import check_count, expect
 from manifests.beside import Beside
 from manifests.bodies import BodyEncoder
 from manifests.browsing import Browsing
@@ -132,10 +133,16 @@ class Repository(Browsing, Beside, Claiming):
         trees of a new store; an existing one keeps its own. ``on_event`` is told what this handle
         does from now on (see ``manifests.events``).
 
-        Raises ``NotFoundError`` (absent and not to be created), ``AccessError``,
-        ``CorruptStoreError`` or ``UnsupportedFormatError``.
+        Raises ``NotFoundError`` (absent and not to be created), ``InvalidInputError``,
+        ``AccessError``, ``CorruptStoreError`` or ``UnsupportedFormatError``.
         """
         home = Path(home)
+        expect(registry, Registry, "registry")
+        expect(redact, Redaction, "redact")
+        check_count(kept_bytes, "kept_bytes")
+        check_count(max_bytes, "max_bytes")
+        if on_event is not None and not callable(on_event):
+            raise InvalidInputError("on_event is a function that takes an event, or None")
         store = ObjectStore.open(
             home / OBJECTS_FOLDER,
             tables=STORE_TABLES,
@@ -195,7 +202,8 @@ class Repository(Browsing, Beside, Claiming):
 
         ``execution`` is kept beside the state, split into objects like it. ``labels`` have at most
         512 bytes in all. ``parent`` is the head this commit builds on: by default what this handle
-        last saw of the run (committed, restored or resolved), None for a run that must be new.
+        last saw of the run (committed, restored or resolved), or else whatever the head is; None
+        for a run that must be new.
         Naming an older checkpoint forks inside the run on purpose.
 
         Only what changed since this handle's last commit of the run is encoded; what changed is

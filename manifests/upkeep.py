@@ -14,11 +14,13 @@ from cas.errors import InvalidInputError, ReadOnlyStoreError
 from cas.store import ObjectStore
 from cas.upkeep import OnProgress, Progress
 from manifests import history, listing
+from manifests.arguments import check_seconds, listed, path_of
 from manifests.catalogue import Catalogue
 from manifests.clock import Clock
 from manifests.events import Compacted, Forgot, GarbageCollected, RunDeleted
 from manifests.listeners import Events
 from manifests.manifest import Checkpoint, microseconds
+from manifests.names import check_name
 from manifests.reading import StoreReader, stable
 from manifests.refs import RefLike
 from manifests.roots import STORE_TABLES
@@ -99,6 +101,8 @@ class Upkeep:
 
         self._refuse_read_only()
         told = progress or _silent
+        if run is not None:
+            check_name(run, "run name")
         if isinstance(what, ForgetPlan):
             made = what
         elif isinstance(what, RetentionPolicy):
@@ -110,7 +114,7 @@ class Upkeep:
                 self._store, lambda reader: plan_by_policy(reader, policy, run, moment, told)
             )
         else:
-            refs = _listed(what)
+            refs = listed(what, "this takes a policy, a plan or a list of references")
             if run is not None:
                 raise InvalidInputError("run goes with a policy; a reference names its run itself")
             made = stable(
@@ -198,6 +202,7 @@ class Upkeep:
         self._refuse_read_only()
         if after is not None and not dry_run:
             raise InvalidInputError("a plan goes with dry_run; execute it with forget before gc")
+        check_seconds(time_budget, "time_budget")
         with self.events.during("gc") as tell:
             report = collect(
                 self._store,
@@ -312,10 +317,11 @@ class Upkeep:
         """
         from manifests.export import export
 
-        chosen, held = _listed(refs), _listed(have)
+        place = path_of(file, "file")
+        chosen = listed(refs, "refs is a list of references")
+        held = listed(have, "have is a list of references")
         return stable(
-            self._store,
-            lambda reader: export(reader, chosen, Path(file), history=history, have=held),
+            self._store, lambda reader: export(reader, chosen, place, history=history, have=held)
         )
 
     def import_bundle(
@@ -344,7 +350,7 @@ class Upkeep:
         self._refuse_read_only()
         return import_bundle(
             self._store,
-            Path(file),
+            path_of(file, "file"),
             name=name,
             max_bytes=max_bytes,
             created_us=microseconds(self._clock()),
@@ -361,7 +367,7 @@ class Upkeep:
         """
         from cas.backup import back_up
 
-        place = Path(home).absolute()
+        place = path_of(home, "home").absolute()
         back_up(self._store.environment, place / OBJECTS_FOLDER)
         return place
 
@@ -373,12 +379,6 @@ class Upkeep:
 def _open_home(home: Path) -> ObjectStore:
     place = home / OBJECTS_FOLDER
     return ObjectStore.open(place, tables=STORE_TABLES, create=False, read_only=True)
-
-
-def _listed(refs: Iterable[RefLike]) -> list[RefLike]:
-    if isinstance(refs, str | bytes | Checkpoint) or not isinstance(refs, Iterable):
-        raise InvalidInputError("this takes a list of references, not one")
-    return list(refs)
 
 
 def _pins(reader: StoreReader) -> list[Pin]:

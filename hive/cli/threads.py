@@ -51,9 +51,7 @@ def import_langgraph(
     try:
         from hive.adapters.langgraph.importing import import_threads
     except ImportError as error:
-        raise errors.NotFoundError(
-            f"LangGraph is not installed ({error.name}): pip install 'hive-checkpoints[langgraph]'"
-        ) from error
+        raise errors.NotFoundError(str(error)) from error
     with shown_progress() as progress:
         report = import_threads(
             url, home_of(home), threads=thread, compact=and_compact, progress=progress

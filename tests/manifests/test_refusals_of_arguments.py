@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import os
+from collections import OrderedDict, deque
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cas.errors import InvalidInputError, NotFoundError
-from manifests import Registry, Repository
+from manifests import Redaction, Registry, Repository, RetentionPolicy
 
-NO_CLASS: Any = 5
+WRONG: Any = 5
+TEXT: Any = "secret"
+
+
+@dataclass
+class Plan:
+    goal: str
+
+
+class Honey(dict[str, int]):
+    pass
 
 
 USES: dict[str, Callable[[Any], Any]] = {
@@ -23,7 +37,26 @@ USES: dict[str, Callable[[Any], Any]] = {
     "compare": lambda repo: repo.compare("r", "r", limit=-1),
     "search": lambda repo: repo.search("x", runs=["r"], limit=-1),
     "keys": lambda repo: repo.keys("r", limit=-1),
-    "register": lambda repo: Registry().register(NO_CLASS),
+    "search refs": lambda repo: repo.search("x", refs="r"),
+    "search runs": lambda repo: repo.search("x", runs="r"),
+    "search for nothing": lambda repo: repo.search(None),
+    "search for bytes": lambda repo: repo.search(b"x"),
+    "next_nodes": lambda repo: repo.commit("r", {}, next_nodes=5),
+    "next_nodes of a text": lambda repo: repo.commit("r", {}, next_nodes="abc"),
+    "changed": lambda repo: repo.commit("r", {}, changed=5),
+    "changed of a text": lambda repo: repo.commit("r", {}, changed="abc"),
+    "labels": lambda repo: repo.commit("r", {}, labels=["x"]),
+    "forget of runs": lambda repo: repo.forget(RetentionPolicy(keep_last=1), run=["r"]),
+    "gc": lambda repo: repo.gc(time_budget="1s"),
+    "gc of nan": lambda repo: repo.gc(time_budget=float("nan")),
+    "export": lambda repo: repo.export(["r"], None),
+    "export of a text": lambda repo: repo.export("r", "file"),
+    "import": lambda repo: repo.import_bundle(None),
+    "backup": lambda repo: repo.backup(None),
+    "migrations": lambda repo: Registry().register(Plan, version=2, migrations={1: TEXT}),
+    "redaction of a text": lambda repo: Redaction(TEXT, lambda path, value: "***"),
+    "redaction by a text": lambda repo: Redaction(["x"], TEXT),
+    "register": lambda repo: Registry().register(WRONG),
 }
 
 
@@ -34,6 +67,48 @@ def test_an_argument_that_cannot_be_used_is_refused(
     repo.commit("r", {"a": 1})
     with pytest.raises(InvalidInputError):
         use(repo)
+
+
+OPTIONS: dict[str, Any] = {
+    "registry": [Plan],
+    "redact": lambda path, value: "***",
+    "on_event": 5,
+    "kept_bytes": -1,
+    "max_bytes": "1GB",
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_an_option_that_cannot_be_used_is_refused_when_the_store_is_opened(
+    home: Path, name: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=name):
+        Repository.open(home, **{name: OPTIONS[name]})
+    assert not home.exists()
+
+
+def test_a_path_that_is_no_text_is_refused(home: Path) -> None:
+    with pytest.raises(InvalidInputError, match="not UTF-8"):
+        Repository.open(home / os.fsdecode(b"\xff"))
+    assert not home.exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "advice"),
+    [
+        (Plan("x"), r"where the store is opened\)$"),
+        (Honey(), r"or keep plain data in its place, here dict\(value\)$"),
+        (OrderedDict(), r"here dict\(value\)$"),
+        (deque([1]), r"here list\(value\)$"),
+        (range(3), r"here list\(value\)$"),
+        (open, r"or keep plain data in its place$"),
+    ],
+)
+def test_a_value_that_cannot_be_stored_comes_with_what_to_do(
+    repo: Repository, value: Any, advice: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=rf"state\['x'\]: values of type .*{advice}"):
+        repo.commit("r", {"x": value})
 
 
 def test_a_reference_where_a_run_belongs_is_told_from_a_run_that_is_not_there(

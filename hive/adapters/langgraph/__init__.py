@@ -9,6 +9,14 @@
 
 from __future__ import annotations
 
-from hive.adapters.langgraph.saver import HiveSaver
+try:
+    from hive.adapters.langgraph.saver import HiveSaver
+except ModuleNotFoundError as error:
+    if error.name is None or error.name.startswith("hive"):
+        raise
+    raise ModuleNotFoundError(
+        f"LangGraph is not installed ({error.name}): pip install 'hive-checkpoints[langgraph]'",
+        name=error.name,
+    ) from error
 
 __all__ = ["HiveSaver"]

@@ -39,7 +39,7 @@ from hive.adapters.langgraph.records import (
 from hive.adapters.langgraph.salvage import enveloped, naming, pending_of, values_of
 from hive.adapters.langgraph.serializer import StrictSerializer, serving
 from hive.adapters.langgraph.twins import iterating_twin, twin
-from hive.adapters.langgraph.upkeep import Upkeep
+from hive.adapters.langgraph.upkeep import Upkeep, check_rules
 from hive.adapters.langgraph.versions import next_version
 from hive.closing import Closing
 from hive.errors import InvalidInputError, NotFoundError
@@ -107,8 +107,10 @@ class HiveSaver(Closing, BaseCheckpointSaver[Any]):
             clock: Says what time it is.
 
         Raises:
+            InvalidInputError: An argument cannot be what it should be.
             HiveError: What opening a store raises.
         """
+        check_rules(retention, ttl)
         super().__init__(serde=serde or StrictSerializer(MESSAGES))
         self._owned = not isinstance(store, Repository)
         registry = ThreadRegistry(types)

@@ -8,7 +8,7 @@ in JSON records are looked up in a fixed table, pickles are refused, and a failu
 from __future__ import annotations
 
 import json
-import logging
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -117,7 +117,6 @@ def _holds_none(content: bytes) -> bool:
     return isinstance(parts, list) and len(parts) >= _LEAST_PARTS and parts[2] is None
 
 
-_LOG: Final = logging.getLogger("hive.langgraph")
 _MOST_WARNED: Final = 1_000
 _warned: set[type] = set()
 
@@ -126,10 +125,9 @@ def warn_of_type(cls: type) -> None:
     """Say once of each class that its values will come back as plain data."""
     if cls not in _warned and len(_warned) < _MOST_WARNED:
         _warned.add(cls)
-        _LOG.warning(
-            "values of %s.%s are stored with LangGraph's serializer and may come back as plain "
-            "data: pass types=[%s] to HiveSaver to get them back as they are",
-            cls.__module__,
-            cls.__qualname__,
-            cls.__name__,
+        warnings.warn(
+            f"values of {cls.__module__}.{cls.__qualname__} are stored with LangGraph's serializer "
+            f"and may come back as plain data: pass types=[{cls.__name__}] to HiveSaver to get "
+            "them back as they are",
+            stacklevel=2,
         )

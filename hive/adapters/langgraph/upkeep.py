@@ -11,11 +11,12 @@ from functools import partial
 from typing import Final
 
 from hive.adapters.langgraph.places import Place
-from hive.errors import ConflictError, HiveError, NotFoundError
+from hive.errors import ConflictError, HiveError, InvalidInputError, NotFoundError
 from hive.graph.background import BackgroundThread, drop_after_fork
 from manifests import Clock, Repository, RetentionPolicy
+from manifests.arguments import expect
 
-__all__ = ["Upkeep"]
+__all__ = ["Upkeep", "check_rules"]
 
 LEAST_SAVES: Final = 16
 """Saves of a run before it is looked at again: each look costs what the run keeps."""
@@ -24,6 +25,18 @@ GC_DROPS: Final = 256
 _MOST_WAITING: Final = 256
 _GC_SECONDS: Final = 2.0
 _LOG: Final = logging.getLogger("hive.langgraph")
+
+
+def check_rules(retention: RetentionPolicy | None, ttl: dt.timedelta | None) -> None:
+    """Refuse rules that would fail later, where nobody looks, or delete everything.
+
+    Raises:
+        InvalidInputError: ``retention`` is no policy, or ``ttl`` no positive span of time.
+    """
+    expect(retention, RetentionPolicy, "retention")
+    expect(ttl, dt.timedelta, "ttl")
+    if ttl is not None and ttl <= dt.timedelta():
+        raise InvalidInputError(f"ttl is a positive span of time, not {ttl}: it deletes threads")
 
 
 class Upkeep:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 from langchain_core.messages import HumanMessage
 
 from hive.adapters.langgraph import HiveSaver
-from tests.hive.command_line import hive
+from tests.hive.command_line import environment, hive
 from tests.hive.langgraph.graphs import chat_graph, config_of
 
 
@@ -27,3 +29,22 @@ def test_log_show_diff_and_gc_work_on_threads(tmp_path: Path) -> None:
         assert saver.repository.resolve(("alice", newest or "")).sequence == 10
         assert len(list(saver.list(config_of("alice")))) == 2
         assert len(chat_graph(saver).get_state(config_of("alice")).values["messages"]) == 8
+
+
+def test_without_langgraph_an_import_says_what_to_install() -> None:
+    program = (
+        "import sys\nsys.modules['langchain_core'] = None\n"
+        "try:\n    import hive.adapters.langgraph\n"
+        "except ModuleNotFoundError as error:\n    print(error.name, error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == (
+        "langchain_core LangGraph is not installed (langchain_core): "
+        "pip install 'hive-checkpoints[langgraph]'\n"
+    )

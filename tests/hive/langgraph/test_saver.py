@@ -493,6 +493,23 @@ def test_retention_is_applied_in_the_background(tmp_path: Path) -> None:
         assert len(ask(graph, "goes on")) == 52
 
 
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"retention": "prune_old"},
+        {"ttl": 30},
+        {"ttl": dt.timedelta(days=-3)},
+        {"ttl": dt.timedelta()},
+    ],
+)
+def test_rules_that_cannot_be_applied_are_refused_at_once(
+    tmp_path: Path, rules: dict[str, Any]
+) -> None:
+    with pytest.raises(InvalidInputError, match=r"retention is a|ttl is a"):
+        HiveSaver(tmp_path / "home", **rules)
+    assert not (tmp_path / "home").exists()
+
+
 def test_closing_twice_is_harmless(tmp_path: Path) -> None:
     saver = HiveSaver(tmp_path, ttl=dt.timedelta(days=1), retention=RetentionPolicy())
     put(saver, "t")

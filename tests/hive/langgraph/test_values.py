@@ -9,7 +9,6 @@ import decimal
 import enum
 import ipaddress
 import json
-import logging
 import os
 import pathlib
 import pickle
@@ -42,13 +41,16 @@ from langgraph.checkpoint.serde.types import _DeltaSnapshot
 from langgraph.store.base import Item
 from langgraph.types import Command, Interrupt, Overwrite, Send, TimeoutPolicy
 
-from hive.adapters.langgraph import HiveSaver
+from hive.adapters.langgraph import HiveSaver, serializer
 from hive.adapters.langgraph.codecs import MESSAGES, Opaque, ThreadRegistry
 from hive.adapters.langgraph.serializer import StrictSerializer, serving
 from hive.errors import HiveError, InvalidInputError
 from manifests import Repository, UnregisteredValue
 from tests.hive.langgraph.graphs import config_of
 from tests.manifests.memory import Memory
+
+# One test looks at the warning that comes once of each class.
+pytestmark = pytest.mark.filterwarnings("ignore:values of .* are stored with LangGraph")
 
 MOMENT = dt.datetime(2030, 1, 2, 3, 4, 5, 6, tzinfo=ZoneInfo("Europe/Berlin"))
 VALUES: dict[str, Any] = {
@@ -232,11 +234,11 @@ def test_classes_that_were_named_come_back_as_themselves(tmp_path: Path) -> None
 
 
 def test_others_come_back_as_data_and_that_is_said(
-    saver: HiveSaver, caplog: pytest.LogCaptureFixture
+    saver: HiveSaver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with caplog.at_level(logging.WARNING):
+    monkeypatch.setattr(serializer, "_warned", set())
+    with pytest.warns(UserWarning, match=r"types=\[Profile\]"):
         assert round_trip(saver, Profile(name="x")) == {"name": "x", "plan": None}
-    assert "types=[Profile]" in caplog.text
 
 
 def test_an_allowlist_lets_them_back(saver: HiveSaver) -> None:
