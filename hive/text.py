@@ -10,7 +10,7 @@ from __future__ import annotations
 import unicodedata
 from datetime import timedelta
 
-__all__ = ["age", "count", "escape", "escape_lines", "kind_of", "size"]
+__all__ = ["age", "count", "escape", "escape_lines", "kind_of", "one", "size"]
 
 _VOWELS = frozenset("aeioAEIO")
 """Letters that "an" stands before: a ``UUID`` is none of them."""
@@ -69,5 +69,9 @@ def _visible(character: str) -> str:
 
 def kind_of(value: object) -> str:
     """Return the name of a value's class with the article before it: ``an int``, ``a str``."""
-    name = type(value).__name__
-    return f"{'an' if name[:1] in _VOWELS else 'a'} {name}"
+    return one(type(value))
+
+
+def one(cls: type) -> str:
+    """Return the name of a class with the article before it: ``an Agent``, ``a Plan``."""
+    return f"{'an' if cls.__name__[:1] in _VOWELS else 'a'} {cls.__name__}"

@@ -8,8 +8,43 @@ from uuid import uuid4
 
 from hive import errors
 from hive.graph.names import name_problem
+from hive.text import kind_of, one
 
-__all__ = ["run_name", "text_keyed"]
+__all__ = ["check_instance", "check_services", "run_name", "text_keyed"]
+
+
+def check_services(runtime: object, checkpoint_manager: object) -> None:
+    """Refuse what an executor cannot report to, or save with.
+
+    By what they can do: an executor without a manager imports no store, and a program may have a
+    runtime of its own.
+
+    Raises:
+        InvalidInputError: One of them is something else.
+    """
+    if isinstance(runtime, type) or not hasattr(runtime, "start_run"):
+        raise errors.InvalidInputError(f"runtime is {_what(runtime)}: pass Runtime()")
+    if checkpoint_manager is not None and (
+        isinstance(checkpoint_manager, type) or not hasattr(checkpoint_manager, "writer")
+    ):
+        raise errors.InvalidInputError(
+            f"checkpoint_manager is {_what(checkpoint_manager)}: pass a CheckpointManager, such as "
+            "CheckpointManager(home), or None"
+        )
+
+
+def check_instance(value: object, kind: type, name: str) -> None:
+    """Refuse an argument that is no instance of its class; ``name`` is the argument's.
+
+    Raises:
+        InvalidInputError: It is something else.
+    """
+    if not isinstance(value, kind):
+        raise errors.InvalidInputError(f"{name} is {_what(value)}: pass {one(kind)}")
+
+
+def _what(value: object) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else kind_of(value)
 
 
 def text_keyed(name: str, given: object) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from hive import errors
 from hive.closing import Closing
 from hive.graph.abandoned import ABANDONED
+from hive.graph.arguments import check_instance
 from hive.graph.background import BackgroundThread, in_thread
 from hive.graph.found import InterruptedRun, ResumePoint
 from hive.graph.housekeeping import Housekeeper
@@ -67,6 +68,8 @@ class CheckpointManager(Closing):
     ) -> None:
         self.config = CheckpointConfig() if config is None else config
         self.schema = StateSchema() if schema is None else schema
+        check_instance(self.config, CheckpointConfig, "config")
+        check_instance(self.schema, StateSchema, "schema")
         if not (storage is None or isinstance(storage, str | os.PathLike)) and not callable(
             getattr(storage, "prepare", None)
         ):
@@ -352,6 +355,7 @@ class CheckpointManager(Closing):
         return found
 
     def _writer(self, run: str) -> RunWriter:
+        check_instance(run, str, "run")
         with self._lock:
             writer = self._writers.get(run)
         return self.writer(run, self.latest(run)) if writer is None else writer

@@ -8,23 +8,23 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hive import errors
-from hive.graph.arguments import text_keyed
+from hive.graph.arguments import check_instance, check_services, text_keyed
 from hive.graph.execution import Execution
+from hive.graph.goal import Goal
 from hive.graph.implementation import node_for
 from hive.graph.node import Node
 from hive.graph.recorder import Recorder
 from hive.graph.recording import recording
 from hive.graph.services import Effects
+from hive.graph.spec import GraphSpec
 from hive.graph.start import Start, StartRequest
 from hive.graph.walk import Setting, Walk
 from hive.text import kind_of
 
 if TYPE_CHECKING:
     from hive.graph.checkpoint_manager import CheckpointManager
-    from hive.graph.goal import Goal
     from hive.graph.result import ExecutionResult
     from hive.graph.runtime import Runtime
-    from hive.graph.spec import GraphSpec
 
 __all__ = ["GraphExecutor"]
 
@@ -60,6 +60,7 @@ class GraphExecutor:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
+        check_services(runtime, checkpoint_manager)
         self.runtime = runtime
         self.checkpoint_manager = checkpoint_manager
         self._nodes: dict[str, Node] = {}
@@ -133,6 +134,8 @@ class GraphExecutor:
             HiveError: A checkpoint could not be read, or not be written (see
                 ``CheckpointConfig.on_save_error``).
         """
+        check_instance(graph, GraphSpec, "graph")
+        check_instance(goal, Goal, "goal")
         nodes = self._implementations(graph)
         manager = self.checkpoint_manager
         if manager is not None and not manager.config.enabled:

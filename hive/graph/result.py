@@ -38,7 +38,8 @@ class ExecutionResult:
     total_latency_ms: int = 0
     path: list[str] = field(default_factory=list)
     paused_at: str | None = None
-    session_state: dict[str, Any] = field(default_factory=dict)
+    # Holds the whole graph as text: a printed result would be pages long.
+    session_state: dict[str, Any] = field(default_factory=dict, repr=False)
     run_id: str = ""
     checkpoint_id: str | None = None
     visits: dict[str, int] = field(default_factory=dict)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal
 
-from cas.errors import NotFoundError
+from hive import errors
 from hive.graph.abandoned import ABANDONED
 
 if TYPE_CHECKING:
@@ -46,6 +46,6 @@ def failure_of(repository: Repository, checkpoint: Checkpoint) -> str:
         return ""
     try:
         found = repository.execution_outline(checkpoint, ["error"])
-    except NotFoundError:
+    except errors.NotFoundError:
         return ""
     return found.value if isinstance(found.value, str) else ""

@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hive import errors
-from hive.graph.arguments import text_keyed
+from hive.graph.arguments import check_instance, check_services, text_keyed
 from hive.graph.executor import GraphExecutor
+from hive.graph.goal import Goal
 from hive.graph.recording import recording
 from hive.graph.services import Effects
 from hive.plan.actions import Actions, GraphAction, check_answer
@@ -17,6 +18,7 @@ from hive.plan.approval import ApprovalResult
 from hive.plan.config import ExecutorConfig
 from hive.plan.execution import ApprovalCallback, PlanExecution
 from hive.plan.judge import Judge, JudgeFunction, judge_of
+from hive.plan.plan import Plan
 from hive.plan.problems import problems_of
 from hive.plan.recorder import PlanRecorder
 from hive.plan.start import PlanStart, PlanStartRequest
@@ -26,12 +28,10 @@ from hive.plan.work import Work
 
 if TYPE_CHECKING:
     from hive.graph.checkpoint_manager import CheckpointManager
-    from hive.graph.goal import Goal
     from hive.graph.node import Node
     from hive.graph.runtime import Runtime
     from hive.graph.spec import GraphSpec
     from hive.plan.approval import Answer
-    from hive.plan.plan import Plan
     from hive.plan.result import PlanExecutionResult
 
 __all__ = ["FlexibleGraphExecutor"]
@@ -79,6 +79,7 @@ class FlexibleGraphExecutor:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
+        check_services(runtime, checkpoint_manager)
         self.runtime = runtime
         self.checkpoint_manager = checkpoint_manager
         self._judge = judge_of(judge)
@@ -184,6 +185,8 @@ class FlexibleGraphExecutor:
             HiveError: A checkpoint could not be read, or not be written (see
                 ``CheckpointConfig.on_save_error``).
         """
+        check_instance(plan, Plan, "plan")
+        check_instance(goal, Goal, "goal")
         given = text_keyed("context", context)
         actions = self._actions_of(plan, given if resume is False else None)
         answers = text_keyed("approvals", approvals)

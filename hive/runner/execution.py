@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hive import errors
 from hive.graph.executor import GraphExecutor
+from hive.graph.goal import Goal
 from hive.graph.result import ExecutionResult
 from hive.graph.spec import GraphSpec
 from hive.plan.executor import FlexibleGraphExecutor
@@ -70,7 +71,7 @@ class AgentExecution:
             executor.register_graph(name, graph)
         return await executor.execute_plan(
             plan,
-            agent.purpose,
+            self._purpose(),
             self.input_data,
             run=self.run,
             resume=self.resume,
@@ -86,10 +87,29 @@ class AgentExecution:
             executor.register_function(name, function)
         return await executor.execute(
             graph,
-            self.agent.purpose,
+            self._purpose(),
             self.input_data,
             session_state,
             run=self.run,
             resume=self.resume,
             accept_changed_graph=self.accept_changes,
         )
+
+    def _purpose(self) -> Goal:
+        """Return what the run is for.
+
+        An agent without a goal goes on with that of a run which another program began: the one that
+        is made up would be taken for a change.
+        """
+        if self.agent.goal is not None or self.resume is False or not self.manager.config.enabled:
+            return self.agent.purpose
+        repository = self.manager.repository
+        try:
+            if isinstance(self.resume, str):
+                found = repository.resolve(self.resume)
+            else:
+                found = repository.log(self.run or "", limit=1)[0]
+            recorded = repository.execution(found).get("goal")
+            return Goal.model_validate_json(recorded) if recorded else self.agent.purpose
+        except (errors.HiveError, ValueError, LookupError):
+            return self.agent.purpose  # the executor says what is wrong

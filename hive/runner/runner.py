@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from hive.closing import Closing
 from hive.graph import abandoned
+from hive.graph.arguments import check_instance
 from hive.graph.background import in_thread
 from hive.graph.checkpoint_manager import CheckpointManager
 from hive.graph.runtime import Runtime
@@ -82,6 +83,7 @@ class AgentRunner(Closing):
         *,
         runtime: Runtime | None = None,
     ) -> None:
+        check_instance(agent, Agent, "agent")
         self.agent = agent
         self.runtime = Runtime() if runtime is None else runtime
         self._opened: Repository | None = None

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from hive import ConflictError, InvalidInputError
+from hive import AgentRunner, CheckpointManager, ConflictError, InvalidInputError
 from hive.graph import (
     EdgeCondition,
     EdgeSpec,
@@ -27,6 +27,7 @@ from hive.graph import (
     NodeSpec,
     Runtime,
 )
+from hive.plan import FlexibleGraphExecutor
 
 PROJECT = Path(__file__).resolve().parents[2]
 GOAL = Goal(id="goal", name="Test", context={"limit": 2})
@@ -785,6 +786,32 @@ def test_only_what_can_run_is_registered() -> None:
         executor.register_function("a", 3)  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match="no method execute"):
         executor.register_node("a", object())  # type: ignore[arg-type]
+
+
+ONE: Any = chain(NodeSpec(id="a", function=dict))
+MISTAKES: dict[str, Callable[[], Any]] = {
+    "pass a GraphSpec": lambda: asyncio.run(GraphExecutor(Runtime()).execute({"id": "g"}, GOAL)),  # type: ignore[arg-type]
+    "pass a Goal": lambda: asyncio.run(GraphExecutor(Runtime()).execute(ONE, "to test")),  # type: ignore[arg-type]
+    "pass a Plan": lambda: asyncio.run(FlexibleGraphExecutor(Runtime()).execute_plan(ONE, GOAL)),
+    r"the class Runtime: pass Runtime\(\)": lambda: GraphExecutor(Runtime),  # type: ignore[arg-type]
+    "pass a CheckpointManager": lambda: GraphExecutor(Runtime(), "store"),  # type: ignore[arg-type]
+    "pass a CheckpointConfig": lambda: CheckpointManager("store", {}),  # type: ignore[arg-type]
+    "pass a StateSchema": lambda: CheckpointManager("store", schema=2),  # type: ignore[arg-type]
+    "pass a str": lambda: CheckpointManager("store").save({}, "r"),  # type: ignore[arg-type]
+    "pass an Agent": lambda: AgentRunner(ONE, "store"),
+}
+
+
+@pytest.mark.parametrize("message", MISTAKES)
+def test_what_is_no_graph_goal_or_manager_is_named(message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        MISTAKES[message]()
+
+
+def test_a_printed_result_leaves_out_what_only_a_program_reads() -> None:
+    result = execute(chain(NodeSpec(id="a", function=lambda: 1 / 0, max_retries=0)))
+    assert "entry_node" in str(result.session_state)
+    assert len(repr(result)) < 600
 
 
 def test_two_runs_of_one_executor_do_not_mix() -> None:

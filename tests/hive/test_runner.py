@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -241,6 +241,21 @@ def test_classes_that_are_registered_come_back(tmp_path: Path) -> None:
         result = runner.resume("r")
         assert isinstance(result, ExecutionResult)
         assert result.output == {"bee": Bee("ada")}
+
+
+@pytest.mark.parametrize("ref", ["r", "r@2"])
+def test_an_agent_without_a_goal_goes_on_with_that_of_the_run(tmp_path: Path, ref: str) -> None:
+    agent = counting([])
+    with AgentRunner(agent, tmp_path) as runner:
+        runner.run({"n": 1}, run="r")
+    with AgentRunner(replace(agent, goal=None), tmp_path) as runner:
+        again = runner.resume(ref, {"n": 5})
+        assert isinstance(again, ExecutionResult)
+        assert again.success
+        assert (
+            runner.manager.repository.execution(again.run_id)["goal"]
+            == (runner.manager.repository.execution("r@1")["goal"])
+        )
 
 
 def counting(calls: list[int]) -> Agent:
