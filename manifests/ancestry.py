@@ -19,7 +19,7 @@ from cas.records import RecordReader
 from manifests.catalogue import Catalogue, CheckpointRow
 from manifests.decoder import StoredObject
 from manifests.forms import Form, Forms, LinkForm
-from manifests.kept import KeptValues
+from manifests.kept import KeptValues, Restoring
 from manifests.manifest import state_of
 from manifests.pending import (
     PendingBody,
@@ -69,7 +69,7 @@ def behind(
     """
     found = {name: Behind() for name in names}
     listed = reader.run(lambda records: Resolver(records).resolve(ref))
-    forms = kept.forms(reader)
+    forms = Restoring(kept).forms(reader)
     last, row = listed.sequence, listed.row
     wanted = set(found)
     written: list[PendingBody] = []

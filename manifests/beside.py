@@ -10,7 +10,7 @@ from cas.records import RecordReader
 from manifests.ancestry import Behind, behind
 from manifests.bodies import BodyEncoder
 from manifests.catalogue import Catalogue
-from manifests.commits import abandon
+from manifests.commits import CommitEncoder, abandon
 from manifests.effects import PreparedEffect, has_effect, read_effects
 from manifests.group import GroupCommitter
 from manifests.kept import KeptValues
@@ -42,6 +42,7 @@ class Beside(Upkeep):
 
     registry: Registry
     _values: KeptValues
+    _encoder: CommitEncoder
     _bodies: BodyEncoder
     _committer: GroupCommitter
 
@@ -115,7 +116,10 @@ class Beside(Upkeep):
         ``use`` may be called again if the store is compacted meanwhile. Raises what ``restore``
         raises.
         """
-        return stable(self._store, lambda reader: use(snapshot(reader, self._values, ref)))
+        on_state = self._encoder.restored
+        return stable(
+            self._store, lambda reader: use(snapshot(reader, self._values, ref, on_state))
+        )
 
     def behind(self, ref: RefLike, names: Collection[str]) -> dict[str, Behind]:
         """Return what lies behind a checkpoint, for each of some keys of the state.

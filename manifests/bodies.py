@@ -17,7 +17,7 @@ from cas.writer import RecordWriter
 from manifests.commits import abandon
 from manifests.decoder import Decoder, StoredObject
 from manifests.encoder import Encoder
-from manifests.kept import KeptValues
+from manifests.kept import KeptValues, Restoring
 from manifests.parameters import TreeParameters
 from manifests.paths import Redaction
 from manifests.pieces import PieceSink
@@ -166,7 +166,7 @@ def values_of(bodies: Sequence[StoredBody], reader: StoreReader, kept: KeptValue
         HiveError: What ``Decoder.value`` raises.
     """
     source = _Source(reader, bodies, kept)
-    decoder = Decoder(kept.registry, source.load, source.gather, kept)
+    decoder = Decoder(kept.registry, source.load, source.gather, Restoring(kept))
     return decoder.values(source.names)
 
 

@@ -31,6 +31,8 @@ from manifests.pieces import Piece, PieceSink, logical_size
 from manifests.recall import recalled
 from manifests.refs import RefLike, Resolver
 from manifests.registry import Registry
+from manifests.restored import expect
+from manifests.template import Watched
 
 __all__ = [
     "CommitEncoder",
@@ -44,6 +46,8 @@ __all__ = [
 
 _NULL: Final = b"\xf6"
 _MOST_MEMORIES: Final = 64
+_MANY_COMPARED: Final = 64
+"""If so many items were other objects and equal, they had been restored, it seems."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +215,10 @@ class CommitEncoder:
             abandon(lease)
             raise
         if not place.branches:
-            self._memories.keep(place, RunMemory(digest, memory.root, seen))
+            follows = not memory.expected_others and (
+                old.follows_restores or memory.compared >= _MANY_COMPARED
+            )
+            self._memories.keep(place.run, RunMemory(digest, memory.root, seen, follows))
         used = lease if lease.is_used else None
         return PreparedCommit(place, digest, manifest, sink.objects, used)
 
@@ -223,6 +230,19 @@ class CommitEncoder:
         if distrusted or unlisted or self._redaction is not None:
             return None
         return recalled(self._store, self._parameters, place)
+
+    def restored(self, run: str, id: Digest, state: Any, watched: Watched) -> None:
+        """Prepare for that a state restored just now is what the next commit of a run goes on from.
+
+        Only where that was so before: a caller who restores to look, and commits what he has
+        himself, would wait for nothing.
+        """
+        if not watched or type(state) is not dict:
+            return
+        memory = self._memories.borrow(run, id)
+        if memory is not None and memory.state is not None:
+            expect(memory.state, state, watched, self._likeness)
+            self._memories.keep(run, memory)
 
     def distrust(self, run: str) -> None:
         """Let the next commit of a run encode everything: what is stored may be damaged."""
@@ -243,11 +263,15 @@ class CommitEncoder:
 
 @dataclass(frozen=True, slots=True)
 class RunMemory:
-    """What the commit ``id`` saw of a run's state and of its execution record."""
+    """What the commit ``id`` saw of a run's state and of its execution record.
+
+    ``follows_restores``: commits of the run go on from what was restored.
+    """
 
     id: Digest | None = None
     state: Node | None = None
     execution: Node | None = None
+    follows_restores: bool = False
 
 
 class RunMemories:
@@ -289,10 +313,18 @@ class RunMemories:
             return RunMemory()
         return memory
 
-    def keep(self, place: Place, memory: RunMemory) -> None:
+    def borrow(self, run: str, id: Digest) -> RunMemory | None:
+        """Take the memory of a commit, to be kept again, if what was restored of it is awaited."""
+        with self._lock:
+            memory = self._memories.get(run)
+            if memory is None or memory.id != id or not memory.follows_restores:
+                return None
+            return self._memories.pop(run)
+
+    def keep(self, run: str, memory: RunMemory) -> None:
         """Keep a memory for the next commit of the run."""
         with self._lock:
-            self._memories[place.run] = memory
+            self._memories[run] = memory
             while len(self._memories) > _MOST_MEMORIES:
                 del self._memories[next(iter(self._memories))]
 

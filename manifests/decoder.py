@@ -199,9 +199,9 @@ class Decoder:
 
         def again(name: Any) -> Any:
             made = below.made.get(name)
-            if made is not None:
+            if made is not None and self._keeper is not None:
                 self._count(made.size)
-                return made.copy()
+                return self._keeper.copy(made)
             payload = below.leaves.get(name)
             if payload is None:
                 return self._again(name)

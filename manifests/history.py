@@ -14,7 +14,7 @@ from cas.records import Record, RecordReader
 from manifests.catalogue import Catalogue, CheckpointRow, RunRow
 from manifests.diff import Change, Touched, changes, touched
 from manifests.forms import Forms
-from manifests.kept import KeptValues
+from manifests.kept import KeptValues, Restoring
 from manifests.manifest import (
     Checkpoint,
     Manifest,
@@ -93,13 +93,14 @@ def _find(reader: StoreReader, resolve: Callable[[Resolver], Listed]) -> Found:
 
 def restore(
     reader: StoreReader, kept: KeptValues, ref: RefLike, keys: Sequence[Any] | None
-) -> tuple[Found, Any]:
-    """Return the state of a checkpoint, whole or of some keys only."""
+) -> tuple[Found, Any, Restoring]:
+    """Return the state of a checkpoint, whole or of some keys only, and how it was restored."""
     found = find(reader, ref)
-    forms = kept.forms(reader)
+    restoring = Restoring(kept)
+    forms = restoring.forms(reader)
     if keys is None:
-        return found, forms.value(found.manifest.state)
-    return found, {key: _field(forms, found, key) for key in keys}
+        return found, forms.value(found.manifest.state), restoring
+    return found, {key: _field(forms, found, key) for key in keys}, restoring
 
 
 def _field(forms: Forms, found: Found, key: Any) -> Any:
@@ -130,7 +131,7 @@ def outline_at(
 
 def execution(reader: StoreReader, kept: KeptValues, ref: RefLike) -> dict[str, Any]:
     """Return the execution record of a checkpoint, empty if it has none."""
-    value = kept.forms(reader).value(find(reader, ref).manifest.execution)
+    value = Restoring(kept).forms(reader).value(find(reader, ref).manifest.execution)
     return {} if value is None else value
 
 

@@ -55,6 +55,8 @@ class Memory:
 
     Attributes:
         root: The node of the value, once it was encoded; None if the value is no dict of fields.
+        compared: How many items of lists were other objects than before, and equal.
+        expected_others: Some of them were where restored ones had been expected.
     """
 
     def __init__(
@@ -67,6 +69,8 @@ class Memory:
         recalled: bool = False,
     ) -> None:
         self.root: Node | None = None
+        self.compared = 0
+        self.expected_others = False
         self._before = root
         self._recalled = recalled
         self._likeness = likeness
@@ -97,12 +101,17 @@ class Memory:
         """
         node = self._enter(encoder, items, is_dict=False)
         values = list(items)
-        before = Earlier(node, self._likeness, trust_identity=self._trust)
+        # What was restored and not committed yet is no item that was saved: nothing is promised.
+        trusts = self._trust and not node.restored
+        before = Earlier(node, self._likeness, trust_identity=trusts)
         edits = differences(before.values, values)
         node.container = items
+        was_restored, node.restored = node.restored, False
         if not edits:
             return node, edits
         found = before.taken_items(edits, values)
+        self.compared += before.compared
+        self.expected_others |= was_restored and before.compared > 0
         segments: list[Segment] = []
         placed: list[Piece] = []
         tokens: list[bytes] = []

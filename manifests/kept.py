@@ -17,9 +17,9 @@ from cas.mutex import Mutex
 from manifests.forms import Forms
 from manifests.reading import StoreReader
 from manifests.registry import Registry
-from manifests.template import Template
+from manifests.template import Template, Watched
 
-__all__ = ["KeptValue", "KeptValues"]
+__all__ = ["KeptValue", "KeptValues", "Restoring"]
 
 _MOST_DECODED: Final = 65_536
 """How many objects are known to have been decoded once, at most."""
@@ -36,10 +36,6 @@ class KeptValue(NamedTuple):
     size: int
     depth: int
     height: int
-
-    def copy(self) -> Any:
-        """Return a copy that shares nothing that can change."""
-        return self.template.copy()
 
 
 class KeptValues(KeptByNumber[KeptValue]):
@@ -60,10 +56,6 @@ class KeptValues(KeptByNumber[KeptValue]):
         self._decoded: dict[int, None] = {}
         self._refused: set[int] = set()
 
-    def forms(self, reader: StoreReader) -> Forms:
-        """Return forms of which whole values are built with what is kept, and keep it."""
-        return Forms(self.registry, reader.load, partial(reader.gather, made=self), self)
-
     def of(self, generation: int, numbers: Iterable[int]) -> dict[int, KeptValue]:
         """Return what is kept of those objects."""
         if self._revision != self.registry.revision:
@@ -75,7 +67,7 @@ class KeptValues(KeptByNumber[KeptValue]):
         """Return how many bytes some values take, about."""
         return sum([item.size for item in items])
 
-    def chosen(self, below: Closure, roots: Sequence[int]) -> Collection[int]:
+    def choose(self, below: Closure, roots: Sequence[int]) -> Collection[int]:
         """Return which of the objects that were read below some roots are to be kept now."""
         if not self.most_bytes:
             return ()
@@ -88,17 +80,52 @@ class KeptValues(KeptByNumber[KeptValue]):
                 self._decoded, self._refused = {}, set()
         return _largest(below, roots, again) if again else ()
 
-    def keep_value(self, below: Closure, name: int, value: Any, depth: int, height: int) -> Any:
-        """Keep the value of an object if it can be copied, and then return a copy of it."""
+    def add(
+        self, below: Closure, number: int, value: Any, depth: int, height: int
+    ) -> KeptValue | None:
+        """Keep the value of an object, which nobody may use from now on; None if it is not copied.
+
+        Then it is still the caller's.
+        """
         template = Template.of(value, self.registry)
         if template is None:
             with self._once:
-                self._refused.add(name)
-            return value
-        size = template.size + sum(_payload_sizes(below, name))
-        digest = below.records[name].digest
-        self.keep(below.generation, {name: KeptValue(digest, template, size, depth, height)})
-        return template.copy()
+                self._refused.add(number)
+            return None
+        size = template.size + sum(_payload_sizes(below, number))
+        made = KeptValue(below.records[number].digest, template, size, depth, height)
+        self.keep(below.generation, {number: made})
+        return made
+
+
+class Restoring:
+    """One restore that uses kept values and keeps others; the ``Keeper`` of its decoder.
+
+    Attributes:
+        watched: What has to be watched below the items of lists that were copied.
+    """
+
+    def __init__(self, kept: KeptValues) -> None:
+        self._kept = kept
+        self.watched: Watched = []
+
+    def forms(self, reader: StoreReader) -> Forms:
+        """Return the forms to restore with."""
+        kept = self._kept
+        return Forms(kept.registry, reader.load, partial(reader.gather, made=kept), self)
+
+    def chosen(self, below: Closure, roots: Sequence[int]) -> Collection[int]:
+        """Return which of the objects that were read below some roots are to be kept now."""
+        return self._kept.choose(below, roots)
+
+    def keep_value(self, below: Closure, name: int, value: Any, depth: int, height: int) -> Any:
+        """Keep the value of an object if it can be copied, and then return a copy of it."""
+        made = self._kept.add(below, name, value, depth, height)
+        return value if made is None else self.copy(made)
+
+    def copy(self, made: KeptValue) -> Any:
+        """Return a copy of a kept value."""
+        return made.template.copy(self.watched)
 
 
 def _largest(below: Closure, roots: Iterable[int], among: Collection[int]) -> set[int]:

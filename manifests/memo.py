@@ -49,7 +49,8 @@ class Node:
     ``keys`` and ``encoded_keys`` its keys, ``texts`` whether all of them are, and ``entries`` their
     order if it is a large one. ``segments`` say what is below each item; of the root, where each
     field is looked at, nothing is watched. ``tail`` is the path to the container from the item that
-    it is below. ``least``: its pieces serve for a dict of so many entries or more.
+    it is below. ``least``: its pieces serve for a dict of so many entries or more. ``restored``:
+    the items were restored since they were encoded.
     """
 
     __slots__ = (
@@ -61,6 +62,7 @@ class Node:
         "least",
         "pieces",
         "placed",
+        "restored",
         "segments",
         "sizes",
         "tail",
@@ -88,6 +90,19 @@ class Node:
         self.tree = TreeCache()
         self.segments: list[Segment] = []
         self.watch = Watch()
+        self.restored = False
+
+    def restore(self, items: list[Any], segments: Sequence[Segment]) -> None:
+        """Take other objects for the items, equal to them as they were encoded.
+
+        ``segments`` say what is below each. They are watched from now on.
+        """
+        self.container = items
+        self.values = [*items]
+        self.segments = []
+        self.watch = Watch()
+        self.renew_segments([Edit(0, 0, 0, len(items))], segments, watched=True)
+        self.restored = True
 
     def holds(self) -> bool:
         """Whether the container and everything below it are as they were when encoded."""

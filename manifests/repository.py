@@ -446,10 +446,12 @@ class Repository(Browsing, Beside, Claiming):
         wanted = None if keys is None else _distinct(keys)
         moment = self._seen.moment
         with self.events.during("restore") as tell:
-            found, state = stable(
+            found, state, restoring = stable(
                 self._store, lambda reader: history.restore(reader, self._values, ref, wanted)
             )
             partial, checkpoint = wanted is not None, found.checkpoint
+            if not partial:
+                self._encoder.restored(checkpoint.run, checkpoint.id, state, restoring.watched)
             tell(lambda s: Restored(checkpoint=checkpoint, partial=partial, seconds=s))
         self._see_head(found, moment)
         return state

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
+from cas.digest import Digest
 from cas.records import RecordReader
 from manifests.catalogue import Catalogue
 from manifests.decoder import StoredObject
-from manifests.kept import KeptValues
+from manifests.kept import KeptValues, Restoring
 from manifests.manifest import ManifestReader, checkpoint_of
 from manifests.pending import (
     PendingBody,
@@ -19,8 +20,13 @@ from manifests.pending import (
 )
 from manifests.reading import StoreReader
 from manifests.refs import Listed, RefLike, Resolver
+from manifests.template import Watched
 
 __all__ = ["Snapshot", "snapshot"]
+
+
+OnState = Callable[[str, Digest, Any, Watched], None]
+"""Called with run and id of a checkpoint, its state, and what to watch below copied items."""
 
 
 class Snapshot:
@@ -34,22 +40,28 @@ class Snapshot:
         parent_key: The key of its parent, if its run lists that and it has one.
     """
 
-    def __init__(self, reader: StoreReader, kept: KeptValues, listed: Listed) -> None:
+    def __init__(
+        self, reader: StoreReader, kept: KeptValues, listed: Listed, on_state: OnState
+    ) -> None:
         """Read a checkpoint; use ``snapshot``."""
         self._reader = reader
         self._kept = kept
+        self._on_state = on_state
         row = listed.row
         record, self.parent_key, self._pending, self.is_head = reader.run(
             lambda records: _read(records, listed)
         )
         manifest = ManifestReader(reader.load).read(record)
         self._state, self._execution = manifest.state, manifest.execution
-        self._forms = kept.forms(reader)
+        self._restoring = Restoring(kept)
+        self._forms = self._restoring.forms(reader)
         self.checkpoint = checkpoint_of(manifest, row.id, listed.run, listed.sequence, row)
 
     def state(self) -> Any:
         """Return the state."""
-        return self._forms.value(self._state)
+        state = self._forms.value(self._state)
+        self._on_state(self.checkpoint.run, self.checkpoint.id, state, self._restoring.watched)
+        return state
 
     def names(self) -> list[Any]:
         """Return the keys of the state, in order."""
@@ -81,9 +93,13 @@ class Snapshot:
         return pending_writes(wanted, self._reader, self._kept)
 
 
-def snapshot(reader: StoreReader, kept: KeptValues, ref: RefLike) -> Snapshot:
-    """Return what there is about the checkpoint that a reference names."""
-    return Snapshot(reader, kept, reader.run(lambda records: Resolver(records).resolve(ref)))
+def snapshot(reader: StoreReader, kept: KeptValues, ref: RefLike, on_state: OnState) -> Snapshot:
+    """Return what there is about the checkpoint that a reference names.
+
+    ``on_state`` is told of a state as soon as it is built.
+    """
+    listed = reader.run(lambda records: Resolver(records).resolve(ref))
+    return Snapshot(reader, kept, listed, on_state)
 
 
 def _read(

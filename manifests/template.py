@@ -19,11 +19,17 @@ import pydantic
 from manifests.registry import Registry, TypeEntry, UnregisteredValue
 from manifests.scalars import SCALAR_TYPES
 from manifests.together import ATOMS
+from manifests.watch import Segment
 
-__all__ = ["Template"]
+__all__ = ["Template", "Watched"]
+
+Watched = list[tuple[Sequence[Any], Segment]]
+"""Some objects, and what has to be watched below them, again and again."""
 
 _SHARED: Final = ATOMS.union(SCALAR_TYPES)
 """Types whose values cannot change, so that copies have the same ones."""
+_TOGETHER: Final = 64
+"""Items of a list that are copied at once, and then watched as one."""
 _CONTAINER_BYTES: Final = 160
 """What a container takes beside its items, about, and what makes its copies."""
 
@@ -41,10 +47,11 @@ class Template:
             strings are not counted.
     """
 
-    __slots__ = ("_level", "size")
+    __slots__ = ("_is_list", "_levels", "size")
 
-    def __init__(self, level: _Level, size: int) -> None:
-        self._level = level
+    def __init__(self, levels: Sequence[_Level], size: int, *, is_list: bool) -> None:
+        self._levels = levels
+        self._is_list = is_list
         self.size = size
 
     @classmethod
@@ -55,15 +62,30 @@ class Template:
         functions of its own for that, or can change in ways that are not known.
         """
         measure = _Measure(registry)
+        is_list = type(value) is list
+        items = value if is_list else [value]
         try:
-            level = measure.level([value])
+            levels = [
+                measure.level(items[start : start + _TOGETHER])
+                for start in range(0, len(items), _TOGETHER)
+            ]
         except _NotCopiedError:
             return None
-        return cls(level, measure.size)
+        return cls(levels, measure.size, is_list=is_list)
 
-    def copy(self) -> Any:
-        """Return a value that has nothing that can change in common with any other copy."""
-        return self._level.make()[0]
+    def copy(self, watched: Watched | None = None) -> Any:
+        """Return a value that has nothing that can change in common with any other copy.
+
+        Of a list, ``watched`` takes the items with what has to be watched below them.
+        """
+        made = []
+        for level in self._levels:
+            segment = Segment()
+            items = level.make(segment)
+            made += items
+            if watched is not None:
+                watched.append((items, segment.shared()))
+        return made if self._is_list else made[0]
 
 
 class _NotCopiedError(Exception):
@@ -71,8 +93,8 @@ class _NotCopiedError(Exception):
 
 
 class _Group(Protocol):
-    def make(self) -> list[Any]:
-        """Return a copy of each value of the group."""
+    def make(self, segment: Segment) -> list[Any]:
+        """Return a copy of each value of the group, and note what can change in them."""
         ...
 
 
@@ -92,10 +114,10 @@ class _Level:
         """Whether copies are the same objects."""
         return not self._parts
 
-    def make(self) -> list[Any]:
+    def make(self, segment: Segment) -> list[Any]:
         made = self._values
         for places, group in self._parts:
-            copies = group.make()
+            copies = group.make(segment)
             if places is None:
                 return copies
             if made is self._values:
@@ -115,28 +137,50 @@ class _Inside:
         self._keys = keys
         self._level = level
 
-    def put_into(self, containers: Sequence[Any]) -> None:
-        for owner, key, copied in zip(self._owners, self._keys, self._level.make(), strict=True):
+    def put_into(self, containers: Sequence[Any], segment: Segment) -> None:
+        level = self._level.make(segment)
+        for owner, key, copied in zip(self._owners, self._keys, level, strict=True):
             containers[owner][key] = copied
 
 
 class _Containers:
-    """Dicts or lists."""
+    """Dicts or lists. Those that are attributes of objects are watched with those."""
 
-    __slots__ = ("_copy", "_inside", "_originals")
+    __slots__ = ("_are_attributes", "_copy", "_inside", "_originals")
 
     def __init__(
-        self, originals: Sequence[Any], copy: Callable[[Any], Any], inside: _Inside | None
+        self,
+        originals: Sequence[Any],
+        copy: Callable[[Any], Any],
+        inside: _Inside | None,
+        *,
+        are_attributes: bool = False,
     ) -> None:
         self._originals = originals
         self._copy = copy
         self._inside = inside
+        self._are_attributes = are_attributes
 
-    def make(self) -> list[Any]:
+    def make(self, segment: Segment) -> list[Any]:
         copies = [*map(self._copy, self._originals)]
         if self._inside is not None:
-            self._inside.put_into(copies)
+            self._inside.put_into(copies, segment)
+        if not self._are_attributes:
+            segment.hold(copies)
         return copies
+
+
+class _Unwatchable:
+    """Sets or bytearrays, which can change without a trace."""
+
+    __slots__ = ("_originals",)
+
+    def __init__(self, originals: Sequence[Any]) -> None:
+        self._originals = originals
+
+    def make(self, segment: Segment) -> list[Any]:
+        segment.opaque = True
+        return [original.copy() for original in self._originals]
 
 
 class _Tuples:
@@ -151,8 +195,8 @@ class _Tuples:
         self._sizes = sizes
         self._items = items
 
-    def make(self) -> list[Any]:
-        items = iter(self._items.make())
+    def make(self, segment: Segment) -> list[Any]:
+        items = iter(self._items.make(segment))
         return [self._make([*islice(items, size)]) for size in self._sizes]
 
 
@@ -165,8 +209,8 @@ class _Unregistered:
         self._names = names
         self._fields = fields
 
-    def make(self) -> list[Any]:
-        fields = self._fields.make()
+    def make(self, segment: Segment) -> list[Any]:
+        fields = self._fields.make(segment)
         return [
             UnregisteredValue(name, version, content)
             for (name, version), content in zip(self._names, fields, strict=True)
@@ -182,12 +226,13 @@ class _Objects:
         self._cls = cls
         self._attributes = attributes
 
-    def make(self) -> list[Any]:
+    def make(self, segment: Segment) -> list[Any]:
         made = []
-        for attributes in self._attributes.make():
+        for attributes in self._attributes.make(segment):
             copied: Any = _new(self._cls)
             _put(copied, "__dict__", attributes)
             made.append(copied)
+        segment.objects.extend(made)
         return made
 
 
@@ -208,11 +253,11 @@ class _Models:
         self._fields_sets = fields_sets
         self._beside = beside
 
-    def make(self) -> list[Any]:
+    def make(self, segment: Segment) -> list[Any]:
         made = []
         cls, new, put = self._cls, _new, _put
         for attributes, fields_set, (extra, private) in zip(
-            self._attributes.make(), self._fields_sets, self._beside, strict=True
+            self._attributes.make(segment), self._fields_sets, self._beside, strict=True
         ):
             copied: Any = new(cls)
             put(copied, "__dict__", attributes)
@@ -220,6 +265,7 @@ class _Models:
             put(copied, "__pydantic_extra__", None if extra is None else {})
             put(copied, "__pydantic_private__", None if private is None else {})
             made.append(copied)
+        segment.hold_models(made)
         return made
 
 
@@ -255,9 +301,9 @@ class _Measure:
         if cls is set or cls is frozenset:
             if not _are_fixed(chain.from_iterable(values)):
                 raise _NotCopiedError
-            return None if cls is frozenset else _Containers(values, set.copy, None)
+            return None if cls is frozenset else _Unwatchable(values)
         if cls is bytearray:
-            return _Containers(values, bytearray, None)
+            return _Unwatchable(values)
         if cls is UnregisteredValue:
             names = [(value.name, value.version) for value in values]
             return _Unregistered(names, self.level([*map(_fields_of, values)]))
@@ -276,7 +322,7 @@ class _Measure:
             return self._tuples(make, values)
         if entry.content not in ("attributes", "model") or _overrides(cls, "__new__", object):
             raise _NotCopiedError
-        attributes = self._dicts([vars(value) for value in values])
+        attributes = self._dicts([vars(value) for value in values], are_attributes=True)
         if entry.content == "attributes":
             return _Objects(cls, attributes)
         beside = [*map(_beside, values)]
@@ -290,10 +336,11 @@ class _Measure:
         items = self.level([*chain.from_iterable(values)])
         return None if items.is_shared else _Tuples(make, [*map(len, values)], items)
 
-    def _dicts(self, values: list[dict[Any, Any]]) -> _Group:
+    def _dicts(self, values: list[dict[Any, Any]], *, are_attributes: bool = False) -> _Group:
         if not _are_fixed(chain.from_iterable(values)):
             raise _NotCopiedError
-        return _Containers(values, dict.copy, self._inside(values, chain.from_iterable(values)))
+        inside = self._inside(values, chain.from_iterable(values))
+        return _Containers(values, dict.copy, inside, are_attributes=are_attributes)
 
     def _inside(self, containers: Sequence[Any], keys: Iterable[Any]) -> _Inside | None:
         """Return what has to be copied inside some containers of which all have one class."""

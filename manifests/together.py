@@ -85,10 +85,6 @@ class MadeValue(Protocol):
         """How many objects lie on the longest way down from its own, at most."""
         ...
 
-    def copy(self) -> Any:
-        """Return a copy that shares nothing that can change."""
-        ...
-
 
 class Below(Protocol):
     """Verified objects by name: the payloads of those without links, and the others.
@@ -123,6 +119,10 @@ class Keeper(Protocol):
         """Keep a value, and return it or a copy of it for the caller."""
         ...
 
+    def copy(self, made: Any) -> Any:
+        """Return a copy of a value that is in memory, which shares nothing that can change."""
+        ...
+
 
 def decode_together(
     root: Any,
@@ -143,7 +143,7 @@ def decode_together(
         own: The decoders of all tags but LINK.
         again: Decodes an object once more, given its name: a link that occurs twice gives two
             values, for what is changed in one must not show in the other.
-        keeper: Keeps some of the values.
+        keeper: Keeps some of the values, and copies those that are in memory.
 
     Raises:
         RecursionError: An object is not shallow.
@@ -156,8 +156,10 @@ def decode_together(
     depths, heights = _nesting(least, parents, below.made)
     if heights.get(root, 0) >= MAX_HEIGHT:
         raise RecursionError("linked too deeply")
-    values.update({of: made.copy() for of, made in below.made.items()})
-    chosen: Collection[Any] = () if keeper is None else keeper.chosen(below, roots)
+    chosen: Collection[Any] = ()
+    if keeper is not None:
+        values.update({of: keeper.copy(made) for of, made in below.made.items()})
+        chosen = keeper.chosen(below, roots)
 
     def kept(of: Any, value: Any) -> Any:
         if keeper is None or of not in chosen:
