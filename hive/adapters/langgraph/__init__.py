@@ -14,9 +14,10 @@ try:
 except ModuleNotFoundError as error:
     if error.name is None or error.name.startswith("hive"):
         raise
+    missing = error.name.partition(".")[0]
     raise ModuleNotFoundError(
-        f"LangGraph is not installed ({error.name}): pip install 'hive-checkpoints[langgraph]'",
-        name=error.name,
+        f"LangGraph is not installed ({missing}): pip install 'hive-checkpoints[langgraph]'",
+        name=missing,
     ) from error
 
 __all__ = ["HiveSaver"]
