@@ -23,7 +23,7 @@ from cas.database import DATA_FILE
 from cas.datafile import check_data_file
 from cas.digest import Digest
 from cas.environment import Environment, ReadTransaction
-from cas.errors import CorruptionError, MissingObjectError
+from cas.errors import CorruptionError, MissingObjectError, StoreFullError
 from cas.objects import frame_address
 from cas.packs import Pack
 from cas.packwalk import pack_rows, pack_start
@@ -351,7 +351,13 @@ def check_structure(environment: Environment) -> list[Damage]:
     """
     with _private_directory(environment.path) as directory:
         copy = directory / DATA_FILE
-        environment.copy(copy, compact=False)
+        try:
+            environment.copy(copy, compact=False)
+        except StoreFullError as error:
+            raise StoreFullError(
+                f"a check looks at a copy of the store's file, and there is no room for it in "
+                f"{directory.parent}; free some, then repeat"
+            ) from error
         # A sound file may end early, behind pages that were never written because they are free.
         os.truncate(copy, max(copy.stat().st_size, check_data_file(copy).used_bytes))
         try:

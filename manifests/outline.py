@@ -145,7 +145,9 @@ class _Reader:
             listed = self._places.sequence(content)
             return _NAMES[form.tag], self._places.length(listed), "items"
         if form.tag == ARRAY:
-            return f"ndarray of {content[0]} {content[1]}", None, "items"
+            shape = content[1]  # None of a scalar such as np.float32(3)
+            kind = "numpy scalar of" if shape is None else "ndarray of"
+            return f"{kind} {content[0]}{'' if shape is None else f' {shape}'}", None, "items"
         return "value", None, "items"
 
     def _bytes(self, form: Form) -> int:

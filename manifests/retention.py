@@ -289,7 +289,7 @@ class _Planner:
             if policy.mode == "all":
                 reasons.append(Reason("all", "all are kept"))
             if policy.keep_last is not None and age < policy.keep_last:
-                reasons.append(Reason("keep_last", f"one of the {policy.keep_last} newest"))
+                reasons.append(Reason("keep_last", _of_newest(policy.keep_last)))
             within = policy.keep_within
             if within is not None and self._now - item.checkpoint.created_at <= within:
                 reasons.append(Reason("keep_within", f"not older than {within}"))
@@ -365,3 +365,7 @@ def _span(moment: dt.datetime, unit: str) -> dt.datetime:
     if unit == "week":
         start -= dt.timedelta(days=start.weekday())
     return start
+
+
+def _of_newest(number: int) -> str:
+    return "the newest" if number == 1 else f"one of the {number} newest"

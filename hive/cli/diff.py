@@ -16,7 +16,7 @@ from hive.cli.values import glimpse, pretty, to_json
 
 if TYPE_CHECKING:
     from hive.cli.shapes import DiffJson
-    from manifests import Change, Checkpoint
+    from manifests import Change, Checkpoint, Repository
 
 __all__ = ["diff"]
 
@@ -57,7 +57,7 @@ def diff(
     """
     with open_to_read(home) as repo:
         if after is None:
-            new, old = repo.resolve(before), repo.resolve(f"{before}~1")
+            new, old = repo.resolve(before), _parent(repo, before)
         else:
             old, new = repo.resolve(before), repo.resolve(after)
         changes = repo.diff(old, new, limit=None if everything else limit + 1)
@@ -78,6 +78,15 @@ def diff(
     else:
         kinds = [change.kind for change in shown]
         line(", ".join(f"{kinds.count(kind):,} {kind}" for kind in _SIGNS if kind in kinds))
+
+
+def _parent(repo: Repository, ref: str) -> Checkpoint:
+    from hive import NotFoundError
+
+    try:
+        return repo.resolve(f"{ref}~1")
+    except NotFoundError as error:
+        raise NotFoundError(f"{error}; compare it with another one: hive diff A B") from error
 
 
 def _name(checkpoint: Checkpoint) -> str:

@@ -36,8 +36,8 @@ def finish(result: RunResult, waits: list[Wait], as_json: bool) -> None:
                 [[key, describe(value)] for key, value in shown["output"].items()],
             )
     for wait in waits:
-        answer = [] if wait.kind == "input" else ["--approve"]
-        if answer and len(waits) > 1:
+        answer = ["--input", "{...}"] if wait.kind == "input" else ["--approve"]
+        if len(waits) > 1:
             answer += ["--step", wait.step]
         say(f"{wait_text(wait)}; {resume_command(result.run_id, *answer)} continues")
     if shown["status"] == "failed":

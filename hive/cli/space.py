@@ -123,7 +123,8 @@ def _show_gc(report: GcReport) -> None:
         f"{count(report.objects_removed, 'object')}"
     )
     line(f"{'returned':<12} {size(report.bytes_returned_to_disk):>8}   to the disk")
-    roots = ", ".join(f"{number:,} {kind}" for kind, number in report.roots.items() if number)
+    kinds = {kind.removesuffix("s"): number for kind, number in report.roots.items() if number}
+    roots = ", ".join(count(number, kind) for kind, number in kinds.items())
     kept = count(report.objects_kept, "object")
     line(f"{'kept':<12} {kept}, because of {roots or 'nothing'}")
     line(f"{'took':<12} {report.seconds:,.2f} s; {_SCOPES[report.scope]}")

@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from hive import errors
+from hive.graph.standing import ABANDONED, standing_of
 
 if TYPE_CHECKING:
     from manifests import Checkpoint, Repository
 
-__all__ = ["ABANDONED", "abandon", "reinstate"]
+__all__ = ["abandon", "reinstate"]
 
-ABANDONED: Final = "abandoned"
 _KIND_OF_STATUS: Final = {
     **dict.fromkeys(("paused", "awaiting_approval", "needs_escalation"), "paused"),
     **dict.fromkeys(("failed", "needs_replan", "rejected", "aborted"), "failed"),
@@ -28,13 +28,18 @@ def abandon(repository: Repository, run: str) -> Checkpoint:
 
     Raises:
         NotFoundError: There is no such run.
-        ConflictError: It is completed, or somebody moved it on meanwhile.
+        ConflictError: It is completed, a process executes it, or somebody moved it on meanwhile.
     """
     head = _head(repository, run)
     if head.kind == ABANDONED:
         return head
     if head.kind == "final":
         raise errors.ConflictError(f"run {run!r} is completed: there is nothing to abandon")
+    if standing_of(repository, head) == "running":
+        # It would find its head moved on, and fail.
+        raise errors.ConflictError(
+            f"run {run!r} is being executed; wait for it or stop it", run=run
+        )
     return _again(repository, head, ABANDONED)
 
 

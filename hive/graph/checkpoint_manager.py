@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from hive import errors
 from hive.closing import Closing
-from hive.graph.abandoned import ABANDONED
 from hive.graph.arguments import check_instance
 from hive.graph.background import BackgroundThread, in_thread
 from hive.graph.found import InterruptedRun, ResumePoint
@@ -24,6 +23,7 @@ from hive.graph.records import completed
 from hive.graph.run_writer import STOPS, CheckpointWarning, RunWriter
 from hive.graph.saves import write_together
 from hive.graph.schema import StateSchema
+from hive.graph.standing import ABANDONED
 from hive.graph.termination import flush_at_termination, forget_termination
 from hive.schemas.checkpoint import CheckpointConfig
 from hive.text import kind_of

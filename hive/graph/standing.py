@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Literal
 
 from hive import errors
-from hive.graph.abandoned import ABANDONED
 
 if TYPE_CHECKING:
     from manifests import Checkpoint, Repository
 
-__all__ = ["Standing", "failure_of", "standing_of"]
+__all__ = ["ABANDONED", "Standing", "failure_of", "standing_of"]
 
 Standing = Literal["done", "failed", "paused", "abandoned", "running", "interrupted", "unfinished"]
+
+ABANDONED: Final = "abandoned"
+"""The kind of the checkpoint that says that nobody will go on with a run."""
 
 _OF_KIND: Final[dict[str, Standing]] = {
     "final": "done",

@@ -103,6 +103,18 @@ def test_a_full_disk_can_be_opened_read_and_forgotten_from(disk: Path) -> None:
         assert repo.restore("r") == noise(count - 1)
 
 
+@needs_root
+def test_a_check_that_has_no_room_for_its_copy_says_so(disk: Path) -> None:
+    with Repository.open(disk / "home") as repo:
+        repo.commit("r", noise(0))
+        with open(disk / "rest", "wb") as rest, pytest.raises(OSError, match="space"):
+            rest.write(bytes(8 << 20))
+        with pytest.raises(StoreFullError, match="a check looks at a copy of the store's file"):
+            repo.check()
+        (disk / "rest").unlink()
+        assert repo.check().ok
+
+
 def test_a_limit_on_the_size_of_files_loses_nothing(home: Path) -> None:
     def child() -> str:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

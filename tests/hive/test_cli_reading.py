@@ -44,6 +44,12 @@ def repo(home: Path) -> Iterator[Repository]:
 # diff
 
 
+def test_diff_of_what_has_nothing_before_it_says_how_to_go_on(repo: Repository) -> None:
+    ran = hive("diff", "bees@1")
+    assert ran.code == 3
+    assert ran.errors.endswith("it has no ancestor; compare it with another one: hive diff A B\n")
+
+
 def test_diff(repo: Repository) -> None:
     ran = hive("diff", "bees@2", "bees@4")
     assert ran.code == 0

@@ -21,6 +21,7 @@ from hive import (
     Repository,
 )
 from hive.graph import ExecutionResult, Goal, GraphSpec, NodeSpec, Runtime
+from hive.graph.abandoned import abandon
 from hive.plan import ActionSpec, Plan, PlanExecutionResult, PlanStep
 from hive.runner import Agent, Wait
 from hive.runner.loading import load_agent
@@ -351,6 +352,16 @@ def test_a_run_can_be_abandoned_and_taken_back(tmp_path: Path) -> None:
             runner.abandon("r")
         with pytest.raises(NotFoundError):
             runner.abandon("nobody")
+
+
+def test_a_run_that_is_being_executed_is_not_abandoned(tmp_path: Path) -> None:
+    with Repository.open(tmp_path) as repo:
+        node = NodeSpec(id="a", max_retries=0, function=lambda: abandon(repo, "r"))
+        agent = Agent(work=GraphSpec(id="g", entry_node="a", nodes=[node]))
+        result = AgentRunner(agent, repo).run(run="r")
+        assert isinstance(result, ExecutionResult)
+        assert "run 'r' is being executed" in (result.error or "")
+        assert abandon(repo, "r").kind == "abandoned"
 
 
 def test_a_run_is_running_then_interrupted_then_resumed(tmp_path: Path) -> None:

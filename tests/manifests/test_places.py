@@ -182,6 +182,7 @@ def test_the_outline_of_a_large_state_reads_one_level(seed: int) -> None:
         "colour": Colour.RED,
         "set": {1, 2},
         "array": np.zeros((300, 40)),
+        "scalar": np.float32(3),
         "lines": bytearray(10),
     }
     memory, root = saved(state)
@@ -203,6 +204,7 @@ def test_the_outline_of_a_large_state_reads_one_level(seed: int) -> None:
         "colour": ("Colour", None, "items"),
         "set": ("set", 2, "items"),
         "array": ("ndarray of <f8 [300, 40]", None, "items"),
+        "scalar": ("numpy scalar of <f4", None, "items"),
         "lines": ("bytearray", 10, "bytes"),
     }
     by_step = {part.step: part.outline for part in found.parts}
