@@ -9,76 +9,40 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from cas.digest import Digest
-from cas.errors import ConflictError, HiveError, InvalidInputError, NotFoundError
+from cas.errors import HiveError, InvalidInputError
 from cas.leases import STAGE_BYTES, Lease
-from cas.mutex import Mutex
 from cas.objects import Object
-from cas.records import RecordReader
 from cas.store import ObjectStore
 from cas.writer import RecordWriter
 from manifests.arguments import listed
-from manifests.catalogue import Catalogue, CatalogueWriter, CheckpointRow, RunRow
+from manifests.catalogue import CatalogueWriter, CheckpointRow
 from manifests.claims import PreparedClaim
 from manifests.encoder import Encoder
 from manifests.incremental import Memory
 from manifests.likeness import Likeness
 from manifests.manifest import Checkpoint, Manifest, checkpoint_of, microseconds
 from manifests.memo import Node
+from manifests.memories import RunMemories, RunMemory
 from manifests.names import check_name
 from manifests.parameters import TreeParameters
 from manifests.paths import Redaction
 from manifests.pieces import Piece, PieceSink, logical_size
+from manifests.placing import Place, refuse_moved
 from manifests.recall import recalled
-from manifests.refs import RefLike, Resolver
 from manifests.registry import Registry
 from manifests.restored import expect
 from manifests.template import Watched
 
 __all__ = [
     "CommitEncoder",
-    "Place",
     "PreparedCommit",
     "abandon",
-    "keyed_place",
-    "place_after",
     "write_commit",
 ]
 
 _NULL: Final = b"\xf6"
-_MOST_MEMORIES: Final = 64
 _MANY_COMPARED: Final = 64
 """If so many items were other objects and equal, they had been restored, it seems."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a commit goes: run and sequence, its parent, and the head it expects to find there.
-
-    ``parent_sequence`` is 0 if there is no parent or it is in another run. ``head`` is (sequence,
-    id), or None if the run must be new. ``key`` is the framework's id of the checkpoint: a place
-    with one need not be behind the head, unless it ``extends_head``.
-    """
-
-    run: str
-    sequence: int
-    parent: Digest | None
-    parent_sequence: int
-    head: tuple[int, Digest] | None
-    key: str | None = None
-    extends_head: bool = True
-    needs_parent: bool = False
-
-    @property
-    def branches(self) -> bool:
-        """Whether the commit leaves the head on purpose and builds on an older checkpoint."""
-        return self.head is not None and self.head != (self.parent_sequence, self.parent)
-
-    @classmethod
-    def next(cls, run: str, head: tuple[int, Digest] | None) -> Place:
-        """Return the place behind a head (sequence, id), or the first one of a new run."""
-        if head is None:
-            return cls(run, 1, None, 0, None)
-        return cls(run, head[0] + 1, head[1], head[0], head)
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,136 +225,6 @@ class CommitEncoder:
         return Encoder(self._registry, self._parameters, sink, redaction, root=root, memory=memory)
 
 
-@dataclass(frozen=True, slots=True)
-class RunMemory:
-    """What the commit ``id`` saw of a run's state and of its execution record.
-
-    ``follows_restores``: commits of the run go on from what was restored.
-    """
-
-    id: Digest | None = None
-    state: Node | None = None
-    execution: Node | None = None
-    follows_restores: bool = False
-
-
-class RunMemories:
-    """The memories of the runs committed last. Each is used by one commit, which leaves the next.
-
-    It keeps the objects of those states alive; so there are few of them.
-    """
-
-    def __init__(self) -> None:
-        self._lock = Mutex()
-        self._memories: dict[str, RunMemory] = {}
-        self._distrusted: set[str] = set()
-
-    def distrust(self, run: str) -> None:
-        """Note that nothing stored of a run is to be built on by its next commit."""
-        with self._lock:
-            self._memories.pop(run, None)
-            self._distrusted.add(run)
-
-    def trusts_again(self, run: str) -> bool:
-        """Return whether a run was distrusted until now."""
-        with self._lock:
-            is_distrusted = run in self._distrusted
-            self._distrusted.discard(run)
-            return is_distrusted
-
-    def take(self, place: Place) -> RunMemory:
-        """Take the memory of the commit that will be the parent, or an empty one.
-
-        Only of the parent: what is not encoded again must be reachable from a listed checkpoint.
-        """
-        # Safe beside gc: the transaction that writes the commit finds the parent listed as the
-        # head, so everything below it is stored; and it resolves links by digest then, not by
-        # numbers remembered here. Were the parent only named elsewhere (a deleted run that starts
-        # again) and swept, a link would be missing and the commit refused, not stored with a hole.
-        with self._lock:
-            memory = self._memories.pop(place.run, None)
-        if memory is None or memory.id != place.parent or place.branches:
-            return RunMemory()
-        return memory
-
-    def borrow(self, run: str, id: Digest) -> RunMemory | None:
-        """Take the memory of a commit, to be kept again, if what was restored of it is awaited."""
-        with self._lock:
-            memory = self._memories.get(run)
-            if memory is None or memory.id != id or not memory.follows_restores:
-                return None
-            return self._memories.pop(run)
-
-    def keep(self, run: str, memory: RunMemory) -> None:
-        """Keep a memory for the next commit of the run."""
-        with self._lock:
-            self._memories[run] = memory
-            while len(self._memories) > _MOST_MEMORIES:
-                del self._memories[next(iter(self._memories))]
-
-
-def place_after(
-    reader: RecordReader, run: str, parent: RefLike, seen: tuple[int, Digest] | None
-) -> Place:
-    """Return the place behind a parent that the caller named.
-
-    The parent may be the head; an older checkpoint, which forks inside the run; or one of another
-    run, if this run is new. ``seen`` is the head as the caller's handle last saw it: if that is
-    the parent but no longer the head, the caller meant the head, and ``write_commit`` refuses.
-    """
-    resolver = Resolver(reader)
-    listed = resolver.resolve(parent)
-    catalogue = Catalogue(reader.transaction)
-    row = catalogue.run(run)
-    if row is None or not row.last:
-        return Place(run, 1, listed.row.id, 0, None)
-    if listed.run != run:
-        # A fork lists its first checkpoint in both runs.
-        listed = resolver.within(run, listed.row.id)
-    newest = resolver.resolve((run, row.head))
-    named, head = (listed.sequence, listed.row.id), (newest.sequence, newest.row.id)
-    if named in (head, seen):
-        return Place.next(run, named)
-    return Place(run, row.last + 1, listed.row.id, listed.sequence, head)
-
-
-def keyed_place(
-    reader: RecordReader,
-    run: str,
-    key: str,
-    parent: RefLike | None,
-    *,
-    extends_head: bool = False,
-) -> Place:
-    """Return the place of a checkpoint whose id the framework gave, in a run of such.
-
-    ``parent`` is a checkpoint of the same run, or None if it has none. A key that the run lists
-    keeps its sequence: the checkpoint is replaced.
-    """
-    catalogue = Catalogue(reader.transaction)
-    row = catalogue.run(run)
-    listed = None if parent is None else Resolver(reader).resolve(parent)
-    if listed is not None and listed.run != run:
-        raise InvalidInputError(f"{listed.run}@{listed.sequence} is not one of run {run!r}")
-    place = Place(run, _keyed_sequence(catalogue, row, key), None, 0, None, key, extends_head)
-    if listed is not None:
-        if listed.sequence >= place.sequence:
-            raise NotFoundError(
-                f"{listed.run}@{listed.sequence} was saved after {key!r}, which this replaces, and "
-                "cannot be its parent"
-            )
-        place = replace(place, parent=listed.row.id, parent_sequence=listed.sequence)
-    head = None if row is None else catalogue.head(row)
-    return place if row is None or head is None else replace(place, head=(row.head, head.id))
-
-
-def _keyed_sequence(catalogue: Catalogue, run: RunRow | None, key: str) -> int:
-    """Return the sequence of a key: the one it has, or the next."""
-    if run is None:
-        return 1
-    return catalogue.sequence_of(run.number, key) or run.last + 1
-
-
 def write_commit(writer: RecordWriter, prepared: PreparedCommit) -> Checkpoint:
     """Store a prepared commit and list it, in the writer's transaction.
 
@@ -400,8 +234,7 @@ def write_commit(writer: RecordWriter, prepared: PreparedCommit) -> Checkpoint:
     place = prepared.place
     run = catalogue.run(place.run)
     head = None if run is None else catalogue.head(run)
-    _refuse_other_kind(head, place)
-    _refuse_moved(catalogue, run, head, place)
+    refuse_moved(catalogue, run, head, place)
     objects, stored = writer.counters.objects, writer.counters.stored_bytes
     lease = prepared.lease
     if lease is not None:
@@ -449,57 +282,3 @@ def abandon(lease: Lease | None) -> None:
     if lease is not None and lease.is_used:
         with suppress(HiveError):  # a lease ends with its process at the latest
             lease.abandon()
-
-
-def _refuse_other_kind(head: CheckpointRow | None, place: Place) -> None:
-    if head is not None and (head.key is None) != (place.key is None):
-        has = "no keys" if head.key is None else "keys that its framework gave them"
-        raise InvalidInputError(f"the checkpoints of run {place.run!r} have {has}; so must this")
-
-
-def _refuse_moved(
-    catalogue: Catalogue, run: RunRow | None, row: CheckpointRow | None, place: Place
-) -> None:
-    """Refuse a place that is another one by now; ``row`` is that of the run's head."""
-    if place.key is not None and not place.extends_head:
-        _refuse_gone(catalogue, run, place, place.key)
-        return
-    last = 0 if run is None else run.last
-    head = None if run is None or row is None else (run.head, row.id)
-    if place.key is not None:
-        # The sequence behind the head may be one that a smaller key has.
-        last = 0 if run is None else run.head
-        if head == place.head and place.sequence == _keyed_sequence(catalogue, run, place.key):
-            return
-    elif last == place.sequence - 1 and head == place.head:
-        return
-    expected = "to be new" if place.head is None else f"to be at {place.sequence - 1}"
-    advice = "restore its head and go on from there, or fork"
-    if last >= place.sequence - 1:
-        cause = "another writer moved it"
-    else:
-        cause = "an earlier commit was prepared and not written"
-        if last:
-            cause = f"it was deleted and begun anew, or {cause}"
-        else:
-            cause = f"it was deleted, or it is new and {cause}"
-            advice = "begin it anew, or write the earlier one first"
-    if last == place.sequence - 1:
-        expected = f"to be at another checkpoint {last}"
-    raise ConflictError(
-        f"run {place.run!r} is at checkpoint {last}, this commit expects it {expected}: {cause}; "
-        f"{advice}",
-        run=place.run,
-    )
-
-
-def _refuse_gone(catalogue: Catalogue, run: RunRow | None, place: Place, key: str) -> None:
-    """Refuse a place that is another one by now; whoever asks for it anew finds the right one."""
-    parent = None
-    if run is not None and place.parent_sequence:
-        parent = catalogue.checkpoint(run.number, place.parent_sequence)
-    found = None if parent is None or parent.hidden else parent.id
-    if found != place.parent or _keyed_sequence(catalogue, run, key) != place.sequence:
-        raise ConflictError(
-            f"run {place.run!r} changed while {key} was prepared; commit it again", run=place.run
-        )

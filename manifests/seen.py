@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from cas.digest import Digest
 from cas.mutex import Mutex
-from manifests.commits import Place, PreparedCommit
+from manifests.commits import PreparedCommit
 from manifests.manifest import Checkpoint
+from manifests.placing import Place
 
 __all__ = ["SeenHeads"]
 

@@ -77,7 +77,7 @@ def arm(moment: Moment, *, slow_seconds: float = 0.0) -> Callable[[int], None]:
             die()  # everything is put, and the transaction is open
         return checkpoint
 
-    Repository.write = armed_write  # type: ignore[method-assign]
+    Repository.write = armed_write  # type: ignore[method-assign, assignment]
     for module in list(sys.modules.values()):
         if getattr(module, "write_commit", None) is write_commit:
             module.__dict__["write_commit"] = armed_commit
