@@ -26,7 +26,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from hive.adapters.langgraph.codecs import MESSAGES, ThreadRegistry
 from hive.adapters.langgraph.delta import delta_history
 from hive.adapters.langgraph.fencing import Journeys
-from hive.adapters.langgraph.places import Place, prefix_of
+from hive.adapters.langgraph.places import Place
 from hive.adapters.langgraph.records import (
     checkpoint_of,
     kind_of,
@@ -38,6 +38,7 @@ from hive.adapters.langgraph.records import (
 )
 from hive.adapters.langgraph.salvage import enveloped, naming, pending_of, values_of
 from hive.adapters.langgraph.serializer import StrictSerializer, serving
+from hive.adapters.langgraph.threads import Threads
 from hive.adapters.langgraph.twins import iterating_twin, twin
 from hive.adapters.langgraph.upkeep import Upkeep, check_rules
 from hive.adapters.langgraph.versions import next_version
@@ -59,12 +60,10 @@ from manifests.limits import check_limit
 
 __all__ = ["HiveSaver"]
 
-_BATCH: Final = 32
 _LONGEST_PATH: Final = 1_024
-_KEEP_LATEST: Final = RetentionPolicy(mode="latest_only", keep_tips=False)
 
 
-class HiveSaver(Closing, BaseCheckpointSaver[Any]):
+class HiveSaver(Closing, Threads, BaseCheckpointSaver[Any]):
     """Saves the checkpoints of LangGraph's threads, each at the cost of what changed.
 
     It is shared by threads and by processes, used by sync and async graphs alike, and serves as a
@@ -300,9 +299,9 @@ class HiveSaver(Closing, BaseCheckpointSaver[Any]):
         """
         below = None if before is None else get_checkpoint_id(before)
         wanted = None if config is None else get_checkpoint_id(config)
-        places = self._places(config)
+        places = self._places_of(config)
         found = heapq.merge(
-            *(self._ids(place, below, wanted) for place in places),
+            *(self._ids_of(place, below, wanted) for place in places),
             key=lambda item: item[0],
             reverse=True,
         )
@@ -312,59 +311,12 @@ class HiveSaver(Closing, BaseCheckpointSaver[Any]):
             if left is not None and left <= 0:
                 return
             with suppress(NotFoundError):  # dropped since it was listed
-                if filter and not self._matches(place, checkpoint_id, filter):
+                if filter and not self._has_metadata(place, checkpoint_id, filter):
                     continue
                 own = place.config(checkpoint_id)
                 item = self._read(place, checkpoint_id, own, is_asked=False)
                 left = None if left is None else left - 1
                 yield item
-
-    def _places(self, config: RunnableConfig | None) -> Sequence[Place]:
-        if config is None:
-            return [Place.of_run(run) for run in self.repository.keyed_runs()]
-        place = Place.of(config)
-        if config.get("configurable", {}).get("checkpoint_ns") is not None:
-            return [place]
-        return self._namespaces(place.thread)
-
-    def _namespaces(self, thread: str) -> Sequence[Place]:
-        """Return the places of a thread: its root namespace, and those of its subgraphs."""
-        root, prefix = prefix_of(thread)
-        runs = {*self.repository.keyed_runs(prefix)}
-        if not self._is_foreign(root):
-            runs.add(root)  # it may have writes alone
-        places = [Place.of_run(run) for run in sorted(runs)]
-        return [place for place in places if place.thread == thread]
-
-    def _is_foreign(self, run: str) -> bool:
-        """Whether a run has checkpoints that no saver made: an executor's, say, in one store."""
-        with suppress(NotFoundError):
-            return self.repository.head_key(run) is None and bool(self.repository.log(run, limit=1))
-        return False
-
-    def _ids(
-        self, place: Place, below: str | None, wanted: str | None
-    ) -> Iterator[tuple[str, Place]]:
-        if wanted is not None:
-            if below is None or wanted < below:
-                yield wanted, place
-            return
-        while True:
-            try:
-                batch = self.repository.keys(place.run, below=below, limit=_BATCH)
-            except NotFoundError:
-                return
-            for key in batch:
-                yield key, place
-            if len(batch) < _BATCH:
-                return
-            below = batch[-1]
-
-    def _matches(self, place: Place, checkpoint_id: str, wanted: Mapping[str, Any]) -> bool:
-        with serving(self.serde), naming(place, checkpoint_id):
-            record = rest_of(self.repository.execution((place.run, checkpoint_id)))
-        metadata: Mapping[str, Any] = metadata_of(record)
-        return all(metadata.get(key) == value for key, value in wanted.items())
 
     def get_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]
@@ -379,92 +331,6 @@ class HiveSaver(Closing, BaseCheckpointSaver[Any]):
             return delta_history(self.repository, (place.run, checkpoint_id), channels)
         return empty
 
-    # Dropping and copying
-
-    def delete_thread(self, thread_id: str) -> None:
-        """Delete all checkpoints and writes of a thread, in all its namespaces.
-
-        Danger: also what is tagged or pinned there. A run of that name which no saver made is left
-        alone.
-        """
-        thread = str(thread_id)
-        for place in self._namespaces(thread):
-            with suppress(NotFoundError):
-                self.repository.delete_run(place.run, force=True)
-
-    def _delete_expired(self, thread: str) -> bool:
-        """Delete a thread unless something of it is tagged or pinned; whether it was deleted."""
-        places = self._namespaces(thread)
-        kept = {found.run for found in self.repository.tags().values()}
-        kept.update(pin.checkpoint.run for pin in self.repository.pins())
-        if kept.intersection(place.run for place in places):
-            return False
-        self.delete_thread(thread)
-        return True
-
-    def delete_for_runs(self, run_ids: Sequence[str]) -> None:
-        """Delete the checkpoints that some runs of graphs made, and their writes.
-
-        What the delta channels of others are rebuilt from stays in the store, out of sight.
-        """
-        wanted = set(_listed(run_ids, "run_ids"))
-        if not wanted:
-            return
-        for run in self.repository.keyed_runs():
-            place = Place.of_run(run)
-            made = [
-                checkpoint_id
-                for checkpoint_id, _place in self._ids(place, None, None)
-                if self._is_of(place, checkpoint_id, wanted)
-            ]
-            if made:
-                with suppress(NotFoundError):
-                    self.repository.withdraw(run, made)
-
-    def _is_of(self, place: Place, checkpoint_id: str, run_ids: set[str]) -> bool:
-        with suppress(NotFoundError), serving(self.serde), naming(place, checkpoint_id):
-            record = rest_of(self.repository.execution((place.run, checkpoint_id)))
-            return metadata_of(record).get("run_id") in run_ids
-        return False
-
-    def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
-        """List all checkpoints and writes of a thread in another one too. Copies no object.
-
-        Raises:
-            ConflictError: There is a thread of that name; nothing is changed.
-        """
-        source, target = str(source_thread_id), str(target_thread_id)
-        held = self.repository.keyed_runs()
-        names = {
-            place.run: Place(target, place.namespace).run
-            for place in self._namespaces(source)
-            if place.run in held
-        }
-        if names and source != target:
-            self.repository.copy_runs(names)
-
-    def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
-        """Drop the older checkpoints of some threads, or all of them.
-
-        Args:
-            thread_ids: The threads. One that is not there is passed over.
-            strategy: ``keep_latest`` keeps the newest of each namespace, what its delta channels
-                are rebuilt from, and every one where a step waits: with an interrupt, or with
-                writes that none was built on. Tagged and pinned ones stay. ``delete`` drops all.
-
-        Raises:
-            InvalidInputError: There is no such strategy, or ``thread_ids`` is one text.
-        """
-        if strategy not in ("keep_latest", "delete"):
-            raise InvalidInputError(f"a strategy is keep_latest or delete, not {strategy!r}")
-        for thread in _listed(thread_ids, "thread_ids"):
-            if strategy == "delete":
-                self.delete_thread(thread)
-                continue
-            for place in self._namespaces(thread):
-                with suppress(NotFoundError):
-                    self.repository.forget(_KEEP_LATEST, run=place.run)
-
     def get_next_version(self, current: Any, channel: None) -> Any:
         """Return the version after ``current``: a number, or a text where those of others are."""
         return next_version(current)
@@ -478,10 +344,10 @@ class HiveSaver(Closing, BaseCheckpointSaver[Any]):
     aget_tuple = twin(get_tuple)
     alist = iterating_twin(list)
     aget_delta_channel_history = twin(get_delta_channel_history)
-    adelete_thread = twin(delete_thread)
-    adelete_for_runs = twin(delete_for_runs)
-    acopy_thread = twin(copy_thread)
-    aprune = twin(prune)
+    adelete_thread = twin(Threads.delete_thread)
+    adelete_for_runs = twin(Threads.delete_for_runs)
+    acopy_thread = twin(Threads.copy_thread)
+    aprune = twin(Threads.prune)
 
 
 def _tuple_of(snapshot: Snapshot, place: Place, config: RunnableConfig) -> CheckpointTuple:
@@ -495,13 +361,6 @@ def _tuple_of(snapshot: Snapshot, place: Place, config: RunnableConfig) -> Check
         parent_config=None if parent_id is None else place.config(parent_id),
         pending_writes=[(write.task, write.name, write.value) for write in pending_of(snapshot)],
     )
-
-
-def _listed(ids: Iterable[str], what: str) -> Iterable[str]:
-    if isinstance(ids, str | bytes):
-        # Each of its characters would be taken for an id, and there may be a thread of that name.
-        raise InvalidInputError(f"{what} is a list of ids, not one id")
-    return map(str, ids)
 
 
 def short_path(path: str) -> str:
