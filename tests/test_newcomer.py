@@ -20,12 +20,13 @@ from tests.test_documents import EXAMPLE
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = re.compile(r"^(hive(?: .*?)?)(?: {2,}#.*)?$", re.MULTILINE)
-BLOCK = re.compile(r"^```(?:text)?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 def commands(page: str) -> list[str]:
     """Return the lines that begin with ``hive`` in the blocks of a page, without remarks."""
-    return [command for block in BLOCK.findall(page) for command in COMMAND.findall(block)]
+    blocks = [block for language, block in BLOCK.findall(page) if language in ("", "text")]
+    return [command for block in blocks for command in COMMAND.findall(block)]
 
 
 @pytest.fixture(scope="module")
