@@ -17,7 +17,7 @@ from cas.datafile import check_data_file
 from cas.errors import CorruptStoreError, InvalidInputError, StoreFullError
 from cas.failures import translate
 from cas.filesystem import DIRECTORY_MODE, FILE_MODE, make_private_file
-from cas.lockfile import LOCK_FILE, is_lock_usable, prepare_lock_file
+from cas.lockfile import LOCK_FILE, MOST_READERS, is_lock_usable, prepare_lock_file
 from cas.pages import check_pages
 from cas.readers import Reader, parse_readers
 from cas.stamp import check_stamp, put_stamp
@@ -33,7 +33,6 @@ __all__ = ["DATA_FILE", "Database", "MapLimits", "create_database"]
 
 DATA_FILE = "data.mdb"
 _MAX_TABLES = 64
-_MAX_READERS = 512
 # LMDB 0.9, whatever LMDB_DEFAULT_LIB_VERSION in the environment says. py-lmdb 2 has no other engine
 # and no such option.
 _ENGINE: dict[str, Any] = {"lib_version": 0} if int(lmdb.__version__.split(".")[0]) > 2 else {}
@@ -180,7 +179,7 @@ class Database:
             create=fresh,
             mode=FILE_MODE,
             max_dbs=_MAX_TABLES,
-            max_readers=_MAX_READERS,
+            max_readers=MOST_READERS,
             # A cached transaction would keep its reader slot, and a forked child copies it.
             max_spare_txns=0,
             lock=self.locked,

@@ -15,11 +15,17 @@ from cas.filesystem import BLOCK_BYTES, FILE_MODE
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["LOCK_FILE", "is_lock_usable", "prepare_lock_file"]
+__all__ = ["LOCK_FILE", "MOST_READERS", "is_lock_usable", "prepare_lock_file"]
 
 LOCK_FILE = "lock.mdb"
-# More than LMDB's table of 512 readers takes (32,896 bytes), so that LMDB leaves the size alone.
-_LOCK_BYTES = 9 * 4096
+MOST_READERS = 190
+"""Read transactions of all processes at one moment; further ones wait until a slot is free.
+
+With its 128 bytes of head and 64 for each reader, LMDB's table fills three pages to the byte. One
+for 512, which was the limit before, was a thirtieth of a store of 200 turns of a chat.
+"""
+# What that table takes, so that LMDB leaves the size alone. An older, larger file stays as it is.
+_LOCK_BYTES = 3 * 4096
 
 
 def _allocate(descriptor: int) -> None:

@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import pytest
 
 from cas.environment import Environment, ReadTransaction, Table, WriteTransaction
 from cas.errors import InvalidInputError, ReadOnlyStoreError, StoreFullError
+from cas.lockfile import MOST_READERS
 from tests.cas.children import finish, in_child, start_child
 
 ROWS = Table("rows")
@@ -530,7 +532,7 @@ def test_a_full_reader_table_is_cleared_of_the_dead(path: Path) -> None:
                 thread.join()
                 return "alive"
 
-            return in_thread(255)
+            return in_thread(MOST_READERS - 50)
 
         for _ in range(2):
             pid, reader = start_child(crowd)
@@ -539,6 +541,39 @@ def test_a_full_reader_table_is_cleared_of_the_dead(path: Path) -> None:
         assert environment.read(count) == 0
         environment.write(partial(put, b"key", b"value"))
         assert environment.read(count) == 1
+
+
+def test_more_readers_than_slots_wait_for_each_other(path: Path) -> None:
+    most = 0
+    active = set[int]()
+
+    def work(number: int, tx: ReadTransaction) -> int:
+        nonlocal most
+        active.add(number)
+        most = max(most, len(active))
+        time.sleep(0.3)
+        active.discard(number)
+        return tx.count(TABLES[0])
+
+    with Environment.open(path, TABLES) as environment:
+        readers = 2 * MOST_READERS
+        with ThreadPoolExecutor(readers) as pool:
+            found = pool.map(lambda number: environment.read(partial(work, number)), range(readers))
+            assert list(found) == [0] * readers
+    assert MOST_READERS // 2 < most <= MOST_READERS
+
+
+def test_the_lock_file_has_the_size_that_its_table_takes(path: Path) -> None:
+    """All of it is allocated: where LMDB makes it larger, there may be no blocks."""
+    Environment.open(path, TABLES).close()
+    lock = path / "g1" / "lock.mdb"
+    lock.unlink()
+    for size in (3 * 4096, 9 * 4096):
+        with Environment.open(path, TABLES) as environment:
+            environment.write(partial(put, b"key", b"value"))
+            assert lock.stat().st_size == size
+            assert lock.stat().st_blocks * 512 >= size
+        os.truncate(lock, 9 * 4096)
 
 
 # -- closing -----------------------------------------------------------------------------------
