@@ -67,7 +67,7 @@ class GraphExecutor:
         self._functions: dict[str, Callable[..., Any]] = {}
         self._sleep = sleep
         self._timer = timer
-        for node_id, node in (node_registry or {}).items():
+        for node_id, node in text_keyed("node_registry", node_registry).items():
             self.register_node(node_id, node)
 
     def register_function(self, node_id: str, function: Callable[..., Any]) -> None:

@@ -85,10 +85,11 @@ class FlexibleGraphExecutor:
         self._judge = judge_of(judge)
         self._ask = approval_callback
         self._config = ExecutorConfig() if config is None else config
+        check_instance(self._config, ExecutorConfig, "config")
         self._sleep = sleep
         self._timer = timer
         self._actions = Actions()
-        for name, function in (functions or {}).items():
+        for name, function in text_keyed("functions", functions).items():
             self.register_function(name, function)
 
     def register_function(

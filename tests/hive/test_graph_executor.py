@@ -795,6 +795,9 @@ MISTAKES: dict[str, Callable[[], Any]] = {
     "pass a Plan": lambda: asyncio.run(FlexibleGraphExecutor(Runtime()).execute_plan(ONE, GOAL)),
     r"the class Runtime: pass Runtime\(\)": lambda: GraphExecutor(Runtime),  # type: ignore[arg-type]
     "pass a CheckpointManager": lambda: GraphExecutor(Runtime(), "store"),  # type: ignore[arg-type]
+    "node_registry is a mapping": lambda: GraphExecutor(Runtime(), None, [print]),  # type: ignore[arg-type]
+    "functions is a mapping": lambda: FlexibleGraphExecutor(Runtime(), None, [print]),  # type: ignore[arg-type]
+    "pass an ExecutorConfig": lambda: FlexibleGraphExecutor(Runtime(), config={}),  # type: ignore[arg-type]
     "pass a CheckpointConfig": lambda: CheckpointManager("store", {}),  # type: ignore[arg-type]
     "pass a StateSchema": lambda: CheckpointManager("store", schema=2),  # type: ignore[arg-type]
     "pass a str": lambda: CheckpointManager("store").save({}, "r"),  # type: ignore[arg-type]
