@@ -200,12 +200,20 @@ class Saving(Claiming):
             self._seen.take_back(prepared.place)
             abandon(prepared.lease)  # it can never be written
             raise
-        except BaseException:
-            self._seen.take_back(prepared.place)
+        except BaseException as error:
+            # Ctrl-C may come behind the transaction: what was stored is what the next builds on.
+            if isinstance(error, Exception) or not self._is_head(prepared):
+                self._seen.take_back(prepared.place)
             self._encoder.distrust(prepared.run)
             raise
         self._seen.note_stored(prepared)
         return checkpoint
+
+    def _is_head(self, prepared: PreparedCommit) -> bool:
+        head = None
+        with suppress(HiveError):
+            head = self._store.read(lambda reader: history.head_of(reader, prepared.run))
+        return head == (prepared.sequence, prepared.id)
 
     def submit(self, prepared: PreparedCommit) -> Future[Checkpoint]:
         """Queue a prepared commit and return at once; the future completes when it is durable.

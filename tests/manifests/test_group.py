@@ -13,6 +13,7 @@ from cas.errors import ConflictError, HiveError, StoreFullError
 from cas.records import RecordReader
 from manifests import Checkpoint, Repository
 from manifests.catalogue import CHECKPOINTS
+from manifests.commits import PreparedCommit
 from manifests.group import _Waiting
 from tests.cas.children import in_child
 
@@ -246,6 +247,27 @@ def test_an_interrupted_leader_leaves_the_lead_to_others(
         repo.commit("gone", {"n": 0})
     assert repo.submit(repo.prepare("after", {"n": 1})).result(30).sequence == 1
     assert [run.name for run in repo.runs()] == ["after"]
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_after_an_interrupt_the_run_goes_on_where_it_stands(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch, stored: bool
+) -> None:
+    """Ctrl-C before or behind the transaction: no other writer moved the run."""
+    repo.commit("r", {"n": 1})
+    write = repo._committer.write
+
+    def interrupted(job: PreparedCommit) -> Checkpoint:
+        monkeypatch.setattr(repo._committer, "write", write)
+        if stored:
+            write(job)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(repo._committer, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        repo.commit("r", {"n": 2})
+    assert repo.commit("r", {"n": 3}).sequence == (3 if stored else 2)
+    assert repo.restore("r") == {"n": 3}
 
 
 @pytest.mark.parametrize("taken", [True, False])
