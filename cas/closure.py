@@ -8,7 +8,7 @@ So this walks from pack to pack instead of from record to record, and makes no o
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, repeat
 from operator import itemgetter
@@ -85,6 +85,7 @@ def read_closure(
     most_bytes: int,
     ids: Mapping[int, Digest] | None = None,
     made: KeptByNumber[Any] | None = None,
+    confirmed: Collection[int] = (),
 ) -> Closure | None:
     """Return the verified records that these lead to, themselves included.
 
@@ -96,6 +97,7 @@ def read_closure(
         ids: The addresses that some of ``numbers`` must have, from a row with a checksum. The packs
             of those that are in memory need not be looked at.
         made: Something (``Made``) that the caller made of some records, to be taken instead.
+        confirmed: Those of ``numbers`` that a record in memory links to.
 
     Returns:
         The records; None if they are larger together, or if one cannot be read as it stands in its
@@ -106,7 +108,7 @@ def read_closure(
     ids = ids or {}
     search = _Search(reader, kept, made)
     try:
-        if not search.find(set(numbers), most_bytes, ids):
+        if not search.find(set(numbers), most_bytes, ids, confirmed):
             return None
         packs = [*search.packs.values(), *search.earlier]
         fresh = _verified(packs, search.digests) if packs else {}
@@ -153,7 +155,13 @@ class _Search:
         digests = {number: kept.digest for number, kept in known.items()}
         return {**digests, **{number: item.digest for number, item in made.items()}}
 
-    def find(self, wanted: set[int], most_bytes: int, ids: Mapping[int, Digest]) -> bool:
+    def find(
+        self,
+        wanted: set[int],
+        most_bytes: int,
+        ids: Mapping[int, Digest],
+        confirmed: Collection[int],
+    ) -> bool:
         """Look for everything below some records; whether they have ``most_bytes`` at most."""
         generation = self._reader.transaction.generation
         found: set[int] = set()
@@ -161,7 +169,8 @@ class _Search:
             made = {} if self._made is None else self._made.of(generation, wanted)
             known = self._kept.of(generation, wanted.difference(made) if made else wanted)
             if not found:
-                made, known = self._confirmed(made, ids), self._confirmed(known, ids)
+                made = self._confirmed(made, ids, confirmed)
+                known = self._confirmed(known, ids, confirmed)
             found |= wanted
             self.made.update(made)
             self.known.update(known)
@@ -173,7 +182,9 @@ class _Search:
             wanted = below - found
         return True
 
-    def _confirmed(self, items: dict[int, M], ids: Mapping[int, Digest]) -> dict[int, M]:
+    def _confirmed(
+        self, items: dict[int, M], ids: Mapping[int, Digest], confirmed: Collection[int]
+    ) -> dict[int, M]:
         """Return the items of which this file says that they have these digests.
 
         Whoever asks has verified what it says. So what is in memory of another file, which somebody
@@ -183,7 +194,7 @@ class _Search:
         return {
             number: item
             for number, item in items.items()
-            if item.digest == (ids.get(number) or digest_of(number))
+            if number in confirmed or item.digest == (ids.get(number) or digest_of(number))
         }
 
     def _locate(self, numbers: list[int], most_bytes: int) -> set[int]:

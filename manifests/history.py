@@ -29,6 +29,7 @@ from manifests.places import PathLike, Places
 from manifests.reading import StoreReader
 from manifests.refs import Listed, RefLike, Resolver
 from manifests.registry import Registry
+from manifests.together import StoredObject
 
 __all__ = [
     "Found",
@@ -79,11 +80,11 @@ def find_tag(reader: StoreReader, name: str) -> Found:
 
 
 def _find(reader: StoreReader, resolve: Callable[[Resolver], Listed]) -> Found:
-    def look_up(records: RecordReader) -> tuple[Listed, Record, bool]:
+    def look_up(records: RecordReader) -> tuple[Listed, StoredObject, bool]:
         listed = resolve(Resolver(records))
         run = Catalogue(records.transaction).run(listed.run)
         is_head = run is not None and run.head == listed.sequence
-        return listed, records.read_as(listed.row.record, listed.row.id), is_head
+        return listed, reader.known(records, listed.row.record, listed.row.id), is_head
 
     listed, record, is_head = reader.run(look_up)
     manifest = ManifestReader(reader.load).read(record)

@@ -49,7 +49,7 @@ class Snapshot:
         self._on_state = on_state
         row = listed.row
         record, self.parent_key, self._pending, self.is_head = reader.run(
-            lambda records: _read(records, listed)
+            lambda records: _read(reader, records, listed)
         )
         manifest = ManifestReader(reader.load).read(record)
         self._state, self._execution = manifest.state, manifest.execution
@@ -103,11 +103,11 @@ def snapshot(reader: StoreReader, kept: KeptValues, ref: RefLike, on_state: OnSt
 
 
 def _read(
-    records: RecordReader, listed: Listed
+    reader: StoreReader, records: RecordReader, listed: Listed
 ) -> tuple[StoredObject, str | None, list[PendingBody], bool]:
     """Return manifest, key of the listed parent, pending writes, and whether it is the head."""
     row = listed.row
-    manifest = records.read_as(row.record, row.id)
+    manifest = reader.known(records, row.record, row.id)
     catalogue = Catalogue(records.transaction)
     run = catalogue.run(listed.run)
     if run is None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from cas.records import RecordReader
 from manifests import Registry, Repository
 from manifests.cbor import loads_all
 from tests.manifests.classes import Document, Step
@@ -205,3 +206,28 @@ def test_threads_share_what_is_kept(tmp_path: Path) -> None:
         for thread in threads:
             thread.join()
     assert not failed
+
+
+def test_what_is_in_memory_is_not_looked_up_in_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed: list[int] = []
+    load = RecordReader._load
+
+    def counting(self: RecordReader, number: int) -> Any:
+        parsed.append(number)
+        return load(self, number)
+
+    monkeypatch.setattr(RecordReader, "_load", counting)
+    saved = {"messages": [{"role": "user", "content": f"{n} " * 300} for n in range(5)]}
+    with Repository.open(tmp_path) as repo:
+        repo.commit("r", saved)
+        parsed.clear()
+        assert repo.restore("r") == saved
+        assert not parsed
+    with Repository.open(tmp_path) as repo:
+        assert repo.restore("r") == saved
+        assert parsed
+        parsed.clear()
+        assert repo.restore("r") == saved
+        assert not parsed
