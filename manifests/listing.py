@@ -71,7 +71,7 @@ def tag(writer: RecordWriter, name: str, ref: RefLike, *, force: bool) -> None:
     known = catalogue.tag(name)
     if known is not None and known.id != listed.row.id and not force:
         raise ConflictError(
-            f"the tag {name!r} names {known.run}@{known.sequence}; only force moves it"
+            f"the tag {name!r} names {known.run}@{known.sequence}; pass force to move it"
         )
     catalogue.put_tag(TagRow(name, listed.row.record, listed.row.id, listed.run, listed.sequence))
     if known is not None:
