@@ -75,10 +75,15 @@ class KeptValues(KeptByNumber[KeptValue]):
             if self._decoded_in != below.generation:
                 self._decoded_in, self._decoded, self._refused = below.generation, {}, set()
             again = (below.records.keys() & self._decoded.keys()) - self._refused
+            # What falls out of memory has to be decoded twice to be kept again: where more states
+            # take turns than fit, half as many templates are made for nothing.
             self._decoded.update(dict.fromkeys(below.records))
+            for number in again:
+                del self._decoded[number]
             if len(self._decoded) > _MOST_DECODED:
                 self._decoded, self._refused = {}, set()
-        return _largest(below, roots, again) if again else ()
+        most = min(_LARGEST, self.most_bytes // 8)
+        return _largest(below, roots, again, most) if again else ()
 
     def add(
         self, below: Closure, number: int, value: Any, depth: int, height: int
@@ -107,6 +112,9 @@ class Restoring:
 
     def __init__(self, kept: KeptValues) -> None:
         self._kept = kept
+        # Of a state that does not fit into memory, the same part is kept each time. Were the rest
+        # kept as well, it would drive out that part, and everything be kept anew at each restore.
+        self._room = kept.most_bytes // 2
         self.watched: Watched = []
 
     def forms(self, reader: StoreReader) -> Forms:
@@ -116,19 +124,25 @@ class Restoring:
 
     def chosen(self, below: Closure, roots: Sequence[int]) -> Collection[int]:
         """Return which of the objects that were read below some roots are to be kept now."""
-        return self._kept.choose(below, roots)
+        self._room -= self._kept.size_of(below.made.values())
+        return self._kept.choose(below, roots) if self._room > 0 else ()
 
     def keep_value(self, below: Closure, name: int, value: Any, depth: int, height: int) -> Any:
         """Keep the value of an object if it can be copied, and then return a copy of it."""
-        made = self._kept.add(below, name, value, depth, height)
-        return value if made is None else self.copy(made)
+        made = self._kept.add(below, name, value, depth, height) if self._room > 0 else None
+        if made is None:
+            return value
+        self._room -= made.size
+        return self.copy(made)
 
     def copy(self, made: KeptValue) -> Any:
         """Return a copy of a kept value."""
         return made.template.copy(self.watched)
 
 
-def _largest(below: Closure, roots: Iterable[int], among: Collection[int]) -> set[int]:
+def _largest(
+    below: Closure, roots: Iterable[int], among: Collection[int], most_bytes: int
+) -> set[int]:
     """Return the topmost objects below some roots that are among some and not too large."""
     found: set[int] = set()
     path = [*roots]
@@ -138,7 +152,7 @@ def _largest(below: Closure, roots: Iterable[int], among: Collection[int]) -> se
         record = below.records.get(number)
         if record is None:
             continue
-        if number in among and _is_small(below, number):
+        if number in among and _is_small(below, number, most_bytes):
             found.add(number)
             continue
         path += [link for link in record.links if link not in seen]
@@ -146,12 +160,12 @@ def _largest(below: Closure, roots: Iterable[int], among: Collection[int]) -> se
     return found
 
 
-def _is_small(below: Closure, number: int) -> bool:
-    """Whether an object with all below it is not too large to be kept as one."""
+def _is_small(below: Closure, number: int, most_bytes: int) -> bool:
+    """Whether an object with all below it takes ``most_bytes`` of payload at most."""
     size = 0
     for payload in _payload_sizes(below, number):
         size += payload
-        if size > _LARGEST:
+        if size > most_bytes:
             return False
     return True
 

@@ -14,6 +14,7 @@ import pytest
 from cas.records import RecordReader
 from manifests import Registry, Repository
 from manifests.cbor import loads_all
+from manifests.template import Template
 from tests.manifests.classes import Document, Step
 from tests.manifests.sameness import assert_same
 
@@ -102,6 +103,31 @@ def test_a_state_that_was_decoded_twice_is_not_decoded_again(
         for _ in range(4):
             repo.restore("r")
             assert decoded() == whole, "the control: nothing is kept"
+
+
+def test_of_a_state_that_does_not_fit_the_same_part_is_kept_each_time(
+    tmp_path: Path, decoded: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    of = Template.of.__func__  # type: ignore[attr-defined]
+
+    def counting(cls: type[Template], value: Any, known: Registry) -> Template | None:
+        made.append(1)
+        found: Template | None = of(cls, value, known)
+        return found
+
+    monkeypatch.setattr(Template, "of", classmethod(counting))
+    with Repository.open(tmp_path, registry=registry(), kept_bytes=1_000_000) as repo:
+        repo.commit("r", {"messages": [message(number) for number in range(2_000)]})
+        repo.restore("r")
+        whole = decoded()
+        for _ in range(3):
+            repo.restore("r")
+        made.clear()
+        decoded()
+        repo.restore("r")
+        assert 0.4 * whole < decoded() < 0.95 * whole
+        assert not made
 
 
 def test_of_a_list_that_grows_only_what_is_new_is_decoded(
