@@ -8,6 +8,7 @@ import decimal
 import enum
 import pathlib
 import zoneinfo
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ def _content(cls: type, value: Any) -> Any:
         return [(portrait(key), portrait(item)) for key, item in value.items()]
     if cls in (set, frozenset):
         return sorted(map(portrait, value), key=repr)
-    if cls in (list, tuple):
+    if cls in (list, tuple, deque):
         return [portrait(item) for item in value]
     if isinstance(value, np.ndarray | np.generic):
         return _array(value)

@@ -21,12 +21,19 @@ from manifests.encoder import Encoder
 from manifests.incremental import Memory
 from manifests.likeness import Likeness
 from manifests.watch import Segment, Watch
+from tests.manifests.sameness import assert_same
 
 
 class Colour(enum.Enum):
     """An enum: a constant wherever it stands."""
 
     RED = 1
+
+
+class Level(enum.IntEnum):
+    """An enum whose member is equal to a number."""
+
+    ONE = 1
 
 
 @dataclass
@@ -79,7 +86,7 @@ class Labelled(Pair):
 def registry() -> Registry:
     """Return a registry with the classes of this module."""
     classes = Registry()
-    for cls in (Colour, Task, Message, Annotated, Agent, Frozen, Pair, Labelled):
+    for cls in (Colour, Level, Task, Message, Annotated, Agent, Frozen, Pair, Labelled):
         classes.register(cls)
     return classes
 
@@ -243,32 +250,12 @@ def test_mutations_between_commits_are_never_missed(
             assert_same(repo.restore(("run", sequence)), expected)
 
 
-def assert_same(found: Any, expected: Any) -> None:
-    """Compare with types, key order and signs of zero."""
-    assert type(found) is type(expected)
-    if isinstance(expected, dict | list | tuple):
-        assert len(found) == len(expected)
-    if isinstance(expected, dict):
-        for (key, value), (other, wanted) in zip(found.items(), expected.items(), strict=True):
-            assert_same(key, other)
-            assert_same(value, wanted)
-    elif isinstance(expected, list | tuple):
-        for value, wanted in zip(found, expected, strict=True):
-            assert_same(value, wanted)
-    elif isinstance(expected, Task | Agent):
-        assert_same(vars(found), vars(expected))
-    elif isinstance(expected, Message | Annotated):
-        assert_same(vars(found), vars(expected))
-        assert found.model_fields_set == expected.model_fields_set
-        assert found.__pydantic_extra__ == expected.__pydantic_extra__
-        assert found.__pydantic_private__ == expected.__pydantic_private__
-    else:
-        assert repr(found) == repr(expected) or found == expected
-
-
 HIDDEN_CHANGES: dict[str, Callable[[list[Any]], None]] = {
     "a leaf": lambda items: items[20].update(text="other"),
     "an equal leaf of another type": lambda items: items[20].update(count=True),
+    "the sign of a zero": lambda items: items[20].update(zero=-0.0),
+    "an enum for its value": lambda items: items[20].update(count=Level.ONE),
+    "a tuple for a list": lambda items: items[20].update(calls=tuple(items[20]["calls"])),
     "the order of keys": lambda items: items[20].update(text=items[20].pop("text")),
     "a leaf two levels down": lambda items: items[20]["calls"][0].update(name="other"),
     "an item of an inner list": lambda items: items[20]["calls"].append({}),
@@ -294,7 +281,8 @@ HIDDEN_CHANGES: dict[str, Callable[[list[Any]], None]] = {
 def long_list() -> list[Any]:
     """Return a list with a node of its own, holding one of each kind of container."""
     items: list[Any] = [
-        {"text": str(at), "count": 1, "calls": [{"name": "x"}], "last": at} for at in range(40)
+        {"text": str(at), "count": 1, "zero": 0.0, "calls": [{"name": "x"}], "last": at}
+        for at in range(40)
     ]
     items[22:26] = [{1, 2}, bytearray(b"ab"), Task("t"), Message(text="m")]
     numbered: dict[Any, Any] = {number: number for number in range(20)}
@@ -335,15 +323,20 @@ def test_a_broken_detector_would_be_noticed(
 
 @pytest.mark.parametrize("hidden", HIDDEN_CHANGES.values(), ids=HIDDEN_CHANGES.keys())
 @pytest.mark.parametrize("trust_identity", [False, True])
+@pytest.mark.parametrize("is_copied_first", [False, True])
 def test_each_kind_of_change_to_a_copy_is_seen(
-    home: Path, hidden: Callable[[Any], None], trust_identity: bool
+    home: Path, hidden: Callable[[Any], None], trust_identity: bool, is_copied_first: bool
 ) -> None:
     """Other objects are compared with those before, which nobody has promised anything about."""
     with Repository.open(home, registry=registry()) as repo:
         items = long_list()
         repo.commit("run", {"items": items})
-        hidden(items)
-        items = copy.deepcopy(items)
+        if is_copied_first:  # then what it is compared with is as it was committed
+            items = copy.deepcopy(items)
+            hidden(items)
+        else:
+            hidden(items)
+            items = copy.deepcopy(items)
         prepared = repo.prepare("run", {"items": items}, trust_identity=trust_identity)
         assert prepared.id == encoded_anew(repo, prepared, {"items": items}).id
 
@@ -376,8 +369,8 @@ def test_a_broken_comparison_would_be_noticed(
     with Repository.open(home, registry=registry()) as repo:
         items = long_list()
         repo.commit("run", {"items": items})
-        hidden(items)
         items = copy.deepcopy(items)
+        hidden(items)
         prepared = repo.prepare("run", {"items": items})
         assert prepared.id != encoded_anew(repo, prepared, {"items": items}).id
 
