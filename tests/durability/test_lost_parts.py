@@ -190,8 +190,9 @@ def test_a_handle_that_remembers_what_it_stored_heals_it_too(
         from cas.records import OBJECTS
 
         repo._store.environment.write(damage)
+        assert repo.restore("r") == state, "what is in memory is not read again"
         with pytest.raises(CorruptObjectError):
-            repo.restore("r")
+            repo.value("r", "large")
         # The state has not changed, so of itself this commit would encode next to nothing.
         state["n"] = 2
         after = repo.commit("r", state)
