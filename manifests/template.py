@@ -245,7 +245,7 @@ class _Models:
         self,
         cls: type,
         attributes: _Group,
-        fields_sets: Sequence[set[str]],
+        fields_sets: Sequence[frozenset[str]],
         beside: Sequence[tuple[Any, Any]],
     ) -> None:
         self._cls = cls
@@ -261,7 +261,7 @@ class _Models:
         ):
             copied: Any = new(cls)
             put(copied, "__dict__", attributes)
-            put(copied, "__pydantic_fields_set__", fields_set.copy())
+            put(copied, "__pydantic_fields_set__", set(fields_set))
             put(copied, "__pydantic_extra__", None if extra is None else {})
             put(copied, "__pydantic_private__", None if private is None else {})
             made.append(copied)
@@ -286,7 +286,13 @@ class _Measure:
             group = self._group(cls, [values[place] for place in places])
             if group is not None:
                 parts.append((None if len(places) == len(values) else places, group))
-        return _Level(values, parts)
+        # What the groups copy is theirs. Held here too, the originals of objects would only be
+        # gone through by each run of the garbage collector.
+        shared = values.copy() if parts else values
+        for places_of_group, _group in parts:
+            for place in range(len(values)) if places_of_group is None else places_of_group:
+                shared[place] = None
+        return _Level(shared, parts)
 
     def _group(self, cls: type, values: list[Any]) -> _Group | None:
         """Return what copies values of one class, or None: copies share them."""
@@ -328,7 +334,12 @@ class _Measure:
         beside = [*map(_beside, values)]
         if any(chain.from_iterable(beside)) or _overrides(cls, "__setstate__", pydantic.BaseModel):
             raise _NotCopiedError
-        return _Models(cls, attributes, [*map(_fields_set, values)], beside)
+        # Most models of a class have the same set.
+        known: dict[frozenset[str], frozenset[str]] = {}
+        fields_sets = [
+            known.setdefault(one, one) for one in map(frozenset, map(_fields_set, values))
+        ]
+        return _Models(cls, attributes, fields_sets, beside)
 
     def _tuples(
         self, make: Callable[[Iterable[Any]], Any], values: Sequence[tuple[Any, ...]]
