@@ -7,6 +7,7 @@ hashed again: that is more than half of a restore.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Generic, NamedTuple, TypeVar
 
@@ -31,7 +32,7 @@ class Kept(NamedTuple):
     payload: bytes
 
 
-class KeptByNumber(Generic[T]):
+class KeptByNumber(ABC, Generic[T]):
     """What belongs to records of one generation of the file; that not used lately is dropped.
 
     There are two halves: what is used moves to the younger one, and when that is full it becomes
@@ -85,9 +86,9 @@ class KeptByNumber(Generic[T]):
             self._young.update(items)
             self._bytes += size
 
+    @abstractmethod
     def size_of(self, items: Iterable[T]) -> int:
         """Return how many bytes some items take, about."""
-        raise NotImplementedError
 
 
 class KeptRecords(KeptByNumber[Kept]):
