@@ -69,9 +69,8 @@ class Threads:
                     self.repository.withdraw(run, made)
 
     def _is_of(self, place: Place, checkpoint_id: str, run_ids: set[str]) -> bool:
-        with suppress(NotFoundError), serving(self.serde), naming(place, checkpoint_id):
-            record = rest_of(self.repository.execution((place.run, checkpoint_id)))
-            return metadata_of(record).get("run_id") in run_ids
+        with suppress(NotFoundError):
+            return self._metadata_of(place, checkpoint_id).get("run_id") in run_ids
         return False
 
     def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
@@ -156,10 +155,13 @@ class Threads:
             below = batch[-1]
 
     def _has_metadata(self, place: Place, checkpoint_id: str, wanted: Mapping[str, Any]) -> bool:
+        metadata = self._metadata_of(place, checkpoint_id)
+        return all(metadata.get(key) == value for key, value in wanted.items())
+
+    def _metadata_of(self, place: Place, checkpoint_id: str) -> Mapping[str, Any]:
         with serving(self.serde), naming(place, checkpoint_id):
             record = rest_of(self.repository.execution((place.run, checkpoint_id)))
-        metadata: Mapping[str, Any] = metadata_of(record)
-        return all(metadata.get(key) == value for key, value in wanted.items())
+        return metadata_of(record)
 
 
 def _listed(ids: Iterable[str], what: str) -> Iterable[str]:
