@@ -5,19 +5,15 @@ from __future__ import annotations
 import operator
 from collections.abc import Collection, Container, Sequence
 from itertools import chain, compress, count, repeat
-from typing import Any, Final
+from typing import Any
 
 from manifests.alignment import Edit
 from manifests.likeness import PLAIN, Likeness
 from manifests.memo import Node
 from manifests.together import ATOMS
-from manifests.watch import CONSTANT, Segment
+from manifests.watch import CONSTANT, MOST_AS_ONE, Segment
 
 __all__ = ["Earlier", "EarlierFields", "entry_edits", "same_keys"]
-
-_TOGETHER: Final = 64
-"""Items that are compared and then watched as one: if one of them changes in place, all are encoded
-again. 64 messages take 2 ms."""
 
 
 class Earlier:
@@ -40,8 +36,8 @@ class Earlier:
     def taken(self, places: Sequence[int], values: Sequence[Any]) -> list[Segment | None]:
         """Look at values that stand for the items at some places, as many as there are places."""
         found: list[Segment | None] = []
-        for start in range(0, len(places), _TOGETHER):
-            stop = start + _TOGETHER
+        for start in range(0, len(places), MOST_AS_ONE):
+            stop = start + MOST_AS_ONE
             found += self._some(places[start:stop], values[start:stop])
         return found
 
@@ -101,7 +97,7 @@ class Earlier:
         """Look at values from the first one on, until one has to be encoded."""
         run: list[Segment] = []
         while len(run) < len(places):
-            stop = len(run) + _TOGETHER
+            stop = len(run) + MOST_AS_ONE
             for segment in self._some(places[len(run) : stop], values[len(run) : stop]):
                 if segment is None:
                     return run

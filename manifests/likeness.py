@@ -20,15 +20,13 @@ import cbor2
 
 from manifests.registry import Registry, TypeEntry, UnregisteredValue
 from manifests.scalars import SCALAR_TYPES, encode_scalar
-from manifests.watch import Segment
+from manifests.watch import Segment, beside, fields_set
 
 __all__ = ["PLAIN", "Likeness"]
 
 PLAIN: Final = frozenset((str, bytes, int, bool, type(None)))
 """Types of which equal values have equal bytes, and which hold nothing that could change."""
 
-_fields_set: Final = operator.attrgetter("__pydantic_fields_set__")
-_beside: Final = operator.attrgetter("__pydantic_extra__", "__pydantic_private__")
 _stored_as: Final = operator.attrgetter("name", "version")
 _fields_of: Final = operator.attrgetter("fields")
 
@@ -127,11 +125,11 @@ class Likeness:
             segment.objects.extend(values)
         else:
             segment.hold_models(values)
-            besides = chain.from_iterable(map(_beside, olds))
+            besides = chain.from_iterable(map(beside, olds))
             if (
                 any(besides)
                 or segment.opaque
-                or [*map(_fields_set, values)] != [*map(_fields_set, olds)]
+                or [*map(fields_set, values)] != [*map(fields_set, olds)]
             ):
                 return False
         return self._entries(

@@ -8,17 +8,14 @@ else that the commit does. But they are what was encoded then: so their memory c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 from manifests.likeness import Likeness
 from manifests.memo import Node
 from manifests.template import Watched
-from manifests.watch import Segment
+from manifests.watch import MOST_AS_ONE, Segment
 
 __all__ = ["expect"]
-
-_TOGETHER: Final = 64
-"""Items that were decoded, not copied, are looked at in batches of so many."""
 
 
 def expect(root: Node, state: dict[Any, Any], watched: Watched, likeness: Likeness) -> None:
@@ -43,8 +40,8 @@ def expect(root: Node, state: dict[Any, Any], watched: Watched, likeness: Likene
 def _segments(items: Sequence[Any], below: dict[int, Segment], likeness: Likeness) -> list[Segment]:
     found = [below.get(id(item)) for item in items]
     missing = [place for place, segment in enumerate(found) if segment is None]
-    for start in range(0, len(missing), _TOGETHER):
-        places = missing[start : start + _TOGETHER]
+    for start in range(0, len(missing), MOST_AS_ONE):
+        places = missing[start : start + MOST_AS_ONE]
         values = [items[place] for place in places]
         segment = likeness.of(values, values)
         if segment is None:

@@ -19,7 +19,7 @@ import pydantic
 from manifests.registry import Registry, TypeEntry, UnregisteredValue
 from manifests.scalars import SCALAR_TYPES
 from manifests.together import ATOMS
-from manifests.watch import Segment
+from manifests.watch import MOST_AS_ONE, Segment, beside, fields_set
 
 __all__ = ["Template", "Watched"]
 
@@ -28,14 +28,10 @@ Watched = list[tuple[Sequence[Any], Segment]]
 
 _SHARED: Final = ATOMS.union(SCALAR_TYPES)
 """Types whose values cannot change, so that copies have the same ones."""
-_TOGETHER: Final = 64
-"""Items of a list that are copied at once, and then watched as one."""
 _CONTAINER_BYTES: Final = 160
 """What a container takes beside its items, about, and what makes its copies."""
 
 _new, _put = object.__new__, object.__setattr__
-_fields_set: Final = operator.attrgetter("__pydantic_fields_set__")
-_beside: Final = operator.attrgetter("__pydantic_extra__", "__pydantic_private__")
 _fields_of: Final = operator.attrgetter("fields")
 
 
@@ -66,8 +62,8 @@ class Template:
         items = value if is_list else [value]
         try:
             levels = [
-                measure.level(items[start : start + _TOGETHER])
-                for start in range(0, len(items), _TOGETHER)
+                measure.level(items[start : start + MOST_AS_ONE])
+                for start in range(0, len(items), MOST_AS_ONE)
             ]
         except _NotCopiedError:
             return None
@@ -239,29 +235,29 @@ class _Objects:
 class _Models:
     """Instances of one pydantic model without private attributes or extra ones that are set."""
 
-    __slots__ = ("_attributes", "_beside", "_cls", "_fields_sets")
+    __slots__ = ("_attributes", "_besides", "_cls", "_fields_sets")
 
     def __init__(
         self,
         cls: type,
         attributes: _Group,
         fields_sets: Sequence[frozenset[str]],
-        beside: Sequence[tuple[Any, Any]],
+        besides: Sequence[tuple[Any, Any]],
     ) -> None:
         self._cls = cls
         self._attributes = attributes
         self._fields_sets = fields_sets
-        self._beside = beside
+        self._besides = besides
 
     def make(self, segment: Segment) -> list[Any]:
         made = []
         cls, new, put = self._cls, _new, _put
-        for attributes, fields_set, (extra, private) in zip(
-            self._attributes.make(segment), self._fields_sets, self._beside, strict=True
+        for attributes, given, (extra, private) in zip(
+            self._attributes.make(segment), self._fields_sets, self._besides, strict=True
         ):
             copied: Any = new(cls)
             put(copied, "__dict__", attributes)
-            put(copied, "__pydantic_fields_set__", set(fields_set))
+            put(copied, "__pydantic_fields_set__", set(given))
             put(copied, "__pydantic_extra__", None if extra is None else {})
             put(copied, "__pydantic_private__", None if private is None else {})
             made.append(copied)
@@ -331,15 +327,15 @@ class _Measure:
         attributes = self._dicts([vars(value) for value in values], are_attributes=True)
         if entry.content == "attributes":
             return _Objects(cls, attributes)
-        beside = [*map(_beside, values)]
-        if any(chain.from_iterable(beside)) or _overrides(cls, "__setstate__", pydantic.BaseModel):
+        besides = [*map(beside, values)]
+        if any(chain.from_iterable(besides)) or _overrides(cls, "__setstate__", pydantic.BaseModel):
             raise _NotCopiedError
         # Most models of a class have the same set.
         known: dict[frozenset[str], frozenset[str]] = {}
         fields_sets = [
-            known.setdefault(one, one) for one in map(frozenset, map(_fields_set, values))
+            known.setdefault(one, one) for one in map(frozenset, map(fields_set, values))
         ]
-        return _Models(cls, attributes, fields_sets, beside)
+        return _Models(cls, attributes, fields_sets, besides)
 
     def _tuples(
         self, make: Callable[[Iterable[Any]], Any], values: Sequence[tuple[Any, ...]]

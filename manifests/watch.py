@@ -16,12 +16,25 @@ from manifests.registry import TypeEntry, UnregisteredValue
 if TYPE_CHECKING:
     from manifests.memo import Node
 
-__all__ = ["CONSTANT", "LEAST_ITEMS", "LEAST_LIST_ITEMS", "Segment", "Watch", "same_objects"]
+__all__ = [
+    "CONSTANT",
+    "LEAST_ITEMS",
+    "LEAST_LIST_ITEMS",
+    "MOST_AS_ONE",
+    "Segment",
+    "Watch",
+    "beside",
+    "fields_set",
+    "same_objects",
+]
 
 LEAST_ITEMS: Final = 16
 """A dict of so many items has a node of its own; a smaller one belongs to the node above it."""
 LEAST_LIST_ITEMS: Final = 4
 """The same for a list or tuple: lists grow, and their items are larger."""
+MOST_AS_ONE: Final = 64
+"""Items of a list that were compared or copied at once are watched as one, so many of them at most:
+if one changes in place, all are encoded again. 64 messages take 2 ms."""
 _BLOCK_CONTAINERS: Final = 256
 """Containers in a block, about: 64 to 512 were measured, and differ little."""
 
@@ -83,11 +96,11 @@ class Segment:
     def hold_models(self, models: Sequence[Any]) -> None:
         """Note some models. Of one with extra or private attributes nothing else is watched."""
         self.models.extend(models)
-        for beside in chain.from_iterable(map(_beside, models)):
-            if beside:
+        for attributes in chain.from_iterable(map(beside, models)):
+            if attributes:
                 self.opaque = True
-            elif beside is not None:
-                self.empties.append(beside)
+            elif attributes is not None:
+                self.empties.append(attributes)
 
     def note(self, container: Any, entry: TypeEntry | None) -> None:
         """Note a container met while encoding. Those with a node of their own note themselves."""
@@ -279,7 +292,7 @@ class _Block:
         if models:
             self._hold(models, owners)
             self._models.extend(models)
-            self._model_fields.extend(map(frozenset, map(_fields_set, models)))
+            self._model_fields.extend(map(frozenset, map(fields_set, models)))
             of_models.extend(owners)
         objects, owners = _gathered(segments, _objects_of)
         if objects:
@@ -306,7 +319,7 @@ class _Block:
             and all(map(operator.is_, map(vars, self._objects), self._object_dicts))
             and self._dicts.holds()
             and (not self._lists.owners or self._lists.holds())
-            and list(map(_fields_set, self._models)) == self._model_fields
+            and list(map(fields_set, self._models)) == self._model_fields
             and all([node.holds() for node in self._nodes])
         )
 
@@ -317,7 +330,7 @@ class _Block:
         found.update(compress(empties, self._empties))
         replaced = map(operator.is_not, map(vars, self._objects), self._object_dicts)
         found.update(compress(objects, replaced))
-        reset = map(operator.ne, map(_fields_set, self._models), self._model_fields)
+        reset = map(operator.ne, map(fields_set, self._models), self._model_fields)
         found.update(compress(models, reset))
         found.update(compress(nodes, [not node.holds() for node in self._nodes]))
         return found
@@ -383,8 +396,10 @@ def same_objects(container: Collection[Any], held: Sequence[Any]) -> bool:
     return len(container) == len(held) and all(map(operator.is_, container, held))
 
 
-_fields_set: Final = operator.attrgetter("__pydantic_fields_set__")
-_beside: Final = operator.attrgetter("__pydantic_extra__", "__pydantic_private__")
+fields_set: Final = operator.attrgetter("__pydantic_fields_set__")
+"""Returns the set of the fields of a model that were given."""
+beside: Final = operator.attrgetter("__pydantic_extra__", "__pydantic_private__")
+"""Returns the extra and the private attributes of a model."""
 _dicts_of: Final = operator.attrgetter("dicts")
 _lists_of: Final = operator.attrgetter("lists")
 _objects_of: Final = operator.attrgetter("objects")

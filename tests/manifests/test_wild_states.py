@@ -100,7 +100,7 @@ def shrink_limits(dice: Random, patch: pytest.MonkeyPatch) -> None:
         patch.setattr(module, "LEAST_LIST_ITEMS", least_list)
     patch.setattr(watch, "_BLOCK_CONTAINERS", dice.choice((1, 3, 10, 256)))
     patch.setattr(watch, "_FEW", dice.choice((0, 2, 8)))
-    patch.setattr(earlier, "_TOGETHER", dice.choice((2, 5, 64)))
+    patch.setattr(earlier, "MOST_AS_ONE", dice.choice((2, 5, 64)))
     patch.setattr(alignment, "_NEAR", dice.choice((1, 2, 5, 64)))
     patch.setattr(alignment, "_FEW", dice.choice((1, 8)))
     patch.setattr(entries, "_MANY", dice.choice((1, 4, 20)))
