@@ -150,11 +150,12 @@ def test_a_commit_that_merges_is_not_counted_less(names: Names, eager: None) -> 
 
 
 def fill(names: Names) -> float:
-    """Return how full the pages with records are."""
+    """Return how full the pages with records are, but for one: the next commit goes on with it."""
 
     def work(reader: RecordReader) -> float:
         rows = [row for _key, row in reader.transaction.items(OBJECTS)]
-        return sum(len(row) + 18 for row in rows) / (4_080 * reader.transaction.pages(OBJECTS))
+        pages = reader.transaction.pages(OBJECTS) - 1
+        return sum(len(row) + 18 for row in rows) / (4_080 * pages)
 
     return names.store.read(work)
 
@@ -164,7 +165,7 @@ def test_pages_stay_full(names: Names, seed: int) -> None:
     for number in range(600):
         item = Object((), rng.randbytes(rng.randrange(100, 1_500)))
         names.save(str(number), item, stream=f"run {number // 50}")
-    assert fill(names) > 0.95
+    assert fill(names) > 0.93
 
 
 def test_packs_that_shrink_leave_no_holes(names: Names, seed: int) -> None:
@@ -173,7 +174,7 @@ def test_packs_that_shrink_leave_no_holes(names: Names, seed: int) -> None:
     for number in range(900):
         words = " ".join(rng.choice(("agent", "answer", "block", "call")) for _ in range(100))
         names.save(str(number), leaf(f"{number} {words[: rng.randrange(60, 900)]}"), stream="run")
-    assert fill(names) > 0.95
+    assert fill(names) > 0.97
     assert_sound(names)
 
 
