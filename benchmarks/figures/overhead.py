@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
+
+import lmdb
 
 from benchmarks.results import Figure
 from benchmarks.workloads import data_folder
@@ -26,14 +29,18 @@ def measure_overhead(
 ) -> list[Figure]:
     """Return the overhead of saving after every node of a graph that adds a message per node.
 
-    The ways take turns, so that a slow moment of the machine hits them all.
+    And of nodes that each commit one row of 1 KB to LMDB themselves, and save nothing else: less
+    than that no synced checkpoint in LMDB can take. The ways take turns, so that a slow moment of
+    the machine hits them all.
     """
     messages = _messages(nodes)
     taken: dict[Durability | None, list[float]] = {None: [], "sync": [], "async": []}
+    raw: list[float] = []
     for number in range(repeats):
         for durability, times in taken.items():
             home = folder / f"{durability}"
             times.append(_run(home, durability, f"run-{number}", messages, node_seconds))
+        raw.append(_run_raw(folder / "raw", messages, node_seconds))
     plain = median(taken[None])
     per_node = f"{nodes} nodes of {1e3 * node_seconds:g} ms on a recorded conversation"
     return [
@@ -46,6 +53,12 @@ def measure_overhead(
                 "% more",
             )
             for durability in ("sync", "async")
+        ),
+        Figure(
+            "overhead-raw",
+            f"{per_node}, and one synced LMDB commit of 1 KB in each, no more",
+            100 * (median(raw) - plain) / plain,
+            "% more",
         ),
     ]
 
@@ -63,13 +76,31 @@ def _messages(count: int) -> list[Any]:
     return [message for turn in turns for message in turn.writes["messages"]][:count]
 
 
+def _run_raw(home: Path, messages: list[Any], seconds: float) -> float:
+    """Return how long it takes if each node commits 1 KB to LMDB, and nothing is saved."""
+    home.mkdir(parents=True, exist_ok=True)
+    with lmdb.open(str(home), map_size=2**30, max_spare_txns=0) as environment:
+
+        def commit(node: str) -> None:
+            with environment.begin(write=True) as transaction:
+                transaction.put(node.encode(), bytes(1_000))
+
+        return _run(home, None, "raw", messages, seconds, commit)
+
+
 def _run(
-    home: Path, durability: Durability | None, run: str, messages: list[Any], seconds: float
+    home: Path,
+    durability: Durability | None,
+    run: str,
+    messages: list[Any],
+    seconds: float,
+    also: Callable[[str], None] = lambda _node: None,
 ) -> float:
-    """Return how long a graph takes that adds one message a node."""
+    """Return how long a graph takes that adds one message a node, and does something ``also``."""
 
     async def work(messages: list[Any], ctx: Any) -> dict[str, Any]:
         await asyncio.sleep(seconds)
+        also(ctx.node_id)
         return {"messages": [*messages, coming[int(ctx.node_id)]]}
 
     coming = messages
