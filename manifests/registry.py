@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
+import inspect
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
@@ -233,14 +234,26 @@ def _functions_for(cls: type) -> tuple[ToFields, FromFields, Content]:
     if issubclass(cls, pydantic.BaseModel):
         return *_model_functions(cls), "model"
     if dataclasses.is_dataclass(cls):
-        slots = any("__slots__" in vars(base) for base in cls.__mro__[:-1])
-        return *_dataclass_functions(cls), "unknown" if slots else "attributes"
+        return *_dataclass_functions(cls), _content_of_dataclass(cls)
     if issubclass(cls, tuple) and hasattr(cls, "_fields"):
         return *_tuple_functions(cls), "unknown" if cls.__dictoffset__ else "constant"
     raise InvalidInputError(
         f"{cls.__qualname__} is no enum, dataclass, named tuple or pydantic model: register it "
         "with to_fields and from_fields"
     )
+
+
+_READ_ATTRIBUTE: Final = inspect.getattr_static(object, "__getattribute__")
+
+
+def _content_of_dataclass(cls: type) -> Content:
+    """Return what can change in instances: unknown, if fields are kept outside ``__dict__``."""
+    slots = any("__slots__" in vars(base) for base in cls.__mro__[:-1])
+    own_reading = inspect.getattr_static(cls, "__getattribute__") is not _READ_ATTRIBUTE
+    # Properties and other descriptors, which may keep what they return anywhere.
+    of_class = [inspect.getattr_static(cls, field.name, None) for field in dataclasses.fields(cls)]
+    descriptors = any(hasattr(type(found), "__set__") for found in of_class)
+    return "unknown" if slots or own_reading or descriptors else "attributes"
 
 
 def _enum_functions(cls: type[enum.Enum]) -> tuple[ToFields, FromFields]:

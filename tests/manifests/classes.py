@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import enum
+import weakref
 from typing import Any, NamedTuple
 
 import pydantic
@@ -12,6 +14,7 @@ from manifests.registry import Registry
 
 __all__ = [
     "Colour",
+    "Described",
     "Document",
     "Level",
     "Message",
@@ -81,6 +84,32 @@ class Span:
 
     start: Any
     stop: Any = None
+
+
+class _Elsewhere:
+    """A descriptor that keeps what it is set to in a place of its own."""
+
+    def __init__(self) -> None:
+        self._held: weakref.WeakKeyDictionary[object, Any] = weakref.WeakKeyDictionary()
+
+    def __get__(self, instance: object, _owner: type | None = None) -> Any:
+        return "" if instance is None else self._held[instance]
+
+    def __set__(self, instance: object, value: Any) -> None:
+        self._held[instance] = value
+
+
+@dataclasses.dataclass(eq=False)
+class Described:
+    """A dataclass whose field is in no ``__dict__``."""
+
+    text: Any = _Elsewhere()
+
+    def __copy__(self) -> Described:
+        return Described(self.text)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Described:
+        return Described(copy.deepcopy(self.text, memo))
 
 
 class Message(NamedTuple):

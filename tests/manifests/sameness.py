@@ -44,8 +44,9 @@ def _content(cls: type, value: Any) -> Any:
         return value.real.hex(), value.imag.hex()
     if cls is decimal.Decimal:
         return value.as_tuple()
-    if cls is dict:
-        return [(portrait(key), portrait(item)) for key, item in value.items()]
+    if isinstance(value, dict):
+        made = getattr(value, "default_factory", None)
+        return made, [(portrait(key), portrait(item)) for key, item in value.items()]
     if cls in (set, frozenset):
         return sorted(map(portrait, value), key=repr)
     if cls in (list, tuple, deque):

@@ -21,6 +21,7 @@ from manifests.encoder import Encoder
 from manifests.incremental import Memory
 from manifests.likeness import Likeness
 from manifests.watch import Segment, Watch
+from tests.manifests.classes import Described
 from tests.manifests.sameness import assert_same
 
 
@@ -44,11 +45,20 @@ class Task:
     notes: list[Any] = field(default_factory=list)
 
 
+@dataclass
+class Chore(Task):
+    """What a task can become without being another object."""
+
+
 class Message(pydantic.BaseModel):
     """A mutable model, watched by its attributes and its set of fields."""
 
     text: str
     extra: dict[str, Any] = {}
+
+
+class Letter(Message):
+    """What a message can become without being another object."""
 
 
 class Annotated(pydantic.BaseModel, extra="allow"):
@@ -86,8 +96,10 @@ class Labelled(Pair):
 def registry() -> Registry:
     """Return a registry with the classes of this module."""
     classes = Registry()
-    for cls in (Colour, Level, Task, Message, Annotated, Agent, Frozen, Pair, Labelled):
+    for cls in (Colour, Level, Task, Chore, Message, Letter, Annotated):
         classes.register(cls)
+    for other in (Agent, Frozen, Pair, Labelled, Described):
+        classes.register(other)
     return classes
 
 
@@ -250,6 +262,7 @@ def test_mutations_between_commits_are_never_missed(
             assert_same(repo.restore(("run", sequence)), expected)
 
 
+put = object.__setattr__
 HIDDEN_CHANGES: dict[str, Callable[[list[Any]], None]] = {
     "a leaf": lambda items: items[20].update(text="other"),
     "an equal leaf of another type": lambda items: items[20].update(count=True),
@@ -268,6 +281,23 @@ HIDDEN_CHANGES: dict[str, Callable[[list[Any]], None]] = {
     "a model's set of fields": lambda items: setattr(items[25], "extra", items[25].extra),
     "the first extra attribute": lambda items: items[26].model_extra.update(more=1),
     "the first private attribute": lambda items: setattr(items[26], "_seen", 1),
+    "extra attributes as a whole": lambda items: put(items[26], "__pydantic_extra__", {"more": 1}),
+    "the first extra attributes of a class without": lambda items: put(
+        items[25], "__pydantic_extra__", {"more": 1}
+    ),
+    "private attributes as a whole": lambda items: put(
+        items[26], "__pydantic_private__", {"_seen": 1}
+    ),
+    "a model's set of fields as a whole": lambda items: put(
+        items[25], "__pydantic_fields_set__", {"text", "extra"}
+    ),
+    "the fields of a model as a whole": lambda items: put(
+        items[25], "__dict__", {"text": "other", "extra": {}}
+    ),
+    "attributes as a whole": lambda items: put(items[24], "__dict__", {"title": "u", "notes": []}),
+    "the class of a dataclass": lambda items: put(items[24], "__class__", Chore),
+    "the class of a model": lambda items: put(items[25], "__class__", Letter),
+    "what a descriptor keeps": lambda items: setattr(items[30], "text", "other"),
     "a key": lambda items: setattr(next(iter(items[27])), "name", "other"),
     "a list below a key": lambda items: next(iter(items[27])).log.append(1),
     "a key of a larger dict": lambda items: setattr(next(iter(items[28])), "name", "other"),
@@ -286,11 +316,12 @@ def long_list() -> list[Any]:
     ]
     items[22:26] = [{1, 2}, bytearray(b"ab"), Task("t"), Message(text="m")]
     numbered: dict[Any, Any] = {number: number for number in range(20)}
-    items[26:30] = [
+    items[26:31] = [
         Annotated(text="a"),
         {Agent("small", [1, 2, 3, 4, 5]): 1},
         {Agent("large", [1, 2, 3, 4, 5]): 1, **numbered},
         {(Agent("pair"), 1): 1, **numbered},
+        Described("text"),
     ]
     return items
 

@@ -10,7 +10,7 @@ import dataclasses
 import datetime as dt
 import decimal
 import math
-from collections import deque
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from functools import partial
 from random import Random
@@ -23,6 +23,7 @@ from manifests.registry import Registry
 from tests.manifests import classes
 from tests.manifests.classes import (
     Colour,
+    Described,
     Document,
     Level,
     Message,
@@ -45,6 +46,22 @@ class Agent:
     log: list[Any] = dataclasses.field(default_factory=list)
 
 
+@dataclasses.dataclass
+class Stage(Step):
+    """What a step can become without being another object."""
+
+
+@dataclasses.dataclass(slots=True)
+class Slotted:
+    """Its fields are in no ``__dict__``."""
+
+    text: Any = ""
+
+
+class Draft(Document):
+    """What a document can become without being another object."""
+
+
 class Sealed(pydantic.BaseModel, extra="allow"):
     """A model that may have more attributes, and a private one that may be unset."""
 
@@ -56,7 +73,19 @@ def registry() -> Registry:
     """Return a registry with all classes that occur."""
     known = classes.registry()
     known.register(Agent)
+    for cls in (Stage, Slotted, Described, Draft):
+        known.register(cls)
     known.register(Sealed)
+    known.register(
+        OrderedDict,
+        to_fields=lambda value: [*map(list, value.items())],
+        from_fields=OrderedDict,
+    )
+    known.register(
+        defaultdict,
+        to_fields=lambda value: [value.default_factory is list, dict(value)],
+        from_fields=lambda fields: defaultdict(list if fields[0] else None, fields[1]),
+    )
     known.register(deque, to_fields=lambda value: [*value], from_fields=deque)
     return known
 
@@ -125,7 +154,16 @@ class Wild:
             case 8:
                 return {f"key {at}": self.value(depth - 2) for at in range(many)}
             case 9:
-                return dice.choice((set(range(few)), bytearray(few), bytearray(2_000)))
+                return dice.choice(
+                    (
+                        *(set(range(few)), bytearray(few), bytearray(2_000), Slotted(few)),
+                        *(
+                            Described(few),
+                            OrderedDict({few: 1, "a": 2}),
+                            defaultdict(list, a=["b"]),
+                        ),
+                    )
+                )
             case 10:
                 return dice.choice((deque, tuple, np.array))([1.0] * few)
             case 11:
@@ -199,7 +237,7 @@ class Wild:
             # Once more, or a copy of it, in another place.
             new = other if target not in _Identities(other) else new
         match target:
-            case dict():
+            case dict() if type(target) is dict:
                 self._change_dict(target, new)
             case list():
                 self._change_list(target, new)
@@ -210,31 +248,59 @@ class Wild:
                 target.symmetric_difference_update({dice.randrange(9)})
             case bytearray():
                 target += b"a"
+            case OrderedDict():
+                target.move_to_end(next(iter(target)))
+            case defaultdict():
+                target.default_factory = dice.choice((list, None))
             case np.ndarray():
-                target[...] = dice.randrange(9)
+                self._change_array(target)
             case pydantic.BaseModel():
                 self._change_model(target, new)
             case _:
-                name = dice.choice([*vars(target)])
+                name = dice.choice([field.name for field in dataclasses.fields(target)])
                 put = dice.choice((new, self.twin(getattr(target, name))))
                 setattr(target, name, put)
-                if dice.random() < 0.1:
+                if dice.random() < 0.1 and type(target) is not Slotted:
                     target.__dict__ = dict(vars(target))
+                if dice.random() < 0.2 and isinstance(target, Step):
+                    target.__class__ = dice.choice((Step, Stage))
+
+    def _change_array(self, target: np.ndarray[Any, Any]) -> None:
+        dice = self.dice
+        match dice.randrange(5):
+            case 0:
+                target.shape = dice.choice(((-1,), (1, -1), (-1, 1)))
+            case 1:
+                kind = dice.choice(("f", "i", "u"))
+                target.dtype = np.dtype(f"{kind}{target.itemsize}")  # type: ignore[misc]
+            case 2 if target.base is None:
+                target.resize(target.size + 1, refcheck=False)
+            case 3:
+                target.reshape(-1).view("u1")[0] = dice.randrange(9)  # through shared memory
+            case _:
+                target[...] = dice.randrange(9)
 
     def _change_model(self, model: Any, new: Any) -> None:
         name = self.dice.choice([*type(model).model_fields])
-        held = vars(model)
+        held, put = vars(model), partial(object.__setattr__, model)
         changes: list[Callable[[], object]] = [
             lambda: held.update({name: new}),
             lambda: held.update({name: self.twin(held[name])}),
             lambda: setattr(model, name, held[name]),
             lambda: model.__pydantic_fields_set__.discard(name),
+            lambda: put("__pydantic_fields_set__", {name}),
+            lambda: put("__dict__", {**held, name: new}),
         ]
         if model.__pydantic_extra__ is not None:
             changes.append(lambda: model.__pydantic_extra__.update(more=new))
             changes.append(model.__pydantic_extra__.clear)
+            changes.append(lambda: put("__pydantic_extra__", {"more": new}))
+            changes.append(lambda: put("__pydantic_extra__", {}))
         for private in type(model).__private_attributes__:
             changes.append(partial(setattr, model, private, new))
+            changes.append(partial(put, "__pydantic_private__", {private: new}))
+        if isinstance(model, Document):
+            changes.append(lambda: put("__class__", self.dice.choice((Document, Draft))))
         self.dice.choice(changes)()
 
     def _change_dict(self, target: dict[Any, Any], new: Any) -> None:
@@ -359,8 +425,8 @@ def _parts(value: Any) -> list[Any]:
     if isinstance(value, pydantic.BaseModel):
         beside = value.__pydantic_extra__ or {}, value.__pydantic_private__ or {}
         return [*vars(value).values(), *beside[0].values(), *beside[1].values()]
-    if isinstance(value, Step | Agent | Point):
-        return [*vars(value).values()]
+    if isinstance(value, Step | Agent | Point | Slotted | Described):
+        return [getattr(value, field.name) for field in dataclasses.fields(value)]
     return []
 
 
@@ -374,7 +440,17 @@ def _mutable(value: Any) -> list[Any]:
     while waiting:
         one = waiting.pop()
         if isinstance(
-            one, dict | list | set | bytearray | deque | Step | Agent | pydantic.BaseModel
+            one,
+            dict
+            | list
+            | set
+            | bytearray
+            | deque
+            | Step
+            | Agent
+            | pydantic.BaseModel
+            | Slotted
+            | Described,
         ) or (isinstance(one, np.ndarray) and one.size):
             found.append(one)
         waiting += _parts(one)
