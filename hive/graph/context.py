@@ -41,6 +41,7 @@ class NodeContext:
         saved_state: What this visit saved last with ``checkpoint``, in this attempt or in an
             earlier one, a copy; None if nothing.
         services: What the executor does for the node; None outside of an executor.
+        is_over: The attempt has ended, though a task or thread that it left behind may go on.
     """
 
     runtime: Runtime
@@ -56,6 +57,7 @@ class NodeContext:
     branch: tuple[str, ...] = ()
     saved_state: Any = None
     services: NodeServices | None = field(default=None, repr=False)
+    is_over: bool = field(default=False, init=False, repr=False)
 
     @property
     def idempotency_key(self) -> str:
@@ -101,6 +103,7 @@ class NodeContext:
             state: Anything that a state may hold. It replaces what was saved before.
 
         Raises:
+            InvalidInputError: The state cannot be stored, or the attempt is over.
             HiveError: It could not be saved.
         """
         await self._services().checkpoint(self, state)

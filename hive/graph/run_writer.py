@@ -107,10 +107,9 @@ class RunWriter:
                 return Staged(None, save)
             return self._queue(save, None)
         try:
+            prepared = self._prepare_behind(state, kind=kind, **fields)
             if self.config.durability == "async":
-                prepared = self._prepare_behind(state, kind=kind, **fields)
                 return self._queue(Save(self, prepared, None), prepared.id)
-            prepared = prepare()
         except errors.HiveError as error:
             self._judge(error)
             return Staged(None)
@@ -163,7 +162,7 @@ class RunWriter:
         self._surface()
         self._retention.settle()
         self._surface_housekeeping()
-        return None if self._tip is None else self._tip.id
+        return self._tip_id
 
     def settle(self) -> None:
         """Wait until what was handed to the background thread is written, or has failed."""
@@ -174,12 +173,15 @@ class RunWriter:
         self._lock = threading.Lock()
         self._held = None
         self._failure = None
-        self._last = None if self._tip is None else self._tip.id
+        self._last = self._tip_id
+
+    @property
+    def _tip_id(self) -> Digest | None:
+        return None if self._tip is None else self._tip.id
 
     def _prepare(self, state: Any, **fields: Any) -> PreparedCommit:
         """Encode a checkpoint on top of what is durable."""
-        tip = self._tip
-        parent = None if tip is None else tip.id
+        tip, parent = self._tip, self._tip_id
         # The repository remembers what it saw last of the run, which nearly always is the tip.
         prepared = self._repository.prepare(self.run, state, **fields)
         if prepared.place.branches or prepared.place.parent != parent:
@@ -199,7 +201,7 @@ class RunWriter:
 
     def _prepare_behind(self, state: Any, **fields: Any) -> PreparedCommit:
         """Encode a checkpoint on top of the last one, which may not be written yet."""
-        if self._background.pending(self):
+        if self._last != self._tip_id and self._background.pending(self):
             prepared = self._repository.prepare(self.run, state, **fields)
             if prepared.place.parent == self._last and not prepared.place.branches:
                 self._last = prepared.id
@@ -213,6 +215,9 @@ class RunWriter:
         self, prepared: PreparedCommit, *, again: Callable[[], PreparedCommit] | None = None
     ) -> Digest | None:
         try:
+            if again is not None and not self.is_next(prepared):
+                self.settle()
+                prepared = prepared if self.is_next(prepared) else again()
             return self.write(prepared, again=again)
         except errors.HiveError as error:
             self._judge(error)
@@ -323,6 +328,10 @@ class RunWriter:
             self.wrote(self._store(prepared))
         return prepared.id
 
+    def is_next(self, prepared: PreparedCommit) -> bool:
+        """Whether an encoded checkpoint stands on what is durable now."""
+        return prepared.place.parent == self._tip_id
+
     def write_all(
         self, prepared: Sequence[PreparedCommit]
     ) -> Sequence[Checkpoint | errors.HiveError]:
@@ -362,7 +371,7 @@ class RunWriter:
             with self._lock:
                 failure, self._failure = self._failure, None
         if failure is not None:
-            self._last = None if self._tip is None else self._tip.id
+            self._last = self._tip_id
             self._judge(failure)
         self._surface_housekeeping()
 

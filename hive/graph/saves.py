@@ -51,8 +51,10 @@ class Save:
         """Encode the checkpoint if it is not; whether there is anything to write."""
         if self.outcome is None and self._writer.round != self._round:
             return False  # it was meant to stand on one that could not be written
+        encoded = self._prepared
         try:
-            if self._prepared is None and self._prepare is not None:
+            # Encoded already, but behind one that could not be written, it is encoded anew.
+            if self._prepare is not None and (encoded is None or not self._writer.is_next(encoded)):
                 self._prepared = self._prepare()
         except Exception as error:  # any: it has to reach the caller, in another thread
             self._fail(error)

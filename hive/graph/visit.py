@@ -125,9 +125,12 @@ class Visit:
             saved_state=copy_value(saved_state, "state of the node"),
             services=self.services,
         )
-        result: Any = self.node.execute(context)
-        if inspect.isawaitable(result):
-            result = await self._in_time(result)
+        try:
+            result: Any = self.node.execute(context)
+            if inspect.isawaitable(result):
+                result = await self._in_time(result)
+        finally:
+            context.is_over = True
         checked = self._checked(result, copies)
         if checked.success:
             declared = spec.output_keys or checked.output

@@ -451,6 +451,34 @@ def test_a_cancelled_save_is_whole_and_the_canceller_waits_for_it(home: Path, ga
         assert states(manager) == [{"n": 1}, {"n": 2}]
 
 
+@EVERY
+def test_saves_of_one_run_may_wait_at_the_same_time(home: Path, durability: Durability) -> None:
+    async def main(manager: CheckpointManager) -> None:
+        await asyncio.gather(*(manager.asave("r", {"n": number}) for number in range(4)))
+        waits = asyncio.create_task(manager.asave("r", {"n": 4}))
+        await asyncio.sleep(0)
+        manager.save("r", {"n": 5}, kind="final")
+        await waits
+
+    with CheckpointManager(home, CheckpointConfig(durability=durability)) as manager:
+        asyncio.run(main(manager))
+        expected = range(5, 6) if durability == "exit" else range(6)
+        assert states(manager) == [{"n": number} for number in expected]
+
+
+def test_a_save_behind_one_that_fails_stands_on_what_is_durable(home: Path, gate: Gate) -> None:
+    async def main(manager: CheckpointManager) -> list[Any]:
+        saves = (manager.asave("r", {"n": number}) for number in range(3))
+        return await asyncio.gather(*saves, return_exceptions=True)
+
+    gate.errors = [full()]
+    with CheckpointManager(home) as manager:
+        first, second, third = asyncio.run(main(manager))
+        assert isinstance(first, StoreFullError)
+        assert [cp.id for cp in manager.history("r")] == [third, second]
+        assert states(manager) == [{"n": 1}, {"n": 2}]
+
+
 def test_a_new_manager_continues_a_run_at_its_head(home: Path) -> None:
     for number in range(3):
         with CheckpointManager(home) as manager:

@@ -244,6 +244,50 @@ def test_a_saved_state_is_there_for_the_next_attempt_and_gone_after_the_visit(
     assert seen == [None, [1], None, [2]]
 
 
+@pytest.mark.parametrize("durability", ["sync", "async", "exit"])
+def test_tasks_of_a_node_may_save_its_state_at_the_same_time(home: Path, durability: Any) -> None:
+    async def node(ctx: NodeContext) -> dict[str, Any]:
+        await asyncio.gather(*(ctx.checkpoint({"task": number}) for number in range(4)))
+        return {"saved": ctx.saved_state}
+
+    with CheckpointManager(home, CheckpointConfig(durability=durability)) as manager:
+        result = execute(manager, one(node, max_retries=0))
+        assert result.output == {"saved": {"task": 3}}, result.error
+        assert manager.history("r")[0].kind == "final"
+
+
+def test_a_task_that_outlives_its_node_saves_nothing(manager: CheckpointManager) -> None:
+    late: list[asyncio.Task[None]] = []
+    seen: list[Any] = []
+
+    async def save_late(ctx: NodeContext) -> None:
+        await asyncio.sleep(0.01)
+        await ctx.checkpoint({"of": ctx.node_id})
+
+    async def a(ctx: NodeContext) -> dict[str, Any]:
+        late.append(asyncio.create_task(save_late(ctx)))
+        return {}
+
+    async def b(ctx: NodeContext) -> dict[str, Any]:
+        await asyncio.wait(late)
+        seen.append(ctx.saved_state)
+        if ctx.attempt == 1:
+            raise ConnectionError("later")
+        return {}
+
+    nodes = [
+        NodeSpec(id=name, function=f, backoff_seconds=0)
+        for name, f in zip("ab", (a, b), strict=True)
+    ]
+    edge = EdgeSpec(id="ab", source="a", target="b")
+    graph = GraphSpec(id="two", entry_node="a", nodes=nodes, edges=[edge])
+    assert execute(manager, graph).success
+    assert seen == [None, None]
+    with pytest.raises(InvalidInputError, match="'a' is over"):
+        late[0].result()
+    assert "node_progress" not in {cp.kind for cp in manager.history("r")}
+
+
 def test_an_attempt_that_takes_too_long_is_cancelled_and_retried() -> None:
     ended: list[str] = []
 
