@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from hive import errors
+from hive.graph.records import completed
 from hive.graph.standing import ABANDONED, standing_of
 
 if TYPE_CHECKING:
@@ -65,14 +66,21 @@ def _head(repository: Repository, run: str) -> Checkpoint:
 
 
 def _again(repository: Repository, head: Checkpoint, kind: str) -> Checkpoint:
-    """Save the head's state once more, under another kind; nothing of it is stored twice."""
+    """Save the head's state once more, under another kind; nothing of it is stored twice.
+
+    What branches have done since the head is beside it, and becomes part of the new checkpoint.
+    """
+    execution = repository.execution(head)
+    if execution.get("section") is not None:
+        writes = repository.pending(head.run, head.sequence)
+        execution = completed(execution, {write.task: write.value for write in writes})
     return repository.commit(
         head.run,
         repository.restore(head),
         node=head.node,
         kind=kind,
         next_nodes=head.next_nodes,
-        execution=repository.execution(head),
+        execution=execution,
         labels=head.labels,
         graph=head.graph,
         parent=head,

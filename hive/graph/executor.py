@@ -121,7 +121,8 @@ class GraphExecutor:
             accept_changed_graph: Resume although graph or goal are not what the run was made with.
             renamed_nodes: ``{old id: new id}`` of nodes that were renamed since. The run goes on
                 under the new ids, with the idempotency keys and effects that it had. What differs
-                besides is refused as ever.
+                besides is refused as ever. Names that a run has already change nothing: a program
+                may give them at every start.
 
         Returns:
             The result. A node that fails is a result with ``success`` False, not an exception.

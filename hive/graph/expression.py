@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Final
 
@@ -149,14 +150,30 @@ class Expression:
             InvalidInputError: A name, key or index is missing, a type does not fit, or a bound
                 is passed.
         """
-        try:
+        with self._explaining():
             return _value(self._tree, names)
-        except _EVALUATION_ERRORS as error:
+
+    def holds(self, names: Mapping[str, Any]) -> bool:
+        """Tell whether the value is true, as ``evaluate`` computes it.
+
+        Raises:
+            InvalidInputError: As ``evaluate``; or the value is neither true nor false, as an array.
+        """
+        with self._explaining():
+            return bool(_value(self._tree, names))
+
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # any: objects of the user's are compared, and asked for truth
             raise errors.InvalidInputError(
                 f"expression {_shown(self.text)} cannot be evaluated: {self._reason(error)}"
             ) from error
 
     def _reason(self, error: Exception) -> str:
+        if not isinstance(error, _EVALUATION_ERRORS):
+            return type(error).__name__  # what the user's own code says may quote state
         if isinstance(error, KeyError):
             # A key that the expression spells out is safe to show, a computed one is state.
             key = str(error.args[0])

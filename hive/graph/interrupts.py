@@ -56,8 +56,9 @@ class _Watcher:
             previous = signal.getsignal(signal.SIGINT)
             if not callable(previous):  # ignored, the system's own, or not Python's
                 return False
-            self._previous = previous
-            signal.signal(signal.SIGINT, self)
+            if previous is not self:  # as where a program puts back what it found during a run
+                self._previous = previous
+                signal.signal(signal.SIGINT, self)
         self._watching += 1
         return True
 

@@ -55,6 +55,9 @@ def merge(
             merged[name] = _RULES[rule](_Key(name, before.get(name, _MISSING), values))
         except errors.InvalidInputError as error:
             conflicts.append(str(error))
+        except Exception as error:  # any: objects of the user's are compared and added
+            why = f"{type(error).__name__}: {error}"
+            conflicts.append(f"memory key {name!r} cannot be merged by {str(rule)!r}: {why}")
     if conflicts:
         raise errors.InvalidInputError(f"branches are in conflict: {'; '.join(conflicts)}")
     return merged

@@ -15,6 +15,7 @@ __all__ = [
     "branch_path",
     "branch_task",
     "completed",
+    "names_to_change",
     "read_record",
     "renamed_graph",
     "renamed_record",
@@ -93,6 +94,16 @@ def completed(
         newer = pending.get(branch_task(own), branch)
         branches[edge] = {**newer, "progress": completed(newer["progress"], pending, own)}
     return {**record, "section": {**section, "branches": branches}}
+
+
+def names_to_change(record: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, str]:
+    """Return those of ``names`` that a run's graph does not have yet.
+
+    A program gives the same names at every start of its process, also for a run that was resumed
+    under them before, or began under them.
+    """
+    known = {node["id"] for node in json.loads(record["graph"])["nodes"]} if names else set()
+    return {old: new for old, new in names.items() if old in known or new not in known}
 
 
 def renamed_record(record: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

@@ -141,9 +141,7 @@ def _may_follow(edge: EdgeSpec, finished: Finished, names: Mapping[str, Any]) ->
             return not finished.success
         case EdgeCondition.CONDITIONAL:
             try:
-                return finished.success and bool(
-                    Expression(edge.condition_expr or "").evaluate(names)
-                )
+                return finished.success and Expression(edge.condition_expr or "").holds(names)
             except errors.InvalidInputError as error:
                 raise errors.InvalidInputError(f"edge {edge.id!r}: {error}") from error
 

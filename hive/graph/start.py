@@ -15,7 +15,7 @@ from hive.graph.equality import is_same_data
 from hive.graph.fingerprint import canonical_text, differences, shortened
 from hive.graph.memory import SharedMemory
 from hive.graph.progress import BranchProgress, Progress
-from hive.graph.records import renamed_record
+from hive.graph.records import names_to_change, renamed_record
 from hive.graph.runtime import Decision
 
 if TYPE_CHECKING:
@@ -186,8 +186,9 @@ class StartRequest:
     def _from_record(self, run: str, memory: Mapping[str, Any], record: Mapping[str, Any]) -> Start:
         record = copy_value(dict(record), "execution")
         progress = Progress.from_record(record)
-        if self.renamed_nodes:
-            record = renamed_record(record, self.renamed_nodes)
+        names = names_to_change(record, self.renamed_nodes)
+        if names:
+            record = renamed_record(record, names)
             progress = Progress.from_record(record)
         changed = self._changes(record)
         if changed and not self.accept_changed_graph:
@@ -201,7 +202,7 @@ class StartRequest:
         self._check_place(progress)
         decisions = [Decision.from_record(item) for item in record.get("decisions", ())]
         start = Start(run, SharedMemory(memory), progress, decisions, waiting=waiting)
-        if (changed or self.renamed_nodes) and progress.status == "running":
+        if (changed or names) and progress.status == "running":
             start.unsaved = "resumed"  # the checkpoints from here on are of the new graph
         return start
 

@@ -164,7 +164,7 @@ class HybridJudge:
         names = _names(step, outcome, goal, context) if self._rules else {}
         for rule in self._rules:
             try:
-                holds = bool(Expression(rule.condition).evaluate(names))
+                holds = Expression(rule.condition).holds(names)
             except errors.InvalidInputError as error:
                 return Judgment(
                     action=JudgmentAction.ESCALATE,

@@ -309,6 +309,25 @@ def test_handlers_of_signals_are_put_back(home: Path) -> None:
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
+def test_a_handler_that_a_node_leaves_until_later_is_put_back_once(home: Path) -> None:
+    pressed: list[int] = []
+    found: list[Any] = []
+
+    def node() -> dict[str, Any]:
+        found.append(signal.signal(signal.SIGINT, signal.default_int_handler))
+        return {}
+
+    before = signal.signal(signal.SIGINT, lambda number, _frame: pressed.append(number))
+    try:
+        with CheckpointManager(home) as manager:
+            execute(manager, chain(node), run="1")
+            signal.signal(signal.SIGINT, found[0])  # what the first run watched with
+            execute(manager, chain(lambda: os.kill(os.getpid(), signal.SIGINT)), run="2")
+        assert set(pressed) == {signal.SIGINT}
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_somebody_elses_handler_is_left_alone(home: Path) -> None:
     def mine(number: int, frame: Any) -> None: ...
 

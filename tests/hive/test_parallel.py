@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pytest
 
 from hive.graph import (
@@ -184,6 +186,7 @@ def test_what_several_branches_wrote_is_merged_as_declared(
         ("append", "x", "xy", "xz", "was no list"),
         ("update", {"x": 0}, {"x": 1}, {"x": 2}, "'s-a' and 's-b' changed the same entry"),
         ("add", "x", 1, 2, "no number"),
+        ("add", 1, 1.5, Decimal(2), "'k' cannot be merged by 'add': TypeError"),
     ],
 )
 def test_a_conflict_fails_the_run_and_a_changed_rule_mends_it(
@@ -315,6 +318,15 @@ def test_a_branch_may_be_an_edge_to_the_join_and_all_may_be_refused() -> None:
     assert execute(graph).path == ["s", "a", "j"]
     none = fan({}, [edge("s-j", "conditional", condition_expr="n > 0")])
     assert execute(none, {"n": 0}).path == ["s"]
+
+
+def test_a_condition_on_an_array_fails_the_run_and_does_not_raise() -> None:
+    condition = edge("a-b", "conditional", condition_expr="output.a")
+    nodes = [NodeSpec(id="a", function=lambda: {"a": np.arange(3)}), NodeSpec(id="b", function=int)]
+    graph = GraphSpec(id="g", entry_node="a", nodes=nodes, edges=[condition])
+    result = execute(graph)
+    assert "edge 'a-b': expression 'output.a' cannot be evaluated" in str(result.error)
+    assert result.path == ["a"]
 
 
 def test_branches_within_branches() -> None:

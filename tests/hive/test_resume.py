@@ -37,6 +37,7 @@ from hive.graph import (
     ParallelSpec,
     Runtime,
 )
+from hive.graph.abandoned import abandon, reinstate
 from hive.graph.checkpoint_manager import CheckpointWarning
 
 GOAL = Goal(id="goal")
@@ -736,6 +737,32 @@ def test_renamed_nodes_go_on_with_their_keys_and_effects(manager: CheckpointMana
     assert execute(manager, graph("a", "x", "y"), run="r", resume=True).path == ["a", "x", "y"]
 
 
+def test_names_of_renamed_nodes_may_be_given_at_every_resume(manager: CheckpointManager) -> None:
+    crashes = [True, True]
+
+    def node(ctx: NodeContext) -> dict[str, Any]:
+        if ctx.node_id != "a" and crashes:
+            crashes.pop()
+            raise Crash
+        return {ctx.node_id: ctx.visit}
+
+    def graph(names: str) -> GraphSpec:
+        nodes = [NodeSpec(id=name, function=node) for name in names]
+        edge = EdgeSpec(id="1", source=names[0], target=names[1])
+        return GraphSpec(id="g", entry_node=names[0], nodes=nodes, edges=[edge])
+
+    with pytest.raises(Crash):
+        execute(manager, graph("ab"), run="r")
+    options: Any = {"resume": True, "renamed_nodes": {"b": "x"}}
+    with pytest.raises(Crash):
+        execute(manager, graph("ax"), run="r", **options)
+    for _ in range(2):
+        assert execute(manager, graph("ax"), run="r", **options).path == ["a", "x"]
+    kinds = [cp.kind for cp in reversed(manager.history("r"))]
+    assert kinds == ["input", "node_complete", "resumed", "final"]
+    assert execute(manager, graph("ax"), run="new", **options).path == ["a", "x"]
+
+
 def test_nodes_are_renamed_within_branches_too(manager: CheckpointManager) -> None:
     ran: list[str] = []
     crashes = [True]
@@ -780,7 +807,8 @@ def test_nodes_are_renamed_within_branches_too(manager: CheckpointManager) -> No
     assert result.output == dict.fromkeys("abcdj", 1)
 
 
-def test_a_section_is_forked_with_what_its_branches_have_done(manager: CheckpointManager) -> None:
+def crashed_in_a_section(manager: CheckpointManager) -> tuple[GraphSpec, list[str]]:
+    """A graph, and the nodes that ran before the run crashed in the second of two branches."""
     ran: list[str] = []
     crashes = [True]
 
@@ -804,6 +832,11 @@ def test_a_section_is_forked_with_what_its_branches_have_done(manager: Checkpoin
     )
     with pytest.raises(Crash):
         execute(manager, graph, run="r")
+    return graph, ran
+
+
+def test_a_section_is_forked_with_what_its_branches_have_done(manager: CheckpointManager) -> None:
+    graph, ran = crashed_in_a_section(manager)
     forked = execute(manager, graph, run="fork", resume="r@2")
     assert forked.path == ["a", "b", "c", "j"]
     assert ran == ["a", "b", "c", "j"]
@@ -814,3 +847,16 @@ def test_a_section_is_forked_with_what_its_branches_have_done(manager: Checkpoin
     ]
     assert execute(manager, graph, run="r", resume=True).path == ["a", "b", "c", "j"]
     assert ran == ["a", "b", "c", "j", "c", "j"]
+
+
+@pytest.mark.parametrize("undo", [False, True])
+def test_a_section_is_abandoned_with_what_its_branches_have_done(
+    manager: CheckpointManager, undo: bool
+) -> None:
+    graph, ran = crashed_in_a_section(manager)
+    abandon(manager.repository, "r")
+    if undo:
+        reinstate(manager.repository, "r")
+    result = execute(manager, graph, run="r", resume=True)
+    assert result.path == ["a", "b", "c", "j"]
+    assert ran == ["a", "b", "c", "j"]
