@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import signal
 from collections.abc import Callable, Generator
 from pathlib import Path
 
@@ -34,6 +35,9 @@ settings.load_profile("torture" if TORTURE else "ci")
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Choose the run's seed before Hypothesis looks for one; xdist's workers inherit it."""
+    # A shell without job control has what it starts in the background ignore Ctrl-C, and so the
+    # processes that tests start, some of which are to be interrupted.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     seed = int(os.environ.setdefault("HIVE_TEST_SEED", str(random.SystemRandom().getrandbits(32))))
     if config.getoption("hypothesis_seed", default=None) is None:
         config.option.hypothesis_seed = str(seed)
