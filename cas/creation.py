@@ -10,7 +10,7 @@ import fcntl
 import os
 import secrets
 import shutil
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 from cas.ballast import make_ballast
@@ -21,6 +21,7 @@ from cas.filesystem import (
     make_private_file,
     sync_directory,
 )
+from cas.flock import FlockFile
 from cas.generation import (
     FIRST_GENERATION,
     GENERATION_FILE,
@@ -67,7 +68,7 @@ def _create(path: Path, fill: Callable[[Path], None]) -> bool:
     try:
         draft.chmod(DIRECTORY_MODE)
         make_private_file(draft / GENERATION_FILE, generation_line(FIRST_GENERATION))
-        with open(draft / GENERATION_FILE, "rb") as alive:
+        with closing(FlockFile(draft / GENERATION_FILE, os.O_RDONLY)) as alive:
             # Held until the rename: it shows to others that this creation is not abandoned, also
             # where process numbers say nothing (a container that shares the directory).
             fcntl.flock(alive, fcntl.LOCK_SH)
@@ -112,7 +113,7 @@ def _is_abandoned(draft: Path) -> bool:
     if not pid.isdecimal() or _is_alive(int(pid)):
         return False
     try:
-        with open(draft / GENERATION_FILE, "rb") as alive:
+        with closing(FlockFile(draft / GENERATION_FILE, os.O_RDONLY)) as alive:
             fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileNotFoundError:
         return True

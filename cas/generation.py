@@ -24,8 +24,8 @@ from blake3 import blake3
 
 from cas.errors import CorruptStoreError, InvalidInputError, UnsupportedFormatError
 from cas.failures import translate
+from cas.flock import FlockFile
 from cas.gate import Gate
-from cas.streams import occupy_standard_streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -88,32 +88,6 @@ def parse_generation_line(line: bytes, store: Path) -> int:
     return int(match[3])
 
 
-class _LockFile:
-    """An open file that closes itself when nobody uses it any more.
-
-    A thread may be about to lock it while another one closes the store. Closing the descriptor
-    under that thread could let it unlock an unrelated file that got the same number.
-    """
-
-    def __init__(self, path: Path, flags: int) -> None:
-        occupy_standard_streams()
-        self._descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
-
-    def fileno(self) -> int:
-        """Return the descriptor, or -1 after ``close``."""
-        return self._descriptor
-
-    def close(self) -> None:
-        """Close the file now."""
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
-
-    def __del__(self) -> None:
-        if hasattr(self, "_descriptor"):
-            self.close()
-
-
 class GenerationLock:
     """The lock on a store's generation file: shared by transactions, exclusive for compaction.
 
@@ -134,20 +108,20 @@ class GenerationLock:
         self.generation = 0
         self.gate = Gate(first=self._take, last=self._give_back)
         self._line: bytes | None = None
-        self._file: _LockFile | None = None
-        self._turnstile: _LockFile | None = None
-        self._shut_turnstile: _LockFile | None = None
+        self._file: FlockFile | None = None
+        self._turnstile: FlockFile | None = None
+        self._shut_turnstile: FlockFile | None = None
         self._closed = False
         self._opened()
 
-    def _opened(self) -> _LockFile:
+    def _opened(self) -> FlockFile:
         """Return the open file, opening it first in a forked child."""
         if self._closed:
             raise InvalidInputError(f"the store {self.store} is closed")
         if self._file is None:
             try:
                 self._turnstile = self._open_turnstile()
-                self._file = _LockFile(self.store / GENERATION_FILE, self._flags())
+                self._file = FlockFile(self.store / GENERATION_FILE, self._flags())
             except OSError as error:
                 raise translate(error, self.store) from error
         return self._file
@@ -155,10 +129,10 @@ class GenerationLock:
     def _flags(self) -> int:
         return os.O_RDONLY if self.read_only else os.O_RDWR
 
-    def _open_turnstile(self) -> _LockFile | None:
+    def _open_turnstile(self) -> FlockFile | None:
         path = self.store / TURNSTILE_FILE
         try:
-            return _LockFile(path, self._flags() if self.read_only else os.O_RDWR | os.O_CREAT)
+            return FlockFile(path, self._flags() if self.read_only else os.O_RDWR | os.O_CREAT)
         except FileNotFoundError:
             # Only a reader comes here: without the file it merely cannot queue fairly.
             return None
@@ -189,13 +163,8 @@ class GenerationLock:
     def renew_after_fork(self) -> None:
         """Make the lock usable in a forked child.
 
-        A file lock belongs to the open file description, which parent and child share: unlocking
-        here would unlock the parent, and keeping the file open would keep its lock beyond the
-        parent's death. So the child closes its copies at once and opens the files for itself.
+        The files, which the child has closed at the fork, are opened again when they are needed.
         """
-        for file in (self._file, self._turnstile, self._shut_turnstile):
-            if file is not None:
-                file.close()
         self._let_go()
         self.gate = Gate(first=self._take, last=self._give_back)
 
@@ -295,7 +264,11 @@ class GenerationLock:
         finally:
             turnstile, self._shut_turnstile = self._shut_turnstile, None
             # Unlocked and not just closed: a process forked meanwhile has copies open.
-            self._reopen()
+            try:
+                self._reopen()
+            except BaseException:
+                self._reopen()
+                raise
             if turnstile is not None:
                 fcntl.flock(turnstile, fcntl.LOCK_UN)
 

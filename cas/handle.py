@@ -173,16 +173,21 @@ class Handle:
             gate.shut()
             action()
         finally:
-            gate.reopen()
+            try:
+                gate.reopen()
+            except BaseException:
+                gate.reopen()
+                raise
 
     def close(self) -> None:
-        """Close the store, in ``when_quiet``. The handle cannot be used afterwards."""
+        """Close the store, in ``when_quiet``. If that is interrupted, repeat it or ``serve``."""
+        self._suspect = True
         if self._database is not None:
             self._database.close()
             self._database = None
-        if self.lock is not None:
-            self.lock.close()
-            self.lock = None
+        lock, self.lock = self.lock, None
+        if lock is not None:
+            lock.close()
 
     # -- transactions ----------------------------------------------------------------------
 

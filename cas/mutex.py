@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import Final
 from weakref import WeakSet
 
 __all__ = ["Mutex"]
+
+_Class = type[BaseException] | None
 
 
 class Mutex:
@@ -25,16 +28,16 @@ class Mutex:
         self._lock = threading.Lock()
         _mutexes.add(self)
 
-    def __enter__(self) -> None:
-        self._lock.acquire()
+    # The lock's own methods, which ``with`` calls itself. A function of Python around them could be
+    # interrupted by Ctrl-C behind the locking or before the unlocking: it would stay locked.
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._lock.release()
+    @property
+    def __enter__(self) -> Callable[[], bool]:
+        return self._lock.__enter__
+
+    @property
+    def __exit__(self) -> Callable[[_Class, BaseException | None, TracebackType | None], None]:  # noqa: PLE0302
+        return self._lock.__exit__
 
 
 _mutexes: Final[WeakSet[Mutex]] = WeakSet()

@@ -103,12 +103,14 @@ def release(handle: Handle) -> None:
             return
 
     def drop() -> None:
+        # It may be repeated, after Ctrl-C. So the last user is counted until nothing is left open.
         with _registry.lock:
-            handle.users -= 1
-            if handle.users:
+            if handle.users > 1:
+                handle.users -= 1
                 return
             # Before it leaves the registry: LMDB refuses to open what is open already.
             handle.close()
             _registry.handles = {k: h for k, h in _registry.handles.items() if h is not handle}
+            handle.users = 0
 
     handle.when_quiet(drop)

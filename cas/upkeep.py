@@ -22,7 +22,7 @@ from typing import Final, Self
 
 from cas.errors import ConflictError
 from cas.failures import translate
-from cas.filesystem import FILE_MODE
+from cas.flock import FlockFile
 
 __all__ = [
     "SLICE_SECONDS",
@@ -71,11 +71,11 @@ def upkeep_lock(store: Path, deadline: float | None) -> Iterator[None]:
         HiveError: The lock's file cannot be opened.
     """
     try:
-        descriptor = _open(store)
+        file = _open(store)
     except OSError as error:
         raise translate(error, store) from error
     try:
-        while not _try_lock(descriptor):
+        while not _try_lock(file):
             if deadline is not None and time.monotonic() >= deadline:
                 raise ConflictError(
                     f"another gc or compact is at work on {store}; wait for it and repeat"
@@ -83,28 +83,25 @@ def upkeep_lock(store: Path, deadline: float | None) -> Iterator[None]:
             time.sleep(_PAUSE_SECONDS)
         yield
     finally:
-        os.close(descriptor)
+        file.close()
 
 
 class BriefUpkeep:
-    """The upkeep lock for one transaction, if nobody has it. Released at the end of the ``with``.
-
-    Released, not only closed: a child that was forked meanwhile has the descriptor too.
-    """
+    """The upkeep lock for one transaction, if nobody has it. The ``with`` gives it back."""
 
     def __init__(self, store: Path) -> None:
         self._store = store
-        self._descriptor = -1
+        self._file: FlockFile | None = None
         self._has_lock = False
 
     def take(self) -> bool:
         """Take the lock, or keep it; returns at once, False if it is not to be had."""
-        if self._descriptor < 0:
+        if self._file is None:
             try:
-                self._descriptor = _open(self._store)
+                self._file = _open(self._store)
             except OSError:
                 return False  # merging packs is no reason for a commit to fail
-        self._has_lock = self._has_lock or _try_lock(self._descriptor)
+        self._has_lock = self._has_lock or _try_lock(self._file)
         return self._has_lock
 
     def __enter__(self) -> Self:
@@ -116,20 +113,19 @@ class BriefUpkeep:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._descriptor >= 0:
-            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-            os.close(self._descriptor)
-            self._descriptor = -1
+        if self._file is not None:
+            self._file.close()
+            self._file = None
             self._has_lock = False
 
 
-def _open(store: Path) -> int:
-    return os.open(store / UPKEEP_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+def _open(store: Path) -> FlockFile:
+    return FlockFile(store / UPKEEP_FILE, os.O_RDWR | os.O_CREAT)
 
 
-def _try_lock(descriptor: int) -> bool:
+def _try_lock(file: FlockFile) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -18,6 +19,8 @@ import pytest
 import cas.handle
 from cas.environment import Environment, ReadTransaction, Table, WriteTransaction
 from cas.errors import InvalidInputError
+from cas.generation import GENERATION_FILE
+from cas.upkeep import upkeep_lock
 from tests.cas.children import PROJECT, finish, in_child, start_child
 
 ROWS = Table("rows")
@@ -337,3 +340,43 @@ def test_what_a_library_prints_does_not_land_in_a_store_of_a_process_without_str
     with Environment.open(path, TABLES) as again:
         assert again.read(partial(get, b"key")) == b"without streams"
         assert again.read(partial(get, b"more")) == b"without streams"
+
+
+# -- locks -------------------------------------------------------------------------------------
+
+
+def wait_for(pipe: int) -> str:
+    return os.read(pipe, 1).decode()
+
+
+def test_a_child_takes_no_lock_along(home: Path) -> None:
+    """It would have them for as long as it lives: no gc or compaction could begin meanwhile."""
+    path, children = home / "objects", list[tuple[int, int]]()
+    waiting, go_on = os.pipe()
+
+    def fork(_tx: object = None) -> None:
+        children.append(start_child(partial(wait_for, waiting)))
+
+    try:
+        with Environment.open(path, TABLES, prepare=fork):
+            with upkeep_lock(path, None):
+                fork()
+            with upkeep_lock(path, 0.0), open(path / GENERATION_FILE, "rb") as generation:
+                fcntl.flock(generation, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.write(go_on, b"!" * len(children))
+        assert [finish(child) for child in children] == ["+!", "+!"]
+
+
+def test_a_child_ends_no_lock_of_its_parent(home: Path) -> None:
+    path = home / "objects"
+    with Environment.open(path, TABLES):
+
+        def take() -> str:
+            with upkeep_lock(path, 0.0):
+                return "taken"
+
+        with upkeep_lock(path, None):
+            for _ in range(2):
+                assert in_child(take).startswith("ConflictError")
+        assert in_child(take) == "+taken"

@@ -14,12 +14,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import lmdb
 import pytest
 
+from cas.database import Database
 from cas.environment import Environment, ReadTransaction, Table, WriteTransaction
-from cas.errors import InvalidInputError, ReadOnlyStoreError, StoreFullError
+from cas.errors import ConflictError, InvalidInputError, ReadOnlyStoreError, StoreFullError
+from cas.generation import GenerationLock
 from cas.lockfile import MOST_READERS
 from tests.cas.children import finish, in_child, start_child
 
@@ -470,6 +473,51 @@ def test_interrupts_at_any_moment_leave_a_working_environment(
 
     assert int(in_child(work)) >= rounds(1500, 50_000) - 1
     with Environment.open(path, TABLES) as environment:
+        environment.write(partial(put, b"key", b"after"))
+
+
+@pytest.mark.parametrize("what", [Database, GenerationLock])
+@pytest.mark.parametrize("again", [True, False])
+def test_a_store_whose_closing_was_interrupted_opens_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch, what: type[Any], again: bool
+) -> None:
+    environment = Environment.open(path, TABLES)
+    close = what.close
+
+    def interrupted(closed: Any) -> None:
+        monkeypatch.setattr(what, "close", close)
+        close(closed)
+        raise KeyboardInterrupt
+
+    environment.write(partial(put, b"key", b"before"))
+    monkeypatch.setattr(what, "close", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        environment.close()
+    if again:
+        environment.close()
+    for _ in range(2):
+        with Environment.open(path, TABLES) as other:
+            other.write(partial(put, b"key", b"after"))
+            assert other.read(partial(get, b"key")) == b"after"
+
+
+def test_an_interrupted_replacement_leaves_the_gate_open(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reopen = GenerationLock._reopen
+
+    def interrupted(lock: GenerationLock) -> None:
+        monkeypatch.setattr(GenerationLock, "_reopen", reopen)
+        raise KeyboardInterrupt
+
+    def refuse(_tx: ReadTransaction) -> Path:
+        monkeypatch.setattr(GenerationLock, "_reopen", interrupted)
+        raise ConflictError("not replaced")
+
+    with Environment.open(path, TABLES) as environment:
+        with pytest.raises(KeyboardInterrupt):
+            environment.replace(refuse)
+        assert not environment._open_handle()._lock().gate.is_mine()
         environment.write(partial(put, b"key", b"after"))
 
 
