@@ -67,25 +67,28 @@ class _Waiting:
     more than all other bookkeeping of a commit. ``future`` is there if nobody waits.
     """
 
-    __slots__ = ("future", "job", "leads", "outcome", "turn")
+    __slots__ = ("future", "job", "outcome", "turn")
 
     def __init__(self, job: Job[Any], future: Future[Any] | None) -> None:
         self.job = job
         self.future = future
         self.outcome: Any = None
-        self.leads = False
         self.turn = threading.Lock()
         self.turn.acquire()
 
-    def settle(self, outcome: Any) -> None:
-        """Set the outcome, a result or an error, once."""
-        self.outcome = outcome
-        if self.future is None:
+    def wake(self) -> None:
+        """Let whoever waits for the turn go on. May be repeated, with the committer's lock."""
+        if self.turn.locked():
+            self.turn.release()
+
+    def tell(self) -> None:
+        """Let the future have the outcome. May be repeated."""
+        if self.future is None or self.future.done():
             return
-        if isinstance(outcome, HiveError):
-            self.future.set_exception(outcome)
+        if isinstance(self.outcome, HiveError):
+            self.future.set_exception(self.outcome)
         else:
-            self.future.set_result(outcome)
+            self.future.set_result(self.outcome)
 
 
 class GroupCommitter:
@@ -99,22 +102,13 @@ class GroupCommitter:
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._queue: list[_Waiting] = []
-        self._led = False
+        # Who writes or is to write: the first of the queue, until it takes its group out of it.
+        self._leader: _Waiting | None = None
+        self._writing: list[_Waiting] = []
 
     def write(self, job: Job[T]) -> T:
         """Do a job; returns when it is durable, and raises what ``job.apply`` raises."""
-        waiting = _Waiting(job, None)
-        try:
-            if not self._join(waiting):
-                waiting.turn.acquire()
-            if waiting.outcome is None:
-                self._lead()
-        except BaseException:
-            # Ctrl-C may come anywhere. If it took the lead with it, nobody would write any more.
-            self._leave(waiting)
-            raise
-        outcome: T | HiveError = waiting.outcome
-        assert outcome is not None
+        (outcome,) = self.write_all([job])
         if isinstance(outcome, HiveError):
             raise outcome
         return outcome
@@ -131,11 +125,11 @@ class GroupCommitter:
         try:
             self._join(*waiting)
             for each in waiting:
-                if each.outcome is None and not each.leads:
-                    each.turn.acquire()
+                each.turn.acquire()
                 if each.outcome is None:
-                    self._lead()
+                    self._lead(each)
         except BaseException:
+            # Ctrl-C may come anywhere. If it took the lead with it, nobody would write any more.
             for each in waiting:
                 self._leave(each)
             raise
@@ -144,40 +138,57 @@ class GroupCommitter:
     def submit(self, job: Job[T]) -> Future[T]:
         """Queue a job and return at once. The future completes when it is durable.
 
-        Jobs of one thread are done in the order in which they were submitted.
+        Jobs of one thread are done in the order in which they were submitted. They cannot be
+        cancelled: others share their transaction.
         """
         future: Future[T] = Future()
+        future.set_running_or_notify_cancel()
         waiting = _Waiting(job, future)
-        if self._join(waiting):
-            self._pass_lead_to(waiting)
+        try:
+            if self._join(waiting):
+                self._lead_for(waiting)
+        except BaseException:
+            self._leave(waiting)
+            raise
         return future
 
     def _join(self, first: _Waiting, *others: _Waiting) -> bool:
-        """Put commits into the queue; whether their caller has to lead."""
+        """Put commits into the queue; whether the first has to lead."""
         if self._process != os.getpid():
             # Forked: the parent's queue is the parent's, and its lock may be held for ever.
             self._start()
         with self._lock:
             self._queue += (first, *others)
-            first.leads, self._led = not self._led, True
-        return first.leads
+            if self._leader is None:
+                self._leader = first
+                first.wake()
+            return self._leader is first
 
     def _leave(self, waiting: _Waiting) -> None:
         """Take back a commit whose caller was interrupted while waiting."""
         with self._lock:
-            if waiting in self._queue:
+            is_queued = waiting in self._queue
+            if is_queued:
                 self._queue.remove(waiting)
-            has_lead = waiting.leads and waiting.outcome is None
+            has_lead = is_queued and self._leader is waiting
+            is_written = waiting in self._writing
         if has_lead:
-            self._pass_lead()
+            self._finish([], waiting)
+        elif is_written and waiting.future is None:
+            # By another thread. Were this not to wait, the caller could not see what comes of it,
+            # and would go on from a head that is about to be moved.
+            waiting.turn.acquire()
 
-    def _lead(self) -> None:
-        """Write one group, which contains the first of the queue, and pass the lead on."""
+    def _lead(self, leader: _Waiting) -> None:
+        """Write one group, which begins with the first of the queue, and pass the lead on."""
         group: list[_Waiting] = []
         try:
             with self._lock:
-                self._take(group)
-            self._apply(group)
+                if self._leader is leader and leader in self._queue:
+                    self._writing = group
+                    self._take(group)
+            if group:
+                self._apply(group)
         except BaseException:
             with self._lock:  # Ctrl-C may come before they are out of the queue
                 self._queue = [waiting for waiting in self._queue if waiting not in group]
@@ -187,14 +198,41 @@ class GroupCommitter:
             )
             for waiting in group:
                 if waiting.outcome is None:
-                    waiting.settle(interrupted)
+                    waiting.outcome = interrupted
             raise
         finally:
+            if group:  # else whoever called gives up the lead
+                try:
+                    self._finish(group, leader)
+                except BaseException:
+                    self._finish(group, leader)
+                    raise
+
+    def _finish(self, group: Sequence[_Waiting], leader: _Waiting) -> None:
+        """Tell the members of a group that they are done, and pass the lead on. May be repeated."""
+        for waiting in group:
+            waiting.tell()
+        with self._lock:
             for waiting in group:
-                if not waiting.leads:
-                    waiting.turn.release()
-            if group:  # else ``write`` gives up the lead
-                self._pass_lead()
+                waiting.wake()
+            if self._leader is leader:
+                self._writing = []
+                self._leader = self._queue[0] if self._queue else None
+            following = self._leader
+            if following is not None:
+                following.wake()
+        if following is not None and following.future is not None:
+            self._lead_for(following)
+
+    def _lead_for(self, waiting: _Waiting) -> None:
+        """Lead for a commit for which nobody waits, in a thread. A second one does nothing."""
+        try:
+            thread = threading.Thread(
+                target=self._lead, args=(waiting,), name="hive-commit", daemon=True
+            )
+            thread.start()
+        except RuntimeError:
+            self._lead(waiting)  # no thread is to be had: at a limit, or while the interpreter ends
 
     def _take(self, group: list[_Waiting]) -> None:
         """Move the first of the queue into a group, so that each is always in one of them."""
@@ -206,24 +244,6 @@ class GroupCommitter:
             count += 1
         group += self._queue[:count]
         del self._queue[:count]
-
-    def _pass_lead(self) -> None:
-        with self._lock:
-            if not self._queue:
-                self._led = False
-                return
-            following = self._queue[0]
-            following.leads = True
-        self._pass_lead_to(following)
-
-    def _pass_lead_to(self, following: _Waiting) -> None:
-        if following.future is None:
-            following.turn.release()
-            return
-        try:
-            threading.Thread(target=self._lead, name="hive-commit", daemon=True).start()
-        except RuntimeError:
-            self._lead()  # no thread is to be had: at a limit, or while the interpreter ends
 
     def _apply(self, group: Sequence[_Waiting]) -> None:
         outcomes: list[Any] = []
@@ -243,7 +263,7 @@ class GroupCommitter:
                 for waiting in group:
                     self._apply([waiting])
             else:
-                group[0].settle(error)
+                group[0].outcome = error
             return
         for waiting, outcome in zip(group, outcomes, strict=True):
-            waiting.settle(outcome)
+            waiting.outcome = outcome

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -304,6 +305,95 @@ def test_an_interrupted_leader_loses_nobody_who_waits(
     assert "gone" not in [run.name for run in repo.runs()]
 
 
+@pytest.mark.parametrize("when", ["before", "within", "behind"])
+def test_an_interrupt_behind_a_transaction_loses_nobody_who_waits(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Ctrl-C as the leader tells the others and passes the lead on: they know, and go on."""
+    committer = repo._committer
+    join, finish, tell = committer._join, committer._finish, _Waiting.tell
+    others: list[Future[Checkpoint]] = []
+
+    def joined(waiting: _Waiting) -> bool:
+        monkeypatch.setattr(committer, "_join", join)
+        leads = join(waiting)
+        others.append(repo.submit(repo.prepare("waits", {"n": 0})))
+        return leads
+
+    def told(waiting: _Waiting) -> None:
+        if waiting.future is not None:
+            monkeypatch.setattr(_Waiting, "tell", tell)
+            raise KeyboardInterrupt
+        tell(waiting)
+
+    def interrupted(group: list[_Waiting], leader: _Waiting) -> None:
+        monkeypatch.setattr(committer, "_finish", finish)
+        if when == "behind":
+            finish(group, leader)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(committer, "_join", joined)
+    if when == "within":
+        monkeypatch.setattr(_Waiting, "tell", told)
+    else:
+        monkeypatch.setattr(committer, "_finish", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        repo.commit("leads", {"n": 0})
+    assert others[0].result(10).sequence == 1
+    assert repo.submit(repo.prepare("after", {"n": 1})).result(10).sequence == 1
+    assert repo.commit("leads", {"n": 1}).sequence == 2
+
+
+def test_an_interrupt_waits_for_the_transaction_under_way(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while another thread writes the commit: the next one of the run builds on it."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    def child() -> str:
+        signal.signal(signal.SIGUSR1, interrupt)
+        gathering = Gathering(repo, monkeypatch)
+        held, main = repo._store.write, threading.get_ident()
+        groups: list[object] = []
+
+        def write(work: object) -> object:
+            groups.append(work)
+            if len(groups) == 2:
+                signal.pthread_kill(main, signal.SIGUSR1)
+                threading.Event().wait(0.2)
+            return held(work)  # type: ignore[arg-type]
+
+        def go_on() -> None:
+            wait_for_queue(repo, 2)
+            gathering.go_on.set()
+
+        monkeypatch.setattr(repo._store, "write", write)
+        repo.submit(repo.prepare("first", {"n": 0}))
+        assert gathering.held.wait(30)
+        repo.submit(repo.prepare("leads", {"n": 0}))
+        threading.Thread(target=go_on).start()
+        with pytest.raises(KeyboardInterrupt):
+            repo.commit("run", {"n": 0})
+        return str(repo.commit("run", {"n": 1}).sequence)
+
+    assert in_child(child) == "+2"
+
+
+def test_a_queued_commit_cannot_be_cancelled(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others share its transaction; asyncio cancels the futures that it waits for."""
+    gathering = Gathering(repo, monkeypatch)
+    first = repo.submit(repo.prepare("leads", {"n": 0}))
+    assert gathering.held.wait(30)
+    queued = [repo.submit(repo.prepare(f"run-{at}", {"n": at})) for at in range(3)]
+    assert not any([first.cancel(), queued[0].cancel()])
+    gathering.go_on.set()
+    assert [future.result(10).sequence for future in (first, *queued)] == [1] * 4
+
+
 def test_where_no_thread_can_be_started_the_caller_leads(
     repo: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -330,8 +420,9 @@ def test_where_no_thread_can_be_started_the_caller_leads(
 def test_a_forked_child_has_a_queue_of_its_own(repo: Repository) -> None:
     """The parent's queue may be led by a thread that the child does not have."""
     repo.commit("run", {"n": 0})
-    repo._committer._led = True  # as if another thread were writing at the moment of the fork
-
+    committer = repo._committer
+    # As if another thread were writing at the moment of the fork.
+    committer._leader = _Waiting(repo.prepare("other", {"n": 0}), None)
     assert in_child(lambda: str(repo.commit("child", {"n": 1}).sequence)) == "+1"
-    repo._committer._led = False
+    committer._leader = None
     assert repo.restore("child") == {"n": 1}
