@@ -21,6 +21,7 @@ from cas.generation import (
     generation_line,
     parse_generation_line,
 )
+from cas.upkeep import upkeep_lock
 from tests.cas.children import finish, in_child, start_child
 
 ROWS = Table("rows")
@@ -273,7 +274,8 @@ def put(key: bytes, value: bytes, tx: WriteTransaction) -> None:
 def replace(store: Path, value: bytes) -> int:
     """Make the next generation, as compaction will: a copy with another value in it."""
     lock = GenerationLock(store)
-    with lock.exclusive() as old:
+    # Compaction has that lock too: whoever opens the store would take the copy for a leftover.
+    with upkeep_lock(store, None), lock.exclusive() as old:
         new = old + 1
         shutil.copytree(store / f"g{old}", store / f"g{new}")
         (store / f"g{new}" / "lock.mdb").unlink(missing_ok=True)
