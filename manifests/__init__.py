@@ -29,12 +29,13 @@ if TYPE_CHECKING:
     from manifests.paths import Redaction
     from manifests.pending import PendingWrite
     from manifests.refs import RefLike
-    from manifests.registry import Registry, UnregisteredValue
+    from manifests.registry import Registry
     from manifests.repair import RepairReport
     from manifests.repository import Repository
     from manifests.retention import KeepEvery, Reason, RetentionPolicy, Verdict
     from manifests.search import Match
     from manifests.snapshots import Snapshot
+    from manifests.unregistered import UnregisteredValue
     from manifests.upkeep import Pin
 
 __all__ = [
@@ -120,7 +121,7 @@ _PLACES = {
     "Touched": "manifests.diff",
     "TreeParameters": "manifests.parameters",
     "Unread": "manifests.outline",
-    "UnregisteredValue": "manifests.registry",
+    "UnregisteredValue": "manifests.unregistered",
     "Verdict": "manifests.retention",
     "system_clock": "manifests.clock",
 }

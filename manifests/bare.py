@@ -17,8 +17,9 @@ from cas.kept import Kept
 from manifests.cbor import LINK, TagDecoder, encode_int, loads_all, tag_decoders, tag_head
 from manifests.constructors import constructors
 from manifests.pieces import LINK_BYTES, Linked
-from manifests.registry import Registry, UnregisteredValue
+from manifests.registry import Registry
 from manifests.together import SHALLOW, run_of_links
+from manifests.unregistered import UnregisteredValue
 
 __all__ = ["BareObjects", "BareRegistry"]
 

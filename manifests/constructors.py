@@ -6,11 +6,11 @@ no encoder writes is an error.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import Any
 
-from cas.errors import CorruptObjectError
+from cas.errors import CorruptObjectError, HiveError, InvalidInputError
 from manifests.arrays import decode_array
 from manifests.cbor import (
     ARRAY,
@@ -30,8 +30,9 @@ from manifests.pieces import PieceSink
 from manifests.registry import Registry
 from manifests.scalars import decode_scalar
 from manifests.trees import BYTES_NODE, DICT_NODE, LIST_NODE
+from manifests.unregistered import UnregisteredValue
 
-__all__ = ["constructors", "pairs_to_dict"]
+__all__ = ["constructors"]
 
 
 Constructor = Callable[..., Any]
@@ -42,9 +43,9 @@ def constructors(registry: Registry) -> dict[int, Constructor]:
     """Return, for every tag but LINK, what makes a value of its decoded content."""
     return {
         TUPLE: _tuple,
-        SET: lambda content, _=False: _distinct(set(_listed(content)), content),
-        FROZENSET: lambda content, _=False: _distinct(frozenset(_listed(content)), content),
-        PAIRS: lambda content, _=False: pairs_to_dict(content),
+        SET: lambda content, _=False: _distinct(set, content, registry),
+        FROZENSET: lambda content, _=False: _distinct(frozenset, content, registry),
+        PAIRS: lambda content, _=False: _pairs_to_dict(content, registry),
         BYTEARRAY: lambda content, _=False: _bytearray(content),
         REGISTERED: _registered(registry),
         NODE: lambda content, _=False: _concatenate(content),
@@ -60,10 +61,43 @@ def _listed(content: Any) -> list[Any]:
     return content
 
 
-def _distinct(members: set[Any] | frozenset[Any], content: Sequence[Any]) -> Any:
-    if len(members) != len(content):
-        raise CorruptObjectError("a stored set has a member twice")
+def _distinct(
+    cls: Callable[[Iterable[Any]], set[Any] | frozenset[Any]], content: Any, registry: Registry
+) -> Any:
+    """Return the set or frozenset of members; a repeated one is damage."""
+    items = _listed(content)
+    try:
+        members = cls(items)
+    except TypeError as error:  # one has no hash
+        raise _unfit(items, registry, "a stored set has a member that cannot be one") from error
+    if len(members) != len(items):
+        raise _unfit(items, registry, "a stored set has a member twice")
     return members
+
+
+def _unfit(keys: Sequence[Any], registry: Registry, told: str) -> HiveError:
+    """Return the error for stored keys or members which a dict or set does not take.
+
+    No encoder writes such, so it is damage, but for objects of the application: how these compare
+    may have changed since they were stored.
+    """
+    if not any(_holds_registered(key, registry) for key in keys):
+        return CorruptObjectError(told)
+    return InvalidInputError(
+        f"{told}, as the registered classes compare their objects now: they were told apart when "
+        "they were stored, so register the class as it was then"
+    )
+
+
+def _holds_registered(value: Any, registry: Registry) -> bool:
+    cls = type(value)
+    if registry.entry_of(cls) is not None:
+        return True
+    if cls is UnregisteredValue:
+        return _holds_registered(value.fields, registry)
+    inside = value if cls in (tuple, list, set, frozenset, dict) else ()
+    values = value.values() if cls is dict else ()
+    return any(_holds_registered(one, registry) for one in (*inside, *values))
 
 
 def _bytearray(content: Any) -> bytearray:
@@ -109,12 +143,15 @@ def _concatenate(node: Sequence[Any]) -> Any:
     return list(chain.from_iterable(children))
 
 
-def pairs_to_dict(flat: Sequence[Any]) -> dict[Any, Any]:
+def _pairs_to_dict(flat: Sequence[Any], registry: Registry) -> dict[Any, Any]:
     """Return the dict of [key, value, key, value...]; a repeated key is damage."""
-    _listed(flat)
-    items = dict(zip(flat[::2], flat[1::2], strict=True))
-    if len(items) != len(flat) // 2:
-        raise CorruptObjectError("a stored dict has a key twice")
+    keys = _listed(flat)[::2]
+    try:
+        items = dict(zip(keys, flat[1::2], strict=True))
+    except TypeError as error:  # one has no hash
+        raise _unfit(keys, registry, "a stored dict has a key that cannot be one") from error
+    if len(items) != len(keys):
+        raise _unfit(keys, registry, "a stored dict has a key twice")
     return items
 
 
@@ -122,7 +159,7 @@ def _tree_to_dict(
     flat: Sequence[Any], order: Sequence[Any] | None, registry: Registry
 ) -> dict[Any, Any]:
     """Return the dict of a key-sorted tree, in insertion order where that was stored."""
-    items = pairs_to_dict(flat)
+    items = _pairs_to_dict(flat, registry)
     if order is None:
         return items
     if len(order) != len(items):
@@ -136,5 +173,5 @@ def _tree_to_dict(
         pairs = [by_bytes.get(encoder.key(key)) for key in order]
         ordered = dict(pair for pair in pairs if pair is not None)
     if len(ordered) != len(items):
-        raise CorruptObjectError("the order of a stored dict does not fit its keys")
+        raise _unfit([*items], registry, "the order of a stored dict does not fit its keys")
     return ordered

@@ -36,9 +36,10 @@ from manifests.pieces import (
     join,
     logical_size,
 )
-from manifests.registry import Registry, UnregisteredValue
+from manifests.registry import Registry
 from manifests.scalars import SCALAR_TYPES, TEXT, encode_scalar
 from manifests.trees import TreeBuilder, TreeCache
+from manifests.unregistered import UnregisteredValue
 from manifests.watch import LEAST_ITEMS, LEAST_LIST_ITEMS
 
 __all__ = ["MAX_DEPTH", "MAX_KEY_BYTES", "Encoder"]
@@ -212,7 +213,13 @@ class Encoder:
         return join(tag_head(BYTEARRAY), [self._bytes(memoryview(data))])
 
     def _array(self, value: Any) -> Piece:
-        if self._memory is not None and not self._in_key:  # what has a hash does not change
+        if self._in_key:  # what has a hash does not change
+            if value.dtype.names is not None:
+                # Read-only ones have a hash; the one that is read can be written to, and has none.
+                raise InvalidInputError(
+                    "a structured numpy scalar cannot be a key: use its tuple, value.item()"
+                )
+        elif self._memory is not None:
             self._memory.note_unwatchable()
         (form, shape, fortran), data = encode_array(value)
         head = tag_head(ARRAY) + array_head(4) + cbor2.dumps(form) + cbor2.dumps(shape)
@@ -324,7 +331,12 @@ class Encoder:
 
     def _registered(self, value: Any, *, root: bool = False) -> Piece:
         if type(value) is UnregisteredValue:
-            return self._named(value, value.name, value.version, value.fields, root=root)
+            name, version = value.name, value.version
+            if type(name) is not str or type(version) is not int or version < 1:
+                raise InvalidInputError(
+                    "an UnregisteredValue has a text as its name and a version of 1 or more"
+                )
+            return self._named(value, name, version, value.fields, root=root)
         cls = type(value)
         entry = self._registry.entry_of(cls)
         if entry is None:

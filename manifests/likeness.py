@@ -18,8 +18,9 @@ from typing import Any, Final
 
 import cbor2
 
-from manifests.registry import Registry, TypeEntry, UnregisteredValue
+from manifests.registry import Registry, TypeEntry
 from manifests.scalars import SCALAR_TYPES, encode_scalar
+from manifests.unregistered import UnregisteredValue
 from manifests.watch import Segment, beside, fields_set
 
 __all__ = ["PLAIN", "Likeness"]

@@ -16,9 +16,10 @@ from typing import Any, Final, Protocol
 
 import pydantic
 
-from manifests.registry import Registry, TypeEntry, UnregisteredValue
+from manifests.registry import Registry, TypeEntry
 from manifests.scalars import SCALAR_TYPES
 from manifests.together import ATOMS
+from manifests.unregistered import UnregisteredValue
 from manifests.watch import MOST_AS_ONE, Segment, beside, fields_set
 
 __all__ = ["Template", "Watched"]

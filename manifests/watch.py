@@ -11,7 +11,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import chain, compress, repeat
 from typing import TYPE_CHECKING, Any, Final
 
-from manifests.registry import TypeEntry, UnregisteredValue
+from manifests.registry import TypeEntry
+from manifests.unregistered import UnregisteredValue
 
 if TYPE_CHECKING:
     from manifests.memo import Node

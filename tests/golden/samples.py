@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from manifests.registry import UnregisteredValue
+from manifests.unregistered import UnregisteredValue
 from tests.manifests.classes import (
     Colour,
     Document,

@@ -16,6 +16,7 @@ __all__ = [
     "Colour",
     "Described",
     "Document",
+    "Handle",
     "Level",
     "Message",
     "Money",
@@ -68,6 +69,13 @@ class Step:
     attempts: int = 0
     notes: list[Any] = dataclasses.field(default_factory=list)
     parent: Step | None = None
+
+
+@dataclasses.dataclass(eq=False)
+class Handle:
+    """As a key, each is another one, whatever it holds."""
+
+    label: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,6 +171,7 @@ def registry() -> Registry:
         Level,
         Right,
         Step,
+        Handle,
         Point,
         Span,
         Message,

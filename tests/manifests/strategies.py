@@ -15,6 +15,7 @@ from hypothesis.extra import numpy as nps
 from tests.manifests.classes import (
     Colour,
     Document,
+    Handle,
     Level,
     Message,
     Money,
@@ -136,6 +137,7 @@ _keys = st.recursive(
         st.lists(inner, max_size=3).map(_members).map(frozenset),
         st.builds(Point, inner, inner),
         st.builds(Span, inner),
+        st.builds(Handle, inner),
         st.builds(Message, texts, inner),
     ),
     max_leaves=4,

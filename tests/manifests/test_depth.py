@@ -16,7 +16,7 @@ from cas.errors import CorruptObjectError, HiveError, LimitError
 from manifests.cbor import LINK, array_head, tag_head
 from manifests.encoder import MAX_DEPTH
 from manifests.pieces import MAX_HEIGHT
-from manifests.registry import UnregisteredValue
+from manifests.unregistered import UnregisteredValue
 from tests.manifests.classes import Document, Message, Point, Span, Step, registry
 from tests.manifests.memory import Memory
 from tests.manifests.sameness import assert_same, portrait

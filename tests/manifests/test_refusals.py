@@ -17,7 +17,8 @@ import pytest
 
 from cas.errors import HiveError, InvalidInputError, LimitError
 from manifests.encoder import MAX_KEY_BYTES
-from manifests.registry import Registry, UnregisteredValue
+from manifests.registry import Registry
+from manifests.unregistered import UnregisteredValue
 from tests.manifests.classes import Document, Point, Step, registry
 from tests.manifests.memory import Memory
 

@@ -8,11 +8,13 @@ import functools
 from collections import namedtuple
 from typing import Any, NamedTuple
 
+import numpy as np
 import pydantic
 import pytest
 
 from cas.errors import InvalidInputError
-from manifests.registry import Registry, UnregisteredValue
+from manifests.registry import Registry
+from manifests.unregistered import UnregisteredValue
 from tests.manifests.classes import Document, Message, Money, Point, Secretive, Step, registry
 from tests.manifests.memory import Memory
 from tests.manifests.sameness import assert_same
@@ -301,6 +303,64 @@ def test_a_private_attribute_survives() -> None:
     other = reread(model, registry(), registry())
     assert other._token == {"a": [1]}
     assert_same(other, model)
+
+
+def test_a_private_attribute_that_would_change_is_refused() -> None:
+    """The class says what a model gets that has none, and a class without any drops them all."""
+    deleted = Secretive(number=1)
+    del deleted._token
+    never_set = Secretive(number=1)
+    object.__setattr__(never_set, "__pydantic_private__", None)
+    for model in (deleted, never_set):
+        with pytest.raises(InvalidInputError, match="'_token' of Secretive was deleted"):
+            Memory(registry()).save(model)
+    undeclared = Document(title="a")
+    object.__setattr__(undeclared, "__pydantic_private__", {"_token": 1})
+    with pytest.raises(InvalidInputError, match="'_token' of Document is no field"):
+        Memory(registry()).save(undeclared)
+
+
+def test_a_slot_beside_the_fields_is_refused_once_it_is_set() -> None:
+    class Base:
+        __slots__ = ("__hidden",)
+
+        def hide(self) -> None:
+            self.__hidden = 1
+
+    @dataclasses.dataclass(slots=True)
+    class Slotted(Base):
+        number: int
+
+    @dataclasses.dataclass
+    class Plain(Base):
+        number: int
+
+    for cls in (Slotted, Plain):
+        value = cls(1)
+        assert reread(value, only(cls), only(cls)) == value
+        value.hide()
+        with pytest.raises(InvalidInputError, match=r"'_Base__hidden' of .* is no field"):
+            Memory(only(cls)).save([value])
+
+    class Model(pydantic.BaseModel):
+        __slots__ = ("mark",)
+        number: int = 1
+
+    model = Model()
+    assert_same(reread(model, only(Model), only(Model)), model)
+    object.__setattr__(model, "mark", 1)
+    with pytest.raises(InvalidInputError, match=r"'mark' of .* is no field"):
+        Memory(only(Model)).save([model])
+
+
+def test_a_structured_scalar_is_refused_as_a_key() -> None:
+    """The one that is read can be written to, and has no hash."""
+    array = np.zeros(1, [("a", "i4")])
+    array.setflags(write=False)
+    assert_same(reread([array[0]], Registry(), Registry()), [array[0]])
+    for value in ({array[0]: 1}, {array[0]}, {(array[0], 1): 1}):
+        with pytest.raises(InvalidInputError, match="structured numpy scalar"):
+            Memory().save(value)
 
 
 # Names

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manifests.registry import Registry, UnregisteredValue
+from manifests.registry import Registry
 from manifests.template import Template
+from manifests.unregistered import UnregisteredValue
 from tests.manifests import classes
 from tests.manifests.classes import Document, Message, Open, Point, Secretive, Span, Step
 from tests.manifests.sameness import assert_same, portrait

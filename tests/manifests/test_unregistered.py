@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+import datetime as dt
+import decimal
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from manifests.registry import Registry, UnregisteredValue
+from cas.errors import InvalidInputError
+from manifests.registry import Registry
+from manifests.unregistered import UnregisteredValue
 from tests.manifests.classes import (
     Colour,
     Document,
+    Handle,
     Level,
     Message,
     Money,
@@ -97,11 +105,84 @@ def test_it_can_be_a_key_and_a_member() -> None:
 
 
 def test_equal_strangers_have_equal_hashes() -> None:
-    one = UnregisteredValue("T", 1, {"a": [1, {"b": {2}}], "c": 2})
-    other = UnregisteredValue("T", 1, {"c": 2.0, "a": [True, {"b": {2}}]})
+    one, other = (UnregisteredValue("T", 1, {"a": [1, {"b": {2}}], "c": 2}) for _ in range(2))
     assert one == other
     assert hash(one) == hash(other)
+    assert one != {"a": [1, {"b": {2}}], "c": 2}
     assert len({hash(UnregisteredValue("T", 1, {"n": number})) for number in range(1_000)}) > 900
+
+
+APART: dict[str, list[Any]] = {
+    "types": [0, False, 0.0, -0.0, "0", b"0", bytearray(b"0"), None, decimal.Decimal(0), 0j, [0]],
+    "items": [[0], [False], (0,), {0}, {False}, frozenset({0}), {0: 0}, {0: False}, {False: 0}],
+    "order": [{"a": 0, "b": 1}, {"b": 1, "a": 0}],
+    "digits": [decimal.Decimal("1.0"), decimal.Decimal("1.00")],
+    "arrays": [np.zeros(2), np.zeros(2, "f4"), np.zeros((2, 1)), np.float64(0), np.float32(0)],
+    "folds": [dt.datetime(2030, 1, 1), dt.datetime(2030, 1, 1, fold=1)],
+    "names of zones": [dt.timezone(dt.timedelta(0), name) for name in "ab"],
+    "classes": [Point(0, 0), Point(0, False), Span(0, 0), Colour.RED, "RED", Handle(0)],
+}
+
+
+@pytest.mark.parametrize("labels", APART.values(), ids=APART.keys())
+@pytest.mark.parametrize("more", [0, 300], ids=["few", "many"])
+def test_keys_and_members_that_were_apart_stay_apart(labels: list[Any], more: int) -> None:
+    """An object is a key by what it is; without its class only what it holds is left."""
+    handles = [Handle(label) for label in [*labels, *range(1_000, 1_000 + more)]]
+    value = {"keys": dict.fromkeys(handles, 1), "tuples": {(h, 1): 1 for h in handles}}
+    value["members"] = {*handles}
+    memory = Memory(registry())
+    root = memory.save(value)
+    assert_same(memory.read(root), value)
+    memory.registry = Registry()
+    strangers = memory.read(root)
+    assert [*map(len, strangers.values())] == [len(handles)] * 3
+    assert memory.save(strangers) == root
+
+
+@dataclasses.dataclass(frozen=True)
+class Compared:
+    """Compared by what it holds."""
+
+    label: Any
+
+
+@dataclasses.dataclass
+class Unhashable:
+    """Can be no key."""
+
+    label: Any
+
+
+@pytest.mark.parametrize("cls", [Compared, Unhashable])
+@pytest.mark.parametrize("count", [2, 300])
+@pytest.mark.parametrize(
+    "contain", [dict.fromkeys, set, frozenset, lambda items: {(item,) for item in items}]
+)
+def test_a_class_that_compares_in_another_way_now_is_no_damage(
+    cls: type, count: int, contain: Callable[[Any], Any]
+) -> None:
+    """What was apart is equal now, or can be no key. The store is as it was."""
+    memory = Memory(registry())
+    labels = [True, 1, *range(1_000, 1_000 + count)]
+    root = memory.save(contain([Handle(label) for label in labels]))
+    memory.registry = Registry()
+    memory.registry.register(cls, name="Handle")
+    with pytest.raises(InvalidInputError, match="as the registered classes compare"):
+        memory.read(root)
+
+
+@pytest.mark.parametrize(
+    "stranger",
+    [
+        UnregisteredValue("T", 0, {}),
+        UnregisteredValue("T", True, {}),
+        UnregisteredValue(1, 1, {}),  # type: ignore[arg-type]
+    ],
+)
+def test_one_made_by_hand_is_refused_if_it_could_not_be_read(stranger: Any) -> None:
+    with pytest.raises(InvalidInputError, match="a version of 1 or more"):
+        Memory().save([stranger])
 
 
 @pytest.mark.parametrize("state", [False, True], ids=["value", "state"])
