@@ -58,10 +58,12 @@ class KeptValues(KeptByNumber[KeptValue]):
 
     def of(self, generation: int, numbers: Iterable[int]) -> dict[int, KeptValue]:
         """Return what is kept of those objects."""
-        if self._revision != self.registry.revision:
-            self._revision = self.registry.revision
+        revision = self.registry.revision
+        if self._revision != revision:
             self.clear()
-        return super().of(generation, numbers)
+            self._revision = revision
+        found = super().of(generation, numbers)
+        return {} if self._is_outdated(revision) else found
 
     def size_of(self, items: Iterable[KeptValue]) -> int:
         """Return how many bytes some values take, about."""
@@ -86,11 +88,11 @@ class KeptValues(KeptByNumber[KeptValue]):
         return _largest(below, roots, again, most) if again else ()
 
     def add(
-        self, below: Closure, number: int, value: Any, depth: int, height: int
+        self, below: Closure, number: int, value: Any, depth: int, height: int, revision: int
     ) -> KeptValue | None:
         """Keep the value of an object, which nobody may use from now on; None if it is not copied.
 
-        Then it is still the caller's.
+        Then it is still the caller's. ``revision`` is that of the registry before it was decoded.
         """
         template = Template.of(value, self.registry)
         if template is None:
@@ -100,7 +102,18 @@ class KeptValues(KeptByNumber[KeptValue]):
         size = template.size + sum(_payload_sizes(below, number))
         made = KeptValue(below.records[number].digest, template, size, depth, height)
         self.keep(below.generation, {number: made})
+        self._is_outdated(revision)
         return made
+
+    def _is_outdated(self, revision: int) -> bool:
+        """Whether a class was registered since that revision. Then what was kept since is dropped.
+
+        Asked *after* something was kept: whoever asks for it later drops it, or it is dropped here.
+        """
+        outdated = self.registry.revision != revision
+        if outdated:
+            self.clear()
+        return outdated
 
 
 class Restoring:
@@ -112,6 +125,7 @@ class Restoring:
 
     def __init__(self, kept: KeptValues) -> None:
         self._kept = kept
+        self._revision = kept.registry.revision
         # Of a state that does not fit into memory, the same part is kept each time. Were the rest
         # kept as well, it would drive out that part, and everything be kept anew at each restore.
         self._room = kept.most_bytes // 2
@@ -129,7 +143,9 @@ class Restoring:
 
     def keep_value(self, below: Closure, name: int, value: Any, depth: int, height: int) -> Any:
         """Keep the value of an object if it can be copied, and then return a copy of it."""
-        made = self._kept.add(below, name, value, depth, height) if self._room > 0 else None
+        if self._room <= 0:
+            return value
+        made = self._kept.add(below, name, value, depth, height, self._revision)
         if made is None:
             return value
         self._room -= made.size

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from cas.kept import KeptByNumber
 from cas.records import RecordReader
 from manifests import Registry, Repository
 from manifests.cbor import loads_all
+from manifests.kept import KeptValues
 from manifests.template import Template
 from tests.manifests.classes import Document, Step
 from tests.manifests.sameness import assert_same
@@ -199,6 +201,36 @@ def test_a_class_that_is_registered_later_is_used(tmp_path: Path) -> None:
         known.register(Step)
         for _ in range(3):
             assert_same(repo.restore("r"), saved)
+
+
+@pytest.mark.parametrize("step", ["of", "add"])
+def test_a_class_that_is_registered_during_a_restore_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """As by another thread, which also restores, before the first one keeps what it decoded."""
+    with Repository.open(tmp_path, registry=registry()) as repo:
+        repo.commit("r", state())
+    known = Registry()
+    with Repository.open(tmp_path, registry=known) as repo:
+        for _ in range(3 if step == "of" else 1):
+            repo.restore("r")
+        kept, plain = repo._values, KeptByNumber.keep
+
+        def interfering(values: KeptValues, generation: int, items: dict[int, Any]) -> None:
+            if values is kept:
+                monkeypatch.setattr(KeptByNumber, "keep", plain)
+                known.register(Document)
+                known.register(Step)
+                assert_same(repo.restore("r"), state())
+            plain(values, generation, items)
+
+        if step == "of":
+            kept._old, kept._young = kept._young, {}
+        monkeypatch.setattr(KeptByNumber, "keep", interfering)
+        repo.restore("r")
+        assert known.names() == ["Document", "Step"]
+        for _ in range(3):
+            assert_same(repo.restore("r"), state())
 
 
 def test_values_are_those_of_the_registry_that_is_asked(tmp_path: Path) -> None:
