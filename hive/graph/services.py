@@ -91,9 +91,8 @@ class NodeServices:
             raise errors.InvalidInputError(
                 "a step of a plan saves no state of its own: make it several steps"
             )
-        if (
-            ctx.is_over
-        ):  # the run is elsewhere: another node would find the state, and go on from it
+        if ctx.is_over:
+            # The run is elsewhere by now: another node would find the state, and go on from it.
             raise errors.InvalidInputError(
                 f"the attempt of node {ctx.node_id!r} is over, so there is nothing to save its "
                 "state for: await the tasks of a node before it returns"
