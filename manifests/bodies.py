@@ -22,6 +22,7 @@ from manifests.parameters import TreeParameters
 from manifests.paths import Redaction
 from manifests.pieces import PieceSink
 from manifests.reading import StoreReader
+from manifests.redacting import RedactingEncoder
 from manifests.registry import Registry
 
 __all__ = [
@@ -113,7 +114,9 @@ class BodyEncoder:
         """
         lease = Lease(self._store)
         sink = PieceSink(lease.stage, STAGE_BYTES // 2)
-        encoder = Encoder(self._registry, self._parameters, sink, self._redaction)
+        encoder = Encoder(self._registry, self._parameters, sink)
+        if self._redaction is not None:
+            encoder = RedactingEncoder(self._registry, self._parameters, sink, self._redaction)
         bodies: list[bytes] = []
         try:
             for name, value in named:

@@ -29,6 +29,7 @@ from manifests.paths import Redaction
 from manifests.pieces import Piece, PieceSink, logical_size
 from manifests.placing import Place, refuse_moved
 from manifests.recall import recalled
+from manifests.redacting import RedactingEncoder
 from manifests.registry import Registry
 from manifests.restored import expect
 from manifests.template import Watched
@@ -219,10 +220,9 @@ class CommitEncoder:
             encoder.field(name, value)
 
     def _encoder(self, sink: PieceSink, root: str, memory: Memory | None) -> Encoder:
-        redaction = None
         if root == "state" and self._redaction is not None:
-            redaction, memory = self._redaction, None
-        return Encoder(self._registry, self._parameters, sink, redaction, root=root, memory=memory)
+            return RedactingEncoder(self._registry, self._parameters, sink, self._redaction)
+        return Encoder(self._registry, self._parameters, sink, root=root, memory=memory)
 
 
 def write_commit(writer: RecordWriter, prepared: PreparedCommit) -> Checkpoint:

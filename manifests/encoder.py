@@ -27,7 +27,7 @@ from manifests.cbor import (
 from manifests.incremental import Memory
 from manifests.layout import Layout, whole_dict
 from manifests.parameters import TreeParameters
-from manifests.paths import Field, Redaction, Step, path_text
+from manifests.paths import Field, Step, path_text
 from manifests.pieces import (
     MAX_VALUE_BYTES,
     Linked,
@@ -36,13 +36,13 @@ from manifests.pieces import (
     join,
     logical_size,
 )
-from manifests.registry import Registry
+from manifests.registry import Registry, TypeEntry
 from manifests.scalars import SCALAR_TYPES, TEXT, encode_scalar
 from manifests.trees import TreeBuilder, TreeCache
 from manifests.unregistered import UnregisteredValue
 from manifests.watch import LEAST_ITEMS, LEAST_LIST_ITEMS
 
-__all__ = ["MAX_DEPTH", "MAX_KEY_BYTES", "Encoder"]
+__all__ = ["MAX_DEPTH", "MAX_KEY_BYTES", "Encoder", "refuse_twins"]
 
 MAX_DEPTH: Final = 100
 """Deepest nesting of containers in a state (inclusive), the same for writing and reading."""
@@ -63,7 +63,6 @@ class Encoder:
         registry: Registry,
         parameters: TreeParameters,
         sink: PieceSink,
-        redaction: Redaction | None = None,
         *,
         root: str = "state",
         memory: Memory | None = None,
@@ -71,15 +70,13 @@ class Encoder:
         """Encode with these classes and sizes.
 
         ``root`` is what errors call the whole value. ``memory`` remembers the last encoding of
-        the value, so that only what changed is encoded; it cannot be used with a redaction, which
-        may replace the same object by another one each time.
+        the value, so that only what changed is encoded.
         """
         self._registry = registry
         self._parameters = parameters
         self._sink = sink
         self._trees = TreeBuilder(parameters, sink)
         self._layout = Layout(parameters, sink, self._trees)
-        self._redaction = redaction
         self._name = root
         self._memory = memory
         self.steps: list[Step] = []
@@ -184,8 +181,6 @@ class Encoder:
     def child(self, step: Step, value: Any) -> Piece:
         """Encode an item of the container that is being encoded."""
         self.steps.append(step)
-        if self._redaction is not None and self._redaction.matches(self.steps):
-            value = self._redaction.replace(path_text(self.steps, self._name), value)
         piece = self._value(value)
         self.steps.pop()
         return piece
@@ -257,10 +252,13 @@ class Encoder:
         return join(tag_head(FROZENSET), [self._members(items)])
 
     def _members(self, items: set[Any] | frozenset[Any]) -> Piece:
+        return self._run(self._sorted_members(items))
+
+    def _sorted_members(self, items: set[Any] | frozenset[Any]) -> list[bytes]:
         # Sorted by their bytes: a set has no order, and Python's differs from process to process.
         members = sorted(self._key(item) for item in items)
-        _refuse_twins(members)
-        return self._run(members)
+        refuse_twins(members)
+        return members
 
     # Dicts and registered types
 
@@ -312,7 +310,7 @@ class Encoder:
             )
             node.texts = _are_texts(added if node.texts else items)
             if not node.texts:
-                _refuse_twins(node.encoded_keys)
+                refuse_twins(node.encoded_keys)
         return self._layout.remembered_entries(node, changes, root=root)
 
     def key_of_dict(self, key: Any) -> bytes:
@@ -325,7 +323,7 @@ class Encoder:
 
     def _check_keys(self, keys: Sequence[bytes], *, texts: bool) -> None:
         if not texts:
-            _refuse_twins(keys)
+            refuse_twins(keys)
         elif keys:
             _refuse_long(max(keys, key=len))
 
@@ -336,12 +334,16 @@ class Encoder:
                 raise InvalidInputError(
                     "an UnregisteredValue has a text as its name and a version of 1 or more"
                 )
-            return self._named(value, name, version, value.fields, root=root)
+            return self._named(value, name, version, self._fields(value, None), root=root)
         cls = type(value)
         entry = self._registry.entry_of(cls)
         if entry is None:
             raise self._registry.refusal_of(cls)
-        return self._named(value, entry.name, entry.version, entry.to_fields(value), root=root)
+        return self._named(value, entry.name, entry.version, self._fields(value, entry), root=root)
+
+    def _fields(self, value: Any, entry: TypeEntry | None) -> Any:
+        """Return what is stored of a value of a registered class, or of no known one."""
+        return value.fields if entry is None else entry.to_fields(value)
 
     def _named(
         self, value: Any, name: str, version: int, fields: Any, *, root: bool = False
@@ -361,7 +363,8 @@ def _refuse_long(key: bytes) -> None:
         raise LimitError(_LONG_KEY)
 
 
-def _refuse_twins(keys: Sequence[bytes]) -> None:
+def refuse_twins(keys: Sequence[bytes]) -> None:
+    """Refuse keys of a dict or members of a set that could not be told apart."""
     if len(set(keys)) != len(keys):
         raise InvalidInputError(
             "two keys encode alike (two NaNs, say); only one can be found again"

@@ -19,8 +19,9 @@ import pydantic
 from pydantic_core import PydanticUndefined
 
 from cas.errors import InvalidInputError
+from manifests.parts import Structure
 
-__all__ = ["Content", "FromFields", "ToFields", "functions_for"]
+__all__ = ["Content", "FromFields", "ToFields", "functions_for", "parts_for"]
 
 ToFields = Callable[[Any], Any]
 FromFields = Callable[[Any], Any]
@@ -50,6 +51,24 @@ def functions_for(cls: type) -> tuple[ToFields, FromFields, Content]:
         f"{cls.__qualname__} is no enum, dataclass, named tuple or pydantic model: register it "
         "with to_fields and from_fields"
     )
+
+
+def parts_for(cls: type, to_fields: ToFields) -> ToFields:
+    """Return how values of a class become fields where something is redacted."""
+    if issubclass(cls, enum.Enum):
+        # A member has no parts.
+        return lambda member: _whole(to_fields(member))
+    if issubclass(cls, pydantic.BaseModel):
+        return lambda model: _with_detail_marked(to_fields(model))
+    return to_fields
+
+
+def _whole(stored: Any) -> Any:
+    return [*map(Structure, stored)] if type(stored) is list else stored
+
+
+def _with_detail_marked(stored: dict[str, Any]) -> dict[str, Any]:
+    return {**stored, _DETAIL: Structure(stored[_DETAIL])} if _DETAIL in stored else stored
 
 
 _READ_ATTRIBUTE: Final = inspect.getattr_static(object, "__getattribute__")

@@ -64,7 +64,8 @@ class Redaction:
 
     ``patterns`` are dotted paths below the state: ``messages.*.api_key``, ``config.token``,
     ``**.password`` (``*`` one step, ``**`` any number, also none; within a step, ``*`` and ``?``
-    match as in file names). ``replace(path, value)`` returns what is stored instead.
+    match as in file names). Items of lists have their index as a step, members of sets a number.
+    ``replace(path, value)`` returns what is stored instead. Members that become equal become one.
     """
 
     patterns: Sequence[str]
@@ -82,8 +83,12 @@ class Redaction:
 
     def matches(self, steps: Sequence[Step]) -> bool:
         """Whether the value at ``steps`` has to be replaced."""
-        names = [_shown(step, str) for step in steps]
-        return any(_matches(pattern.split("."), names) for pattern in self.patterns)
+        ways = [steps]
+        if steps and type(steps[-1]) is not Entry:
+            # A rule may also leave out the step to a member of a set.
+            ways.append([step for step in steps if type(step) is not Entry])
+        names = [[_shown(step, str) for step in way] for way in ways]
+        return any(_matches(pattern.split("."), way) for pattern in self.patterns for way in names)
 
 
 def _matches(pattern: Sequence[str], names: Sequence[str]) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from cas.errors import HiveError, InvalidInputError
-from manifests.fields import Content, FromFields, ToFields, functions_for
+from manifests.fields import Content, FromFields, ToFields, functions_for, parts_for
 from manifests.unregistered import UnregisteredValue
 
 __all__ = ["Registry", "TypeEntry"]
@@ -46,6 +46,7 @@ class TypeEntry:
     from_fields: FromFields
     migrations: Mapping[int, Migration]
     content: Content
+    to_parts: ToFields
 
     def reader(self, version: int) -> Callable[[Any], Any]:
         """Return what makes a value of the fields that ``version`` of the class stored.
@@ -111,6 +112,7 @@ class Registry:
         from_fields: FromFields | None = None,
         migrations: Mapping[int, Migration] | None = None,
         content: Content | None = None,
+        to_parts: ToFields | None = None,
     ) -> type[T]:
         """Allow a class in states and return it, so that this also serves as a decorator.
 
@@ -123,6 +125,9 @@ class Registry:
         ``content`` is for ``to_fields`` that looks at nothing but what it names: then commits can
         tell that a value is the same as before, instead of writing it again each time. Restores may
         copy what it names instead of calling ``from_fields`` again.
+
+        ``to_parts`` is called instead of ``to_fields`` where something is redacted, and returns the
+        same fields with those marked that are no part of the value (``manifests.parts``).
 
         Reading a dataclass or a model sets its fields without running ``__init__`` or validators:
         what was stored comes back, not what the class would make of it today.
@@ -140,13 +145,21 @@ class Registry:
             raise InvalidInputError("to_fields and from_fields are given together or not at all")
         if to_fields is None or from_fields is None:
             to_fields, from_fields, content = functions_for(cls)
+            to_parts = to_parts or parts_for(cls, to_fields)
         known = self._by_name.get(entry_name)
         if known is not None and known.cls is not cls:
             raise InvalidInputError(
                 f"the name {entry_name!r} is registered for another class; pass name="
             )
         entry = TypeEntry(
-            cls, entry_name, version, to_fields, from_fields, migrations or {}, content or "unknown"
+            cls,
+            entry_name,
+            version,
+            to_fields,
+            from_fields,
+            migrations or {},
+            content or "unknown",
+            to_parts or to_fields,
         )
         self._by_class[cls] = entry
         self._by_name[entry_name] = entry

@@ -17,6 +17,7 @@ from manifests.forms import Form, Forms, LinkForm
 from manifests.parameters import TreeParameters
 from manifests.paths import Redaction
 from manifests.pieces import PieceSink
+from manifests.redacting import RedactingEncoder
 from manifests.registry import Registry
 from manifests.together import MadeValue
 from tests.manifests.sameness import same
@@ -51,7 +52,11 @@ class Memory:
     ) -> Digest:
         """Encode a value, or a state, and keep its objects. Returns the root's address."""
         sink = PieceSink()
-        encoder = Encoder(self.registry, parameters or TreeParameters(), sink, redaction)
+        encoder = Encoder(self.registry, parameters or TreeParameters(), sink)
+        if redaction is not None:
+            encoder = RedactingEncoder(
+                self.registry, parameters or TreeParameters(), sink, redaction
+            )
         link = sink.seal(encoder.state(value) if state else encoder.value(value))
         self.objects.update(sink.objects)
         (digest,) = link.parts

@@ -2,18 +2,45 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cas.errors import InvalidInputError
 from manifests.paths import Field, Redaction, path_text
-from tests.manifests.classes import Document, Money, Open, Point, Secretive, Step, registry
+from manifests.registry import Registry
+from tests.manifests.classes import (
+    Colour,
+    Document,
+    Message,
+    Money,
+    Open,
+    Point,
+    Right,
+    Secretive,
+    Span,
+    Step,
+    registry,
+)
 from tests.manifests.memory import Memory
+from tests.manifests.sameness import assert_same
 
 SECRET = "sk-0123456789-secret"
+
+
+def document(title: Any, body: Any, tags: Any, given: set[str] | None = None) -> Document:
+    names = {"title", "body", "tags"} if given is None else given
+    return Document.model_construct(names, title=title, body=body, tags=tags)
+
+
+def redacted_open() -> Open:
+    model = Open.model_validate({"a": "***"})
+    model.__dict__["number"] = "***"
+    return model
 
 
 def redaction(*patterns: str) -> Redaction:
@@ -53,6 +80,13 @@ CASES: dict[str, tuple[Any, str]] = {
     "fields that are a list": ({"m": Money(1, SECRET)}, "m.1"),
     "in a large dict": ({"d": {f"k{n}": SECRET for n in range(300)}}, "d.*"),
     "in a large list": ({"d": [{"t": SECRET, "n": n} for n in range(300)]}, "d.*.t"),
+    "a member": ({"s": {SECRET, 1}}, "s.*"),
+    "a member anywhere": ({"s": [frozenset({SECRET})]}, "**.#*"),
+    "part of a member": ({"s": {("a", SECRET)}}, "s.*.1"),
+    "a field of a member": ({"s": {Point(SECRET, 1)}}, "s.*.x"),
+    "a field of a member, without its step": ({"s": {Point(SECRET, 1)}}, "s.x"),
+    "a member of a member": ({"s": {frozenset({SECRET})}}, "s.*.*"),
+    "a field of a named tuple": ({"n": Message("user", SECRET)}, "n.content"),
     "long": ({"d": SECRET * 2_000}, "d"),
     "in an array's place": ({"d": SECRET.encode()}, "d"),
 }
@@ -73,6 +107,50 @@ def test_the_secret_is_in_no_object(name: str, state: bool) -> None:
 def test_the_rest_stays() -> None:
     _, restored = saved({"token": SECRET, "tokens": 5, "a": {"token": 1}}, "token")
     assert restored == {"token": "***", "tokens": 5, "a": {"token": 1}}
+
+
+FORMS: dict[str, tuple[Any, Any]] = {
+    "list": ([1, 2], ["***", "***"]),
+    "tuple": ((1, 2), ("***", "***")),
+    "dict": ({"a": 1, 2: 3}, {"a": "***", 2: "***"}),
+    "set": ({1, 2}, {"***"}),
+    "frozenset": (frozenset({1, 2}), frozenset({"***"})),
+    "named tuple": (Message("user", 1), Message("***", "***")),
+    "dataclass": (Point(1, 2), Point("***", "***")),
+    "slots": (Span(1, 2), Span("***", "***")),
+    "model": (Document(title="t", body=1, tags=["a"]), document("***", "***", "***")),
+    "model with unset fields": (Document(title="t"), document("***", "***", "***", {"title"})),
+    "model with more": (Open.model_validate({"a": 1}), redacted_open()),
+    "flags": (Right.READ | Right.RUN, Right.READ | Right.RUN),
+    "member": (Colour.RED, Colour.RED),
+    "array": (np.arange(4), np.arange(4)),
+    "scalar": (dt.datetime(2030, 1, 1, tzinfo=dt.UTC), dt.datetime(2030, 1, 1, tzinfo=dt.UTC)),
+    "bytes": (bytearray(b"abc"), bytearray(b"abc")),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_what_is_redacted_inside_keeps_its_form(name: str) -> None:
+    """A rule reaches the parts that people see, and nothing of how they are stored."""
+    value, expected = FORMS[name]
+    for pattern in ("n.*", "n.**.*"):
+        assert_same(saved({"n": value}, pattern)[1], {"n": expected})
+        # Of a class that this reader does not know it is the same.
+        memory = Memory(registry())
+        root = memory.save({"n": value})
+        memory.registry = Registry()
+        stranger = memory.read(root)
+        root = memory.save(stranger, redaction=redaction(pattern))
+        memory.registry = registry()
+        if name != "flags":  # unknown, they are a list like any other
+            assert_same(memory.read(root), {"n": expected})
+
+
+@pytest.mark.parametrize("value", [{"s": {1, 2}}, {"s": {Point(1, 2): 3}}])
+def test_a_replacement_in_a_set_or_key_can_be_one(value: Any) -> None:
+    hook = Redaction(["s.*", "s.x"], lambda _path, value: [value])
+    with pytest.raises(InvalidInputError, match="has to be hashable"):
+        Memory(registry()).save(value, redaction=hook)
 
 
 def test_the_callable_sees_path_and_value() -> None:

@@ -11,6 +11,7 @@ import ipaddress
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Final
 
 import pydantic
@@ -33,6 +34,7 @@ from langgraph.types import (
 from hive.adapters.langgraph.serializer import current_serializer, warn_of_type
 from hive.errors import HiveError, InvalidInputError
 from manifests import Registry
+from manifests.parts import Apart, Items, Structure
 from manifests.registry import TypeEntry
 
 __all__ = ["MESSAGES", "OPAQUE", "Opaque", "ThreadRegistry"]
@@ -102,6 +104,7 @@ class ThreadRegistry(Registry):
                 to_fields=to_fields,
                 from_fields=from_fields,
                 content="model",
+                to_parts=partial(_parts, to_fields=to_fields, text=_text_of(cls)),
             )
         for plain in (Command, Interrupt, Overwrite, TimeoutPolicy, PregelTask, StateSnapshot):
             self.register(plain, name=f"langgraph.{plain.__name__}")
@@ -116,7 +119,9 @@ class ThreadRegistry(Registry):
         named = types if isinstance(types, Mapping) else {_name_of(cls): cls for cls in types}
         for name, cls in named.items():
             self.register(cls, name=name)
-        self._opaque = TypeEntry(object, OPAQUE, 1, _dumped, _loaded, {}, "unknown")
+        self._opaque = TypeEntry(
+            object, OPAQUE, 1, _dumped, _loaded, {}, "unknown", to_parts=_dumped_whole
+        )
 
     def _register_python(self) -> None:
         self.register(
@@ -124,12 +129,14 @@ class ThreadRegistry(Registry):
             name="python.deque",
             to_fields=lambda value: [list(value), value.maxlen],
             from_fields=lambda fields: deque(fields[0], fields[1]),
+            to_parts=lambda value: [Items(list(value)), Structure(value.maxlen)],
         )
         self.register(
             re.Pattern,
             name="python.Pattern",
             to_fields=lambda value: [value.pattern, value.flags],
             from_fields=lambda fields: re.compile(fields[0], fields[1]),
+            to_parts=lambda value: [Structure(value.pattern), Structure(value.flags)],
         )
         for cls in _ADDRESSES:
             self.register(cls, name=f"python.{cls.__name__}", to_fields=str, from_fields=cls)
@@ -180,6 +187,10 @@ def _dumped(value: Any) -> list[Any]:
     return [kind, bytes(data)]
 
 
+def _dumped_whole(value: Any) -> list[Any]:
+    return [*map(Structure, _dumped(value))]
+
+
 def _loaded(fields: Any) -> Any:
     match fields:
         case [str(kind), bytes(data)]:
@@ -216,6 +227,20 @@ def _slot_functions(cls: type) -> tuple[Callable[[Any], Any], Callable[[Any], An
     return to_fields, from_fields
 
 
+def _text_of(cls: type[pydantic.BaseModel]) -> str:
+    return "page_content" if "page_content" in cls.model_fields else "content"
+
+
+def _parts(model: Any, to_fields: Callable[[Any], dict[str, Any]], text: str) -> dict[str, Any]:
+    """Return the fields of a message as a redaction may find them."""
+    stored = to_fields(model)
+    if _DETAIL in stored:
+        stored[_DETAIL] = Structure(stored[_DETAIL])
+    if type(stored.get(text)) is tuple:
+        stored[text] = Apart(stored[text][0])
+    return stored
+
+
 def _model_functions(
     cls: type[pydantic.BaseModel],
 ) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
@@ -232,7 +257,7 @@ def _model_functions(
     # In the declared order, which is that of a model's attributes; every value is set below.
     template = {name: plain.get(name) for name in cls.model_fields}
     count, factories = len(names), tuple(made.items())
-    text = "page_content" if "page_content" in names else "content"
+    text = _text_of(cls)
 
     def to_fields(model: pydantic.BaseModel) -> dict[str, Any]:
         stored: dict[str, Any] = {}

@@ -45,7 +45,7 @@ from hive.adapters.langgraph import HiveSaver, serializer
 from hive.adapters.langgraph.codecs import MESSAGES, Opaque, ThreadRegistry
 from hive.adapters.langgraph.serializer import StrictSerializer, serving
 from hive.errors import HiveError, InvalidInputError
-from manifests import Repository, UnregisteredValue
+from manifests import Redaction, Repository, UnregisteredValue
 from tests.hive.langgraph.graphs import config_of
 from tests.manifests.memory import Memory
 
@@ -159,6 +159,41 @@ def test_a_tuple_in_the_place_of_a_text_comes_back(content: Any) -> None:
     memory = Memory(ThreadRegistry())
     found = memory.read(memory.save(message))
     assert (found.content, type(found.content)) == (content, tuple)
+
+
+REDACTED: dict[str, tuple[Any, Any]] = {
+    "deque": (collections.deque([1, 2], maxlen=3), collections.deque(["***"] * 2, maxlen=3)),
+    "pattern": (re.compile("a+", re.I), re.compile("a+", re.I)),
+    "address": (ipaddress.ip_address("::1"), ipaddress.ip_address("::1")),
+    "short text": (HumanMessage("text"), HumanMessage("***")),
+    "long text": (HumanMessage("text " * 99), HumanMessage("***")),
+    "with an id": (HumanMessage("text " * 99, id="1"), HumanMessage("***", id="***")),
+    "document": (Document("page " * 99), Document("***")),
+    "bytes of the serializer": (Opaque("bytes", b"abc"), b"abc"),
+}
+
+
+@pytest.mark.parametrize("name", REDACTED)
+def test_what_is_redacted_inside_keeps_its_form(name: str) -> None:
+    """A rule reaches what people see of a value, and nothing of how it is stored."""
+    value, expected = REDACTED[name]
+    seen = []
+
+    def replace(path: str, part: Any) -> str:
+        seen.append((path, type(part)))
+        return "***"
+
+    for pattern in ("n.*", "n.*.**", "n.**.*"):
+        memory = Memory(ThreadRegistry())
+        with serving(StrictSerializer(MESSAGES)):
+            found = memory.read(memory.save({"n": value}, redaction=Redaction([pattern], replace)))
+        assert (repr(found), type(found["n"])) == (repr({"n": expected}), type(expected))
+    assert {kind for _, kind in seen} <= {str, int}
+    if name == "deque":
+        assert seen[:2] == [("state['n'][0]", int), ("state['n'][1]", int)]
+    memory = Memory(ThreadRegistry())
+    untouched = Redaction(["n.content.*", "n.page_content.*"], replace)
+    assert memory.save({"n": value}) == memory.save({"n": value}, redaction=untouched)
 
 
 @pytest.mark.parametrize("name", ["", "content"])

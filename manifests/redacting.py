@@ -1,0 +1,86 @@
+"""Encoding with what a redaction puts in the places of values, so that these are never hashed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cas.errors import InvalidInputError
+from manifests.cbor import TUPLE, tag_head
+from manifests.encoder import Encoder, refuse_twins
+from manifests.parameters import TreeParameters
+from manifests.parts import Apart, Items, Structure, fields_of_stranger
+from manifests.paths import Entry, Redaction, Step, path_text
+from manifests.pieces import Piece, PieceSink, join
+from manifests.registry import Registry, TypeEntry
+
+__all__ = ["RedactingEncoder"]
+
+
+class RedactingEncoder(Encoder):
+    """Replaces the parts of values that a redaction names, whatever holds them.
+
+    It has no memory: a redaction may replace the same object by another one each time.
+    """
+
+    def __init__(
+        self, registry: Registry, parameters: TreeParameters, sink: PieceSink, redaction: Redaction
+    ) -> None:
+        """Encode with these classes, sizes and rules."""
+        super().__init__(registry, parameters, sink)
+        self._redaction = redaction
+        self._is_plain = False
+
+    def child(self, step: Step, value: Any) -> Piece:
+        """Encode an item of the container that is being encoded, or what takes its place."""
+        if type(value) is Items:
+            return self._value(value.content)
+        self.steps.append(step)
+        if type(value) is Structure:
+            self._is_plain, before = True, self._is_plain
+            piece = self._value(value.content)
+            self._is_plain = before
+        elif type(value) is Apart:
+            inner = self._value(self._replaced(value.content))
+            piece = join(tag_head(TUPLE), [self._run([inner])])
+        else:
+            piece = self._value(self._replaced(value))
+        self.steps.pop()
+        return piece
+
+    def _replaced(self, value: Any) -> Any:
+        """Return what is stored in the place of the value at the last step."""
+        if self._is_plain or not self._redaction.matches(self.steps):
+            return value
+        replacement = self._redaction.replace(path_text(self.steps, self._name), value)
+        if self._in_key:
+            _refuse_unhashable(replacement)
+        return replacement
+
+    def _fields(self, value: Any, entry: TypeEntry | None) -> Any:
+        return fields_of_stranger(value.fields) if entry is None else entry.to_parts(value)
+
+    def _sorted_members(self, items: set[Any] | frozenset[Any]) -> list[bytes]:
+        """Encode the members of a set. Those that a redaction makes equal become one."""
+        self._is_plain, before = True, self._is_plain
+        ordered = sorted((self._key(item), place, item) for place, item in enumerate(items))
+        self._is_plain = before
+        members: list[bytes] = []
+        replaced: list[bytes] = []
+        for at, (plain, _, item) in enumerate(ordered):
+            self._in_key += 1
+            self.steps.append(Entry(at))
+            piece = self._key(self._replaced(item))
+            self.steps.pop()
+            self._in_key -= 1
+            (members if piece == plain else replaced).append(piece)
+        refuse_twins(members)
+        return sorted({*members, *replaced})
+
+
+def _refuse_unhashable(replacement: Any) -> None:
+    try:
+        hash(replacement)
+    except TypeError as error:
+        raise InvalidInputError(
+            "what a redaction puts into a set or a key has to be hashable: a text, say"
+        ) from error
