@@ -32,6 +32,7 @@ from manifests.forms import Form, Forms, Tagged, form_of
 from manifests.names import check_labels, check_name
 from manifests.pieces import Linked, Piece, PieceSink, join, size_of
 from manifests.registry import Registry
+from manifests.together import ATOMS
 
 __all__ = [
     "MANIFEST_BYTES",
@@ -57,6 +58,8 @@ of its own would cost it a digest and an index row at every step."""
 
 _NULL: Final = b"\xf6"
 _FIELDS: Final = 13
+_LOGICAL_BYTES: Final = 10
+_STATE: Final = 11
 _HEAD: Final = tag_head(MANIFEST) + array_head(_FIELDS)
 _HEX_DIGEST: Final = 64
 
@@ -243,15 +246,11 @@ class ManifestReader:
 
     def read(self, item: StoredObject) -> Manifest:
         """Return the manifest in an object; ``CorruptObjectError`` if it is none."""
-        form = self._forms.open(item)
-        if not isinstance(form, Tagged) or form.tag != MANIFEST:
-            raise CorruptObjectError("an object that should be a manifest is none")
         try:
-            *fields, state, execution = form.content
-            _check_format(fields[0])
+            *fields, state, execution = _parts(item.payload, item.links)
             # A field too long for the manifest itself is an object of its own.
             _, run, sequence, parent, kind, node, next_nodes, created, graph, labels, size = [
-                self._forms.value(field) for field in fields
+                field if _is_plain(field) else self._forms.value(field) for field in fields
             ]
             return Manifest(
                 origin_run=run,
@@ -270,6 +269,11 @@ class ManifestReader:
         except (ValueError, TypeError, OverflowError) as error:
             raise CorruptObjectError("an object that should be a manifest is none") from error
 
+    def logical_bytes(self, item: StoredObject) -> int:
+        """Return the logical bytes of the manifest in an object, and read nothing else of it."""
+        size = _parts(item.payload, item.links)[_LOGICAL_BYTES]
+        return size if type(size) is int else self.read(item).logical_bytes
+
 
 def state_of(manifest: StoredObject) -> Form:
     """Return the form of the state in a manifest, which the caller must not change.
@@ -284,16 +288,29 @@ def state_of(manifest: StoredObject) -> Form:
 # Those on the way back from a head are looked at again at every turn; such a state is small.
 @lru_cache(maxsize=4_096)
 def _remembered_state(payload: bytes, links: tuple[Any, ...]) -> Form:
+    return _parts(payload, links)[_STATE]
+
+
+def _parts(payload: bytes, links: Sequence[Any]) -> Sequence[Form]:
+    """Return the forms of a manifest's fields, state and execution record."""
     match form_of(payload, links):
-        case Tagged(tag=tag, content=[version, *_, state, _]) if tag == MANIFEST:
-            _check_format(version)
-            return state
+        case Tagged(tag=tag, content=[version, *rest]) if tag == MANIFEST:
+            if version != MANIFEST_FORMAT:
+                raise UnsupportedFormatError(
+                    f"manifest format {version} is not known here; upgrade Hive"
+                )
+            if len(rest) == _FIELDS - 1:
+                return [version, *rest]
     raise CorruptObjectError("an object that should be a manifest is none")
 
 
-def _check_format(version: Any) -> None:
-    if version != MANIFEST_FORMAT:
-        raise UnsupportedFormatError(f"manifest format {version} is not known here; upgrade Hive")
+def _is_plain(form: Form) -> bool:
+    """Whether a form is its value: a scalar, or a list or dict of scalars."""
+    if type(form) is list:
+        return ATOMS.issuperset(map(type, form))
+    return type(form) in ATOMS or (
+        type(form) is dict and ATOMS.issuperset(map(type, form.values()))
+    )
 
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
+from heapq import heapify, heappop, heappush
 from typing import Final
 
 from cas.records import RecordReader
@@ -15,7 +17,6 @@ from manifests.reading import StoreReader, stable
 
 __all__ = ["measure"]
 
-_SHARED: Final = -1
 _TAGGED_ONLY: Final = 0
 """Stands for the tags whose checkpoint no run lists any more; run numbers begin at 1."""
 _BATCH: Final = 2_000
@@ -31,25 +32,25 @@ class _Measurement:
     def __init__(self, store: ObjectStore, reader: StoreReader) -> None:
         self._store = store
         self._reader = reader
-        self._owner: dict[int, int] = {}
-        self._below: dict[int, tuple[int, list[int]]] = {}
+        self._logical: dict[int, int] = {}
+        self._bytes: Counter[int] = Counter()
 
     def result(self) -> StoreStats:
         roots, names, beside = self._reader.run(_roots)
-        reached = {
-            number: self._reach(number, [*records, *beside.get(number, ())])
-            for number, records in roots.items()
-        }
-        unique = dict.fromkeys(roots, 0)
-        for record, owner in self._owner.items():
-            if owner != _SHARED:
-                unique[owner] += self._below[record][0]
+        self._walk(roots, beside)
+        numbers = list(roots)
+        unique, shared = dict.fromkeys(roots, 0), dict.fromkeys(roots, 0)
+        for owners, size in self._bytes.items():
+            places = _places(owners)
+            counted = unique if len(places) == 1 else shared
+            for place in places:
+                counted[numbers[place]] += size
         runs = {
             name: RunStats(
                 checkpoints=len(roots[number]),
-                logical_bytes=self._logical(roots[number]),
+                logical_bytes=sum([self._logical[record] for record in roots[number]]),
                 unique_bytes=unique[number],
-                shared_bytes=reached[number] - unique[number],
+                shared_bytes=shared[number],
             )
             for number, name in names.items()
         }
@@ -64,41 +65,47 @@ class _Measurement:
             runs=runs,
         )
 
-    def _logical(self, records: list[int]) -> int:
-        manifests = ManifestReader(self._reader.load)
-        size = 0
-        for at in range(0, len(records), _BATCH):
-            for item in self._reader.load(records[at : at + _BATCH]):
-                size += manifests.read(item).logical_bytes
-        return size
+    def _walk(self, roots: dict[int, list[int]], beside: dict[int, set[int]]) -> None:
+        """Add up the bytes of records by who reaches them, a bit for each owner of roots.
 
-    def _reach(self, owner: int, roots: list[int]) -> int:
-        """Return the bytes reachable from ``roots``, and note for each record who reaches it."""
-        seen, level, size = set(roots), list(dict.fromkeys(roots)), 0
-        while level:
-            self._look_up(level)
-            below: list[int] = []
-            for record in level:
-                self._owner[record] = owner if record not in self._owner else _SHARED
-                record_bytes, links = self._below[record]
-                size += record_bytes
-                for link in links:
-                    if link not in seen:
-                        seen.add(link)
-                        below.append(link)
-            level = below
-        return size
+        From the newest record to the oldest, so that of each all that links to it was seen: it is
+        looked at once, however many runs share it.
+        """
+        owners: dict[int, int] = {}
+        for place, (number, records) in enumerate(roots.items()):
+            for record in (*records, *beside.get(number, ())):
+                owners[record] = owners.get(record, 0) | 1 << place
+        listed = {record for records in roots.values() for record in records}
+        waiting = [-record for record in owners]
+        heapify(waiting)
+        while waiting:
+            self._reader.run(partial(self._some, waiting=waiting, owners=owners, listed=listed))
 
-    def _look_up(self, records: list[int]) -> None:
-        """Read sizes and links of records not met before, a bounded number a transaction."""
-        unknown = [record for record in records if record not in self._below]
-        for at in range(0, len(unknown), _BATCH):
-            batch = unknown[at : at + _BATCH]
-            self._below.update(self._reader.run(partial(_headers, records=batch)))
+    def _some(
+        self, reader: RecordReader, waiting: list[int], owners: dict[int, int], listed: set[int]
+    ) -> None:
+        manifests = ManifestReader(reader.read_all)
+        for _ in range(min(_BATCH, len(waiting))):
+            record = -heappop(waiting)
+            mine = owners.pop(record)
+            pack, place = reader.locate(record)
+            self._bytes[mine] += pack.size(place)
+            for link in pack.links(place):
+                known = owners.get(link)
+                if known is None:
+                    owners[link] = mine
+                    heappush(waiting, -link)
+                elif known is not mine:
+                    owners[link] = known | mine
+            if record in listed:
+                self._logical[record] = manifests.logical_bytes(reader.read(record))
 
 
-def _headers(reader: RecordReader, records: list[int]) -> dict[int, tuple[int, list[int]]]:
-    return {record: (reader.size_of(record), reader.links_of(record)) for record in records}
+def _places(bits: int) -> list[int]:
+    """Return which bits are set."""
+    if not bits & (bits - 1):
+        return [bits.bit_length() - 1]
+    return [place for place, bit in enumerate(reversed(f"{bits:b}")) if bit == "1"]
 
 
 def _roots(

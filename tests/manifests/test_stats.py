@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -170,3 +171,26 @@ def test_any_history_is_counted_right(
             if index < len(written) and written[index].id not in heads:
                 repo.forget([written[index]])
         check(repo)
+
+
+def test_what_runs_share_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not again for each of them: a store may have a thousand forks of one long conversation."""
+    located: list[int] = []
+    locate = RecordReader.locate
+
+    def counting(reader: RecordReader, number: int) -> Any:
+        located.append(number)
+        return locate(reader, number)
+
+    with Repository.open(tmp_path) as repo:
+        repo.commit("base", {"m": [{"text": f"message {n} " * 10} for n in range(300)]})
+        monkeypatch.setattr(RecordReader, "locate", counting)
+        repo.stats()
+        alone = len(located)
+        for number in range(40):
+            repo.fork("base", f"fork-{number}")
+        located.clear()
+        stats = repo.stats()
+        assert 0 < len(located) <= alone
+        assert {run.unique_bytes for run in stats.runs.values()} == {0}
+        assert {run.shared_bytes for run in stats.runs.values()} == {stats.unique_bytes}
