@@ -13,11 +13,11 @@ from cas.filesystem import DIRECTORY_MODE
 __all__ = ["back_up"]
 
 
-def back_up(environment: Environment, place: Path) -> None:
+def back_up(environment: Environment, place: Path, *, compact: bool = True) -> None:
     """Copy the store to the new directory ``place`` while others go on working with it.
 
     It is complete and synced before it appears there. Free pages are left out, and with them what
-    was deleted.
+    was deleted; unless ``compact`` is false, for a store that may be damaged.
 
     Raises:
         ConflictError: There is something at ``place`` already.
@@ -27,7 +27,7 @@ def back_up(environment: Environment, place: Path) -> None:
     def fill(directory: Path) -> None:
         directory.mkdir(mode=DIRECTORY_MODE)
         directory.chmod(DIRECTORY_MODE)
-        environment.copy(directory / DATA_FILE, compact=True)
+        environment.copy(directory / DATA_FILE, compact=compact)
 
     if not create_store(place, fill):
         raise ConflictError(f"{place} is there already; back up to a new place")

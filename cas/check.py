@@ -51,6 +51,7 @@ __all__ = [
     "StoredCount",
     "check_structure",
     "count_records",
+    "private_directory",
 ]
 
 _NUMBER_BYTES: Final = 6
@@ -349,7 +350,7 @@ def check_structure(environment: Environment) -> list[Damage]:
     It is done on a private copy, by a walker that never lets LMDB see the bytes, so the damage it
     is looking for can harm nobody.
     """
-    with _private_directory(environment.path) as directory:
+    with private_directory(environment.path) as directory:
         copy = directory / DATA_FILE
         try:
             environment.copy(copy, compact=False)
@@ -368,8 +369,8 @@ def check_structure(environment: Environment) -> list[Damage]:
 
 
 @contextmanager
-def _private_directory(store: Path) -> Iterator[Path]:
-    """A directory of this user alone, beside the store if that can be written."""
+def private_directory(store: Path) -> Iterator[Path]:
+    """A directory of this user alone for a while, beside the store if that can be written."""
     try:
         name = tempfile.mkdtemp(prefix=f".{store.name}.checking.", dir=store.parent)
     except OSError:

@@ -111,7 +111,7 @@ class Collector:
         """Remove what no root reaches.
 
         Args:
-            dry_run: Only say what would be removed.
+            dry_run: Only say what would be removed; so the store may be open for reading only.
             whole: Look at everything, whatever is known of the last collection.
             time_budget: Seconds after which no further batch begins. Marking is not cut short, and
                 one batch is swept in any case, so that repeated calls come to an end.
@@ -129,7 +129,8 @@ class Collector:
         self._environment.read(self._layout.refuse_unknown)
         # However little time there is: a commit that merges packs has the lock for a moment.
         patience = None if deadline is None else max(deadline, time.monotonic() + _PATIENCE_SECONDS)
-        with upkeep_lock(self._environment.path, patience):
+        read_only = self._environment.read_only
+        with upkeep_lock(self._environment.path, patience, read_only=read_only):
             for _ in range(_GENERATION_TRIES):
                 try:
                     return self._collect(

@@ -63,17 +63,22 @@ def deadline_of(time_budget: float | None) -> float | None:
 
 
 @contextmanager
-def upkeep_lock(store: Path, deadline: float | None) -> Iterator[None]:
+def upkeep_lock(store: Path, deadline: float | None, *, read_only: bool = False) -> Iterator[None]:
     """Hold the store's upkeep lock; it goes with the process.
+
+    ``read_only`` creates no file for it: where there is none, nobody has ever had the lock.
 
     Raises:
         ConflictError: Another collection or compaction was still at work at the ``deadline``.
         HiveError: The lock's file cannot be opened.
     """
     try:
-        file = _open(store)
+        file = _open(store, os.O_RDONLY if read_only else os.O_RDWR | os.O_CREAT)
     except OSError as error:
-        raise translate(error, store) from error
+        if not (read_only and isinstance(error, FileNotFoundError)):
+            raise translate(error, store) from error
+        yield
+        return
     try:
         while not _try_lock(file):
             if deadline is not None and time.monotonic() >= deadline:
@@ -98,7 +103,7 @@ class BriefUpkeep:
         """Take the lock, or keep it; returns at once, False if it is not to be had."""
         if self._file is None:
             try:
-                self._file = _open(self._store)
+                self._file = _open(self._store, os.O_RDWR | os.O_CREAT)
             except OSError:
                 return False  # merging packs is no reason for a commit to fail
         self._has_lock = self._has_lock or _try_lock(self._file)
@@ -119,8 +124,8 @@ class BriefUpkeep:
             self._has_lock = False
 
 
-def _open(store: Path) -> FlockFile:
-    return FlockFile(store / UPKEEP_FILE, os.O_RDWR | os.O_CREAT)
+def _open(store: Path, flags: int) -> FlockFile:
+    return FlockFile(store / UPKEEP_FILE, flags)
 
 
 def _try_lock(file: FlockFile) -> bool:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
+from cas.backup import back_up
+from cas.check import private_directory
 from cas.digest import Digest
 from cas.environment import Table
 from cas.epochs import forget_collected
@@ -44,6 +46,7 @@ from manifests.manifest import ManifestReader, microseconds
 from manifests.mending import Mending, known_keys, wanted_bodies
 from manifests.names import name_key
 from manifests.reading import StoreReader, stable
+from manifests.roots import STORE_TABLES
 
 __all__ = ["RepairReport", "repair"]
 
@@ -86,8 +89,34 @@ def repair(
     Raises:
         CorruptStoreError: LMDB's own structure is damaged; nothing is changed then.
     """
+    if dry_run and store.environment.read_only:
+        return _tried_out(store, source, progress)
     with upkeep_lock(store.environment.path, None):
         return stable(store, lambda reader: _attempt(store, reader, source, dry_run, progress))
+
+
+def _tried_out(store: ObjectStore, source: Source | None, progress: OnProgress) -> RepairReport:
+    """Say what a repair would do to a store that is open for reading only."""
+    found = stable(
+        store, lambda reader: examine(store, reader, read_data=True, progress=progress).report()
+    )
+    if found.ok:
+        return RepairReport(found, dry_run=True)
+    _refuse_broken_structure(store, found)
+    with private_directory(store.environment.path) as directory:
+        place = directory / "objects"
+        back_up(store.environment, place, compact=False)
+        with ObjectStore.open(place, tables=STORE_TABLES) as copy:
+            return repair(copy, source, dry_run=True, progress=progress)
+
+
+def _refuse_broken_structure(store: ObjectStore, found: CheckReport) -> None:
+    if any(damage.kind == "structure" for damage in found.damage):
+        raise CorruptStoreError(
+            "the structure of the store's file is damaged, and changing it could do more harm; "
+            "export the runs that can be restored, and import them into a new store",
+            path=store.environment.path,
+        )
 
 
 def _attempt(
@@ -101,12 +130,7 @@ def _attempt(
     found = findings.report()
     if found.ok:
         return RepairReport(found, dry_run=dry_run)
-    if any(damage.kind == "structure" for damage in found.damage):
-        raise CorruptStoreError(
-            "the structure of the store's file is damaged, and changing it could do more harm; "
-            "export the runs that can be restored, and import them into a new store",
-            path=store.environment.path,
-        )
+    _refuse_broken_structure(store, found)
     generation = reader.run(lambda records: records.transaction.generation)
     jobs: list[_Repair] = []
 

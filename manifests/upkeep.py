@@ -99,7 +99,8 @@ class Upkeep:
         from manifests.forgetting import ForgetPlan, execute, plan_by_name, plan_by_policy
         from manifests.retention import RetentionPolicy
 
-        self._refuse_read_only()
+        if not dry_run:
+            self._refuse_read_only()
         told = progress or _silent
         if run is not None:
             check_name(run, "run name")
@@ -199,7 +200,8 @@ class Upkeep:
         """
         from manifests.collection import collect
 
-        self._refuse_read_only()
+        if not dry_run:
+            self._refuse_read_only()
         if after is not None and not dry_run:
             raise InvalidInputError("a plan goes with dry_run; execute it with forget before gc")
         check_seconds(time_budget, "time_budget")
@@ -274,7 +276,8 @@ class Upkeep:
 
         Args:
             source: Another repository, the home of one, or a bundle.
-            dry_run: Say what would be done, and change nothing.
+            dry_run: Say what would be done, and change nothing. If the store is open for reading
+                only and has damage, it is tried out on a copy, which takes as much room.
             progress: Is told how far it is.
 
         Raises:
@@ -283,7 +286,8 @@ class Upkeep:
         from manifests.repair import repair
         from manifests.sources import opened_source
 
-        self._refuse_read_only()
+        if not dry_run:
+            self._refuse_read_only()
         given = source._store if isinstance(source, Upkeep) else source
         place = Path(given) if isinstance(given, str) else given
         with opened_source(place, _open_home) as other:

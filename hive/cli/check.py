@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hive.cli.options import HomeOption, JsonOption, open_to_read, open_to_write
+from hive.cli.options import HomeOption, JsonOption, open_to_change, open_to_read
 from hive.cli.output import line, write_json
 from hive.cli.progress import shown_progress
 from hive.cli.text import count, escape
@@ -66,7 +66,7 @@ def check(
         if not report.ok:
             raise typer.Exit(DAMAGED)
         return
-    with open_to_write(home, create=False) as repo, shown_progress() as progress:
+    with open_to_change(home, dry_run=dry_run) as repo, shown_progress() as progress:
         plan = repo.repair(source=source, dry_run=True, progress=progress)
         if not as_json:
             _show(plan.found)

@@ -11,7 +11,7 @@ import typer
 
 from hive.cli.completion import complete_run
 from hive.cli.describe import status
-from hive.cli.options import HomeOption, JsonOption, RunArgument, open_to_write
+from hive.cli.options import HomeOption, JsonOption, RunArgument, open_to_change, open_to_write
 from hive.cli.output import Column, line, table, write_json
 from hive.cli.policy import PolicyOptions, policy_from, with_policy_options
 from hive.cli.progress import shown_progress
@@ -62,7 +62,7 @@ def forget(
 
         both = ", not both" if refs else ""
         raise InvalidInputError(f"name checkpoints, or give a policy such as --keep-last 5{both}")
-    with open_to_write(home, create=False) as repo, shown_progress() as progress:
+    with open_to_change(home, dry_run=dry_run) as repo, shown_progress() as progress:
         what = refs or [] if chosen is None else chosen
         plan = repo.forget(what, run=run, dry_run=dry_run, progress=progress)
     if as_json:

@@ -18,6 +18,7 @@ __all__ = [
     "RefArgument",
     "RunArgument",
     "home_of",
+    "open_to_change",
     "open_to_read",
     "open_to_write",
 ]
@@ -69,6 +70,14 @@ def open_to_write(
     import hive
 
     return hive.open(_absolute(home), create=create, registry=registry)
+
+
+def open_to_change(home: Path | None, *, dry_run: bool) -> Repository:
+    """Open an existing store to change it, or only to say what would be changed.
+
+    A dry run works where nothing can be written, on a read-only disk say.
+    """
+    return open_to_read(home) if dry_run else open_to_write(home, create=False)
 
 
 def home_of(home: Path | None) -> Path:

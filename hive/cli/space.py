@@ -8,7 +8,7 @@ import typer
 
 from hive.cli.completion import complete_run
 from hive.cli.forget import plan_json, show_plan
-from hive.cli.options import HomeOption, JsonOption, open_to_write
+from hive.cli.options import HomeOption, JsonOption, open_to_change, open_to_write
 from hive.cli.output import line, write_json
 from hive.cli.policy import PolicyOptions, policy_from, with_policy_options
 from hive.cli.progress import shown_progress
@@ -72,7 +72,7 @@ def gc(
         ("--run goes with a policy such as --keep-last 5", run is not None and policy is None),
     )
     plan = compacted = None
-    with open_to_write(home, create=False) as repo, shown_progress() as progress:
+    with open_to_change(home, dry_run=dry_run) as repo, shown_progress() as progress:
         if policy is not None:
             plan = repo.forget(policy, run=run, dry_run=dry_run, progress=progress)
         report = repo.gc(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -224,6 +226,36 @@ def test_check_and_repair(repo: Repository, home: Path, tmp_path: Path) -> None:
     assert done["dropped"] == ["bees@1"]
     assert not done["dry_run"]
     assert hive("check", "--repair", "--json").json["found"]["ok"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+def test_a_dry_run_works_on_a_read_only_disk(
+    repo: Repository, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = repo.resolve("bees@3")
+    repo.forget(["bees@1"])
+    repo.close()
+    vandal = Vandal(home / "objects")
+    record = vandal.number(number.id)
+    vandal.change("objects", vandal.pack_key(record), lambda row: flip(row, len(row) - 1))
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    for options in (["--bind", str(home), str(disk)], ["-o", "remount,ro,bind", str(disk)]):
+        done = subprocess.run(["mount", *options], capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"cannot mount here: {done.stderr.strip()}")
+    try:
+        monkeypatch.setenv("HIVE_HOME", str(disk))
+        assert hive("gc").code == 8
+        assert hive("gc", "--dry-run", "--json").json["objects_removed"]
+        policy = ["--keep-last", "1", "--run", "wasps", "--dry-run"]
+        assert hive("forget", *policy, "--json").json["dropped"] == 1
+        assert hive("gc", *policy).code == 0
+        assert hive("check", "--repair").code == 8
+        ran = hive("check", "--repair", "--dry-run")
+        assert (ran.code, "to be dropped: bees@3" in ran.output) == (5, True)
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 def test_export_and_import(repo: Repository, tmp_path: Path) -> None:

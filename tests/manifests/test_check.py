@@ -87,11 +87,14 @@ def checked(home: Path) -> CheckReport:
 
 
 def repaired(home: Path, source: Path | None = None) -> RepairReport:
-    """Repair, after a dry run that must say the same and change nothing."""
+    """Repair, after dry runs that must say the same and change nothing."""
+    with Repository.open(home, create=False, read_only=True) as reader:
+        tried = reader.repair(source=source, dry_run=True)
     with Repository.open(home, create=False) as repo:
         before = repo.check()
         plan = repo.repair(source=source, dry_run=True)
         assert repo.check().damage == before.damage
+        assert tried == plan
         done = repo.repair(source=source)
         assert (plan.dropped, plan.restored) == (done.dropped, done.restored)
         assert plan.dry_run

@@ -129,8 +129,19 @@ def test_a_single_reference_is_no_list(home: Path, what: str) -> None:
             repo.forget(what)
         with pytest.raises(InvalidInputError, match="policy"):
             repo.forget(["a@1"], run="a")
-    with Repository.open(home, read_only=True) as reader, pytest.raises(ReadOnlyStoreError):
-        reader.forget(LAST_TWO)
+
+
+def test_a_store_open_for_reading_is_only_looked_at(home: Path) -> None:
+    with Repository.open(home) as repo:
+        fill(repo, "a", 4)
+        plan = repo.forget(LAST_TWO, dry_run=True)
+        with Repository.open(home, read_only=True) as reader:
+            with pytest.raises(ReadOnlyStoreError):
+                reader.forget(LAST_TWO)
+            assert reader.forget(LAST_TWO, dry_run=True).dropped == plan.dropped
+            named = reader.forget(["a@1"], dry_run=True).dropped
+            assert [found.sequence for found in named] == [1]
+        assert sequences(repo, "a") == [1, 2, 3, 4]
 
 
 def test_tips_of_branches_stay_however_often_the_policy_is_applied(home: Path) -> None:

@@ -153,6 +153,20 @@ def test_a_store_open_for_reading_is_not_changed(repo: Repository, home: Path) -
         for work in (reader.gc, reader.compact):
             with pytest.raises(ReadOnlyStoreError):
                 work()
+        lock = home / "objects" / "upkeep"
+        lock.unlink(missing_ok=True)
+        plan = reader.forget(RetentionPolicy(mode="latest_only"), dry_run=True)
+        told = reader.gc(dry_run=True, after=plan)
+        assert not lock.exists()
+    repo.forget(plan)
+    with Repository.open(home, read_only=True) as reader:
+        again = reader.gc(dry_run=True)
+    done = repo.gc()
+    for figure in ("objects_removed", "payload_bytes_removed", "objects_kept", "roots"):
+        assert getattr(told, figure) == getattr(again, figure) == getattr(done, figure)
+    assert done.objects_removed
+    with Repository.open(home, read_only=True) as reader:
+        assert reader.gc(dry_run=True).objects_removed == 0  # the file of the lock is there now
 
 
 def test_airline_runs_take_little_room(
