@@ -20,7 +20,7 @@ class SharedMemory:
     """Named values with read and write permissions; views share one set of values.
 
     The values lie in layers, of which upper ones hide lower ones. A write goes to the top layer;
-    ``staged`` puts a new layer on top, ``apply`` merges the top layer into the one below.
+    ``staged`` puts a new layer on top, whose owner decides what becomes of it.
     """
 
     __slots__ = ("_copies", "_layers", "_read_keys", "_write_keys")
@@ -91,7 +91,7 @@ class SharedMemory:
         return view
 
     def staged(self, copies: Copies | None = None) -> SharedMemory:
-        """Return a view without limits whose writes nobody else sees until ``apply``.
+        """Return a view without limits whose writes nobody else sees; ``written`` gives them.
 
         Args:
             copies: Recognizes what was read through this view when it is written back unchanged.
@@ -101,14 +101,8 @@ class SharedMemory:
         view._copies = copies
         return view
 
-    def apply(self) -> None:
-        """Merge what was written through this staged view into the memory it was staged on."""
-        if len(self._layers) > 1:
-            self._layers[-2].update(self._layers[-1])
-            self._layers[-1].clear()
-
     def written(self) -> dict[str, Any]:
-        """Return what was written through this staged view and is not applied, uncopied."""
+        """Return what was written through this staged view, uncopied."""
         return dict(self._layers[-1])
 
     def lend(self) -> dict[str, Any]:

@@ -46,6 +46,7 @@ class Recorder(RunRecorder):
         self.last_kind = last_kind
         self._graph = graph
         self._goal = goal
+        self._branches: list[BranchRecorder] = []
 
     def specifications(self) -> dict[str, str]:
         """Return the canonical texts of the graph and its goal."""
@@ -60,6 +61,9 @@ class Recorder(RunRecorder):
             HiveError: It could not be saved and the manager's policy is to raise.
         """
         self.last_kind = kind
+        self.is_whole = True
+        if progress.section is None:
+            self._branches.clear()
         if self._writer is None:
             return
         await self.record(
@@ -74,12 +78,14 @@ class Recorder(RunRecorder):
 
     async def save_attempt(self, node: str, progress: Progress, memory: SharedMemory) -> None:
         """Save a checkpoint after a failed attempt, if those are wanted."""
+        self.is_whole = True
         if self.saves_failed_attempts:
             await self.save("attempt_failed", node, progress, memory)
 
     async def pause(self, progress: Progress, memory: SharedMemory) -> None:
         """Save that a person stopped the run where it is; it waits for no input."""
-        if self._writer is not None and progress.status == "running" and self.last_kind is not None:
+        stands = progress.status == "running" and self.last_kind is not None
+        if self._writer is not None and stands and self._all_are_whole():
             with contextlib.suppress(errors.HiveError):  # it is in the report
                 await self.save("paused", _last_node(progress), progress, memory)
 
@@ -93,7 +99,12 @@ class Recorder(RunRecorder):
             progress: Of the branch; kept up to date, also without a manager.
             runtime: What the branch reports to.
         """
-        return BranchRecorder(self, path, progress, runtime)
+        recorder = BranchRecorder(self, path, progress, runtime)
+        self._branches.append(recorder)
+        return recorder
+
+    def _all_are_whole(self) -> bool:
+        return self.is_whole and all(branch._all_are_whole() for branch in self._branches)
 
     def session_state(self, progress: Progress, result: ExecutionResult) -> dict[str, Any]:
         """Return what continues this run in ``execute(..., session_state=...)``."""
@@ -136,6 +147,9 @@ class BranchRecorder(Recorder):
         self.last_kind = kind
         self._branch.written = memory.written()
         self._branch.decisions = self._decisions()
+        self.is_whole = True
+        if progress.section is None:
+            self._branches.clear()
         if self._writer is not None:
             with self._reporting(node):
                 await self._writer.pend(self._task, self._branch.to_record())

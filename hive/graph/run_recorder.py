@@ -24,6 +24,12 @@ class RunRecorder:
 
     The execution record of a checkpoint is the executor's progress together with the canonical
     texts of what it executes and the decisions so far.
+
+    Attributes:
+        checkpoint_id: The id of the last checkpoint.
+        is_whole: State and progress belong together. An executor says False before it changes
+            several things, and saving makes it True: Ctrl-C may come in between, and what is saved
+            then would count a node that has to run again.
     """
 
     def __init__(
@@ -31,6 +37,7 @@ class RunRecorder:
     ) -> None:
         """Record ``run``, whose last checkpoint so far is ``checkpoint_id``."""
         self.checkpoint_id = checkpoint_id
+        self.is_whole = True
         self._writer = writer
         self._run = run
         self._runtime = runtime

@@ -64,11 +64,14 @@ class NodeServices:
         first_id: The id that the node had when the run began.
         effects: The side effects of the run.
         save_state: Saves the state of the visit; None where the executor cannot.
+        ended: For a step of a plan: how many attempts at it ended, in all; ``ctx.attempt`` begins
+            at 1 again when the run is tried once more.
     """
 
     first_id: str
     effects: Effects
     save_state: Callable[[Any], Awaitable[None]] | None = None
+    ended: int = 0
 
     async def effect(
         self,

@@ -107,6 +107,7 @@ async def _meet(
 ) -> None:
     """Merge what the branches did, and go on at the node where they meet."""
     progress, run, spec = walk.progress, walk.setting.run, _parallel(walk, section.source)
+    walk.recorder.is_whole = False
     written = {
         edge: branch.memory.written() for edge, branch in branches.items() if edge not in failed
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Container, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from hive import errors
@@ -33,11 +33,13 @@ class Attempt:
         final: No further attempt will be made: it succeeded, or the retries are used up or not
             wanted for this failure.
         latency_ms: Milliseconds it took.
+        written: What it wrote to memory, which nobody changes; nothing unless it succeeded.
     """
 
     result: NodeResult
     final: bool
     latency_ms: int
+    written: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -50,7 +52,7 @@ class Visit:
         node: What runs.
         number: Which visit of this node it is, from 1.
         input_data: The input; each attempt gets a copy.
-        memory: The run's memory; only a successful attempt changes it.
+        memory: The run's memory, which is not changed here.
         goal: The run's goal.
         runtime: Where the node records decisions.
         targets: The node ids that a result may name as the next node.
@@ -96,12 +98,10 @@ class Visit:
             result = NodeResult(success=False, error=f"{type(error).__name__}: {error}")
             causes, ends = _class_names(error), is_futile(error)
         latency_ms = result.latency_ms or int((self.timer() - started) * 1000)
-        if result.success:
-            staged.apply()
         used_up = number > self.spec.max_retries
         wanted = not self.spec.retry_on or any(cause in self.spec.retry_on for cause in causes)
         final = result.success or ends or used_up or not wanted
-        return Attempt(result, final, latency_ms)
+        return Attempt(result, final, latency_ms, staged.written() if result.success else {})
 
     async def _execute(
         self, number: int, staged: SharedMemory, copies: Copies, saved_state: Any

@@ -158,6 +158,7 @@ class Walk:
         )
         while True:
             attempt = await visit.attempt(progress.failed_attempts + 1, progress.node_state)
+            self.recorder.is_whole = False
             progress.total_tokens += attempt.result.tokens_used
             progress.total_latency_ms += attempt.latency_ms
             self.recorder.tell_attempt(
@@ -191,6 +192,7 @@ class Walk:
     def _finish(self, spec: NodeSpec, attempt: Attempt) -> Finished:
         """Count a successful visit."""
         progress = self.progress
+        self.memory.adopt(attempt.written)
         self._count(spec.id, retries=progress.failed_attempts)
         return Finished(
             node=spec.id,
@@ -242,6 +244,7 @@ class Walk:
     async def _go_on(self, finished: Finished) -> None:
         """Find what follows a node that succeeded, and record the step."""
         progress = self.progress
+        self.recorder.is_whole = False
         pauses = finished.node in self.setting.graph.pause_nodes
         try:
             following = self._after_success(finished)

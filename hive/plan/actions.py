@@ -92,11 +92,12 @@ class GraphAction:
     async def execute(self, ctx: NodeContext) -> NodeResult:
         """Run or resume the graph with the step's inputs."""
         manager = self._executor.checkpoint_manager
+        ended = 0 if ctx.services is None else ctx.services.ended
         done = await self._executor.execute(
             self._graph,
             ctx.goal if self._goal is None else self._goal,
             ctx.input_data,
-            run=f"{ctx.run}/{ctx.node_id}/{ctx.visit}.{ctx.attempt}",
+            run=f"{ctx.run}/{ctx.node_id}/{ctx.visit}.{ended + 1}",
             resume=manager is not None and manager.config.enabled,
         )
         keys = ctx.node_spec.output_keys

@@ -117,7 +117,7 @@ class PlanExecution:
 
     async def pause(self) -> None:
         """Save that a person stopped the run where it is; it waits for nothing."""
-        if self._progress.status is ExecutionStatus.RUNNING:
+        if self._progress.status is ExecutionStatus.RUNNING and self._recorder.is_whole:
             with contextlib.suppress(errors.HiveError):  # it is in the report
                 await self.save("paused", self._last_step())
 
@@ -239,6 +239,7 @@ class PlanExecution:
         if isinstance(done, _Asked):
             await self._take_answer(done)
             return
+        self._recorder.is_whole = False
         self._progress.steps += 1
         self._progress.total_tokens += done.attempt.result.tokens_used
         self._progress.total_latency_ms += done.attempt.latency_ms
@@ -255,6 +256,7 @@ class PlanExecution:
         if answer is None:
             self._problem("warning", f"asking about {step.id!r} failed: {asked.error}", step)
             return
+        self._recorder.is_whole = False
         self._progress.step_states[step.id] = answered(self._state(step), answer)
         self._decided(f"may step {step.id} run", answer.decision, answer.reason, step)
         if answer.decision is ApprovalDecision.ABORT:

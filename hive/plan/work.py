@@ -92,16 +92,15 @@ class Work:
         runtime.start_run(self.goal.id, self.goal.description, run=self.run)
         memory = SharedMemory()
         memory.adopt(context)
-        memory = memory.staged()
         try:
             given = inputs_of(step, state, context, results)
             if state.feedback is not None and FEEDBACK not in given:
                 given[FEEDBACK] = state.feedback
-            services = NodeServices(step.id, self.effects, save_state)
+            services = NodeServices(step.id, self.effects, save_state, state.attempts)
             attempt = await self._visit(step, state, given, memory, runtime, services)
         except errors.InvalidInputError as error:
             attempt = Attempt(NodeResult(success=False, error=f"{error}"), True, 0)
-        outputs = memory.written()
+        outputs = attempt.written
         missing = [key for key in step.expected_outputs if key not in outputs]
         if attempt.result.success and missing:
             lacking = NodeResult(False, error=f"the step gave no {', '.join(map(repr, missing))}")

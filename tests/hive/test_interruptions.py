@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from hive.graph import (
     NodeSpec,
     ParallelSpec,
     Runtime,
+    routing,
+    walk,
 )
 from manifests import Repository
 from tests.hive.crashing import in_child
@@ -391,6 +394,30 @@ def branching() -> tuple[GraphSpec, list[str]]:
         parallel=[ParallelSpec(source="a", join="j")],
     )
     return graph, ran
+
+
+@pytest.mark.parametrize("turn", range(1, 5))
+def test_ctrl_c_between_a_node_and_its_checkpoint_counts_nothing_twice(
+    manager: CheckpointManager, monkeypatch: pytest.MonkeyPatch, turn: int
+) -> None:
+    """Where Ctrl-C is raised at once: in a notebook, in a loop of one's own, or pressed twice."""
+    graph, ran = branching()
+    expected = execute(manager, graph, {"n": 1}, run="whole")
+    turns = itertools.count(1)
+
+    def interrupted(choose: Any, *arguments: Any, **options: Any) -> Any:
+        if next(turns) == turn:
+            raise KeyboardInterrupt
+        return choose(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        for name in ("choose", "choose_all"):
+            patch.setattr(walk, name, partial(interrupted, getattr(routing, name)))
+        with pytest.raises(KeyboardInterrupt):
+            execute(manager, graph, {"n": 1})
+    result = execute(manager, graph, {"n": 1}, resume=True)
+    assert (result.output, result.path) == (expected.output, expected.path)
+    assert sorted(ran) == sorted("abcdj" * 2)  # effects: once each
 
 
 @pytest.mark.parametrize("durability", ["sync", "async", "exit"])

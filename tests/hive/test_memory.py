@@ -58,14 +58,14 @@ def test_no_keys_means_none_and_none_means_all() -> None:
     assert everything.read_all() == {"a": 1, "b": 2}
 
 
-def test_staged_writes_are_seen_below_only_once_applied() -> None:
+def test_staged_writes_are_not_seen_below() -> None:
     memory = SharedMemory({"a": 1})
     staged = memory.staged()
     view = staged.with_permissions(["a"], ["a"])
     view.write("a", 2)
     assert view.read("a") == 2
     assert memory.read("a") == 1
-    staged.apply()
+    memory.adopt(staged.written())
     assert memory.read("a") == 2
 
 
@@ -75,7 +75,7 @@ def test_stages_nest() -> None:
     attempt = branch.staged()
     attempt.write("a", 3)
     assert (branch.read("a"), attempt.lend()) == (1, {"a": 3})
-    attempt.apply()
+    branch.adopt(attempt.written())
     assert (memory.read("a"), branch.read("a")) == (1, 3)
 
 
@@ -104,7 +104,8 @@ def test_layers_behave_as_a_stack_of_dicts(steps: list[tuple[str, str, int]]) ->
             memory.append(memory[-1].staged())
             model.append(dict(model[-1]))
         elif len(memory) > 1:
-            memory.pop().apply()
+            written = memory.pop().written()
+            memory[-1].adopt(written)
             top = model.pop()
             model[-1] = top
         assert [layer.read_all() for layer in memory] == model

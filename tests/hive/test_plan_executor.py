@@ -48,6 +48,7 @@ from hive.plan import (
     PlanStep,
     StepOutcome,
     StepStatus,
+    execution,
 )
 from manifests import Registry
 
@@ -933,6 +934,75 @@ def test_ctrl_c_pauses_the_run(home: Any) -> None:
         assert head is not None
         assert (head.kind, head.next_nodes) == ("paused", ("b",))
         assert execute(made, {"a": lambda: 1 / 0, "press": lambda: 2}, **arguments).success
+
+
+def test_ctrl_c_while_a_step_is_counted_counts_nothing_twice(
+    home: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = plan(step("a"), step("b", dependencies=["a"]))
+    functions: dict[str, Any] = {"a": lambda: 1, "b": lambda: 2}
+
+    def press(*_arguments: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with CheckpointManager(home) as manager:
+        arguments: dict[str, Any] = {"manager": manager, "run": "r", "resume": True}
+        with monkeypatch.context() as patch:
+            patch.setattr(execution, "clashes", press)
+            with pytest.raises(KeyboardInterrupt):
+                execute(made, functions, **arguments)
+        result = execute(made, functions, **arguments)
+        assert result.steps_executed == 2
+        assert [state.attempts for state in result.plan.steps] == [1, 1]
+
+
+def test_a_graph_that_is_tried_again_runs_again(home: Any) -> None:
+    ran: list[str] = []
+    crashes = [True]
+
+    class Crash(BaseException):
+        pass
+
+    def first() -> dict[str, Any]:
+        ran.append("first")
+        return {}
+
+    def second() -> dict[str, Any]:
+        if len(ran) == 4 and crashes:
+            crashes.clear()
+            raise Crash
+        return {"answer": len(ran)}
+
+    def judge(_step: PlanStep, outcome: StepOutcome, _goal: Goal, _context: Any) -> str:
+        return "accept" if outcome.outputs.get("answer", 0) > 3 else "retry"
+
+    graph = GraphSpec(
+        id="inner",
+        entry_node="first",
+        nodes=[
+            NodeSpec(id="first", function=first),
+            NodeSpec(id="second", function=second),
+        ],
+        edges=[EdgeSpec(id="e", source="first", target="second")],
+    )
+    action = ActionSpec(action_type=ActionType.SUB_GRAPH, name="inner")
+    made = plan(PlanStep(id="a", action=action, max_retries=1, backoff_seconds=0))
+
+    def resumed(manager: CheckpointManager) -> PlanExecutionResult:
+        executor = FlexibleGraphExecutor(Runtime(), manager, judge=judge)
+        executor.register_graph("inner", graph)
+        return execute(made, {}, executor=executor, run="r", resume=True)
+
+    with CheckpointManager(home) as manager:
+        assert resumed(manager).status is ExecutionStatus.NEEDS_REPLAN
+        assert len(ran) == 2
+        with pytest.raises(Crash):
+            resumed(manager)
+        assert len(ran) == 4
+        result = resumed(manager)
+        assert result.results == {"answer": 4}
+        assert len(ran) == 4, "the attempt in flight went on inside its graph"
+        assert result.steps_executed == 4
 
 
 def test_a_run_that_was_cut_off_is_found(home: Any) -> None:
