@@ -104,6 +104,8 @@ class Compactor:
                     return self._compact(store, progress or _ignore)
                 except GenerationChangedError:
                     continue  # A tool without the upkeep lock swept or replaced the file.
+                except OSError as error:
+                    raise translate(error, store) from error
         raise CorruptStoreError(f"the store {store} is swept again and again; stop that and repeat")
 
     def _compact(self, store: Path, progress: OnProgress) -> Compaction:

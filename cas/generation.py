@@ -22,7 +22,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from blake3 import blake3
 
-from cas.errors import CorruptStoreError, InvalidInputError, UnsupportedFormatError
+from cas.errors import (
+    CorruptStoreError,
+    InvalidInputError,
+    NotFoundError,
+    UnsupportedFormatError,
+)
 from cas.failures import translate
 from cas.flock import FlockFile
 from cas.gate import Gate
@@ -247,6 +252,7 @@ class GenerationLock:
 
         Raises:
             InvalidInputError: This thread holds the lock already, or the store is read-only.
+            NotFoundError: There is no store at its path any more, or another one.
         """
         if self.read_only:
             raise InvalidInputError(f"{self.store} is open for reading only")
@@ -254,6 +260,8 @@ class GenerationLock:
         try:
             self.gate.shut()
             file = self._opened()
+            # What is to be replaced is found by its path.
+            self.refuse_another()
             # A descriptor of its own: on the shared one, another thread's passage through the
             # turnstile would turn this exclusive lock into a shared one.
             self._shut_turnstile = self._open_turnstile()
@@ -276,14 +284,37 @@ class GenerationLock:
         """Return the generation that the file names now. Call it while holding the lock.
 
         Raises:
+            NotFoundError: The store was removed; what is written to it now would be lost.
             CorruptStoreError: The generation file is damaged.
             UnsupportedFormatError: The store has a newer layout.
         """
-        line = os.pread(self._opened().fileno(), LINE_BYTES + 1, 0)
+        descriptor = self._opened().fileno()
+        if not os.fstat(descriptor).st_nlink:
+            self.refuse_another()
+        line = os.pread(descriptor, LINE_BYTES + 1, 0)
         if line != self._line:
             self.generation = parse_generation_line(line, self.store)
             self._line = line
         return self.generation
+
+    def refuse_another(self) -> None:
+        """Refuse to go on if the store's path leads nowhere any more, or to another store.
+
+        Raises:
+            NotFoundError: It does.
+            HiveError: It cannot be looked at.
+        """
+        try:
+            found = os.stat(self.store / GENERATION_FILE)
+        except (FileNotFoundError, NotADirectoryError):
+            found = None
+        except OSError as error:
+            raise translate(error, self.store) from error
+        if found is None or not os.path.samestat(found, os.fstat(self._opened().fileno())):
+            raise NotFoundError(
+                f"the store {self.store} was removed or moved away while it was open; close it, "
+                "and open what is there now"
+            )
 
     def advance(self, generation: int) -> None:
         """Make ``generation`` the current one, durably. Call it inside ``exclusive``.

@@ -123,6 +123,7 @@ class Handle:
     def _reopen(self, generation: int) -> None:
         if self._is_current(generation) or self._limits is None:
             return  # Another thread was faster.
+        self._lock().refuse_another()  # The data file is found by its path.
         trusted = self._database is not None and generation == self.generation
         if self._database is not None:
             self._database.close()

@@ -337,3 +337,44 @@ def test_a_leftover_generation_is_ignored(store: Path) -> None:
     with Environment.open(store, [ROWS]) as environment:
         assert environment.generation == 1
         assert environment.read(lambda tx: tx.get(ROWS, b"key")) == b"old"
+
+
+# -- a store that is not there any more -------------------------------------------------------
+
+
+@pytest.mark.parametrize("anew", [True, False])
+def test_nothing_is_written_to_a_store_that_was_removed(store: Path, anew: bool) -> None:
+    """It would be acknowledged and lost."""
+    with Environment.open(store, [ROWS]) as environment:
+        environment.write(partial(put, b"key", b"1"))
+        shutil.rmtree(store)
+        if anew:
+            Environment.open(store, [ROWS]).close()
+        for _ in range(2):
+            with pytest.raises(NotFoundError, match="removed or moved away"):
+                environment.write(partial(put, b"key", b"2"))
+            with pytest.raises(NotFoundError, match="removed or moved away"):
+                environment.read(lambda tx: tx.get(ROWS, b"key"))
+        environment.close()
+        with Environment.open(store, [ROWS]) as again:
+            again.write(partial(put, b"key", b"3"))
+            assert again.read(lambda tx: tx.get(ROWS, b"key")) == b"3"
+
+
+def test_a_store_is_not_taken_for_another_in_its_place(store: Path, tmp_path: Path) -> None:
+    """Files are found by their paths, and the lock of the one is not that of the other."""
+    with Environment.open(store, [ROWS]) as environment:
+        environment.write(partial(put, b"key", b"moved"))
+        os.rename(store, tmp_path / "moved")
+        with Environment.open(store, [ROWS]) as other:
+            other.write(partial(put, b"key", b"new"))
+            in_child(lambda: str(replace(store, b"newer")))
+            for _ in range(2):
+                with pytest.raises(NotFoundError, match="removed or moved away"):
+                    environment.replace(lambda _tx: tmp_path)
+                with pytest.raises(NotFoundError, match="removed or moved away"):
+                    environment.write(partial(put, b"key", b"to which one?"))
+            assert other.read(lambda tx: tx.get(ROWS, b"key")) == b"newer"
+        os.rename(store, tmp_path / "newer")
+        os.rename(tmp_path / "moved", store)
+        assert environment.read(lambda tx: tx.get(ROWS, b"key")) == b"moved"
