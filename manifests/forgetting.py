@@ -15,13 +15,14 @@ from functools import partial
 from typing import Final
 
 from cas.digest import Digest
-from cas.errors import ConflictError, NotFoundError
+from cas.errors import ConflictError, InvalidInputError, NotFoundError
 from cas.records import Record, RecordReader
 from cas.store import ObjectStore
 from cas.upkeep import OnProgress, Progress
 from cas.writer import RecordWriter
 from manifests.catalogue import Catalogue, CatalogueWriter, CheckpointRow, PinRow, RunRow
 from manifests.guard import Guard, Look
+from manifests.kinds import KINDS
 from manifests.manifest import Checkpoint, ManifestReader, checkpoint_of
 from manifests.pending import anchor_of, drop_pending, is_unresolved
 from manifests.reading import StoreReader
@@ -66,12 +67,35 @@ def plan_by_policy(
 
     Raises:
         NotFoundError: There is no such run.
+        InvalidInputError: The policy names a kind that no checkpoint of the store has, and that
+            Hive does not write: what is misspelt would keep nothing.
         CorruptionError: A manifest, or an object to be weighed, cannot be read: then nothing can
             be dropped by a policy before the store is repaired.
     """
     candidates = list(_survey(reader, run, progress))
+    _refuse_unknown_kinds(reader, policy, run, candidates)
     made = plan(candidates, policy, now, weigh=Weigher(reader, progress))
     return ForgetPlan(made.verdicts)
+
+
+def _refuse_unknown_kinds(
+    reader: StoreReader, policy: RetentionPolicy, run: str | None, found: Iterable[Candidate]
+) -> None:
+    there = {candidate.checkpoint.kind for candidate in found}
+    if policy.keep_kinds <= there | KINDS:
+        return
+    if run is not None:  # other runs may have them
+        there |= {candidate.checkpoint.kind for candidate in _survey(reader, None, _untold)}
+    unknown = policy.keep_kinds - there - KINDS
+    if unknown:
+        raise InvalidInputError(
+            f"no checkpoint is of kind {', '.join(map(repr, sorted(unknown)))}, so that would keep "
+            f"nothing; there are {', '.join(sorted(there)) or 'no checkpoints at all'}"
+        )
+
+
+def _untold(_progress: Progress) -> None:
+    pass
 
 
 def plan_by_name(reader: StoreReader, checkpoints: Iterable[Checkpoint]) -> ForgetPlan:

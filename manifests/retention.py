@@ -58,7 +58,8 @@ class RetentionPolicy(_Frozen):
         keep_within: Those created at most this long ago (inclusive).
         keep_every: Of each run, the newest of each hour, day or week.
         keep_tagged: Tagged ones. They are kept in any case; this lets a policy consist of it.
-        keep_kinds: Those of these kinds, such as ``paused``, ``failed``, ``final``.
+        keep_kinds: Those of these kinds, such as ``paused``, ``failed``, ``final``. Applied to a
+            store, each must be one that Hive writes or that a checkpoint there has.
         keep_tips: The ends of branches that a run left, too. They are the only way back to what
             was done there.
         max_checkpoints_per_run: At most so many of a run; the oldest go first.

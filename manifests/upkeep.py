@@ -92,6 +92,7 @@ class Upkeep:
 
         Raises:
             NotFoundError: There is no such run or checkpoint.
+            InvalidInputError: The policy keeps a kind of checkpoint that does not exist.
             ConflictError: A checkpoint named must stay. Nothing is forgotten, unless it came to
                 that while earlier ones of more than 250 were forgotten.
             CorruptionError: What the policy has to know cannot be read. Nothing is forgotten.

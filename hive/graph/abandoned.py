@@ -6,6 +6,7 @@ made, it travels with an export, and a run that somebody moves on meanwhile is a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from hive import errors
@@ -14,10 +15,11 @@ from hive.graph.standing import ABANDONED, standing_of
 
 if TYPE_CHECKING:
     from manifests import Checkpoint, Repository
+    from manifests.kinds import Kind
 
 __all__ = ["abandon", "reinstate"]
 
-_KIND_OF_STATUS: Final = {
+_KIND_OF_STATUS: Final[Mapping[str, Kind]] = {
     **dict.fromkeys(("paused", "awaiting_approval", "needs_escalation"), "paused"),
     **dict.fromkeys(("failed", "needs_replan", "rejected", "aborted"), "failed"),
 }
@@ -65,7 +67,7 @@ def _head(repository: Repository, run: str) -> Checkpoint:
     return heads[0]
 
 
-def _again(repository: Repository, head: Checkpoint, kind: str) -> Checkpoint:
+def _again(repository: Repository, head: Checkpoint, kind: Kind) -> Checkpoint:
     """Save the head's state once more, under another kind; nothing of it is stored twice.
 
     What branches have done since the head is beside it, and becomes part of the new checkpoint.

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hive.graph.run_writer import RunWriter
     from hive.graph.runtime import Runtime
     from hive.graph.spec import GraphSpec
+    from manifests.kinds import Kind
 
 __all__ = ["BranchRecorder", "Recorder", "next_nodes_of"]
 
@@ -53,7 +54,7 @@ class Recorder(RunRecorder):
         return {"graph": canonical_text(self._graph), "goal": canonical_text(self._goal)}
 
     async def save(
-        self, kind: str, node: str | None, progress: Progress, memory: SharedMemory
+        self, kind: Kind, node: str | None, progress: Progress, memory: SharedMemory
     ) -> None:
         """Save a checkpoint, as durably as the manager is configured.
 
@@ -141,7 +142,7 @@ class BranchRecorder(Recorder):
         self._branch = progress
 
     async def save(
-        self, kind: str, node: str | None, progress: Progress, memory: SharedMemory
+        self, kind: Kind, node: str | None, progress: Progress, memory: SharedMemory
     ) -> None:
         """Save where the branch stands."""
         self.last_kind = kind

@@ -15,6 +15,7 @@ from hive.graph.fingerprint import digest_of
 if TYPE_CHECKING:
     from hive.graph.run_writer import RunWriter
     from hive.graph.runtime import Decision, Runtime, Severity
+    from manifests.kinds import Kind
 
 __all__ = ["RunRecorder"]
 
@@ -52,7 +53,7 @@ class RunRecorder:
 
     async def record(
         self,
-        kind: str,
+        kind: Kind,
         node: str | None,
         state: Any,
         progress: Mapping[str, Any],

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hive.graph.goal import Goal
     from hive.graph.spec import GraphSpec
     from manifests import Checkpoint
+    from manifests.kinds import Kind
 
 __all__ = ["Start", "StartRequest"]
 
@@ -47,7 +48,7 @@ class Start:
     progress: Progress
     decisions: list[Decision] = field(default_factory=list)
     tip: Checkpoint | None = None
-    unsaved: str | None = None
+    unsaved: Kind | None = None
     waiting: list[BranchProgress] = field(default_factory=list)
 
 

@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from hive.graph.parallel import ParallelSpec
     from hive.graph.routing import Choice
     from hive.graph.walk import Walk
+    from manifests.kinds import Kind
 
 __all__ = ["fork", "go_on_together"]
 
 
-async def fork(walk: Walk, kind: str, node: str, choices: Mapping[str, Choice]) -> None:
+async def fork(walk: Walk, kind: Kind, node: str, choices: Mapping[str, Choice]) -> None:
     """Begin a branch along each of the chosen edges, by their ids; record that as ``kind``."""
     progress = walk.progress
     join = _parallel(walk, node).join

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from hive.graph.runtime import Runtime
     from hive.graph.services import Effects
     from hive.graph.spec import GraphSpec
+    from manifests.kinds import Kind
 
 __all__ = ["Setting", "Walk"]
 
@@ -257,7 +258,7 @@ class Walk:
         if pauses:
             progress.status = "paused"
             progress.paused_at = finished.node
-        kind = "paused" if pauses else "node_complete"
+        kind: Kind = "paused" if pauses else "node_complete"
         if isinstance(following, Choice):
             await self._advance(kind, finished.node, following)
         elif following:
@@ -333,7 +334,7 @@ class Walk:
             run=self.setting.run,
         )
 
-    async def _advance(self, kind: str, node: str, choice: Choice) -> None:
+    async def _advance(self, kind: Kind, node: str, choice: Choice) -> None:
         progress = self.progress
         self.memory.adopt(choice.mapped)
         progress.input_data = choice.input_data
@@ -344,7 +345,7 @@ class Walk:
         progress.next_node = choice.target
         await self.recorder.save(kind, node, progress, self.memory)
 
-    async def end(self, kind: str, node: str) -> None:
+    async def end(self, kind: Kind, node: str) -> None:
         """Record that nothing follows ``node``; the walk is over unless it pauses there."""
         progress = self.progress
         if kind == "final":

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from hive.plan.progress import PlanProgress, StepState
     from hive.plan.recorder import PlanRecorder
     from hive.plan.work import Work
+    from manifests.kinds import Kind
 
 __all__ = ["ApprovalCallback", "PlanExecution"]
 
@@ -95,7 +96,7 @@ class PlanExecution:
             await self._cancel()
         await self._recorder.flush()
 
-    async def save(self, kind: str, step: str | None) -> None:
+    async def save(self, kind: Kind, step: str | None) -> None:
         """Save where the run stands."""
         # Steps that save a state of their own do so beside the driver.
         async with self._saving:
@@ -106,7 +107,7 @@ class PlanExecution:
             ]
             await self._recorder.save(kind, step, self._progress, self.context(), following)
 
-    async def save_start(self, kind: str) -> None:
+    async def save_start(self, kind: Kind) -> None:
         """Save what a caller changed before anything runs; a run that waits or is over stays so."""
         status = self._progress.status
         if status.is_waiting:
@@ -263,7 +264,7 @@ class PlanExecution:
             self._stop(ExecutionStatus.ABORTED, answer.reason or "aborted by a person", step)
         await self.save("answered", step.id)
 
-    def _apply(self, done: Worked) -> str:
+    def _apply(self, done: Worked) -> Kind:
         """Change the step as its attempt was judged; return the kind of checkpoint."""
         step, judgment = done.step, done.judgment
         state = self._state(step)
@@ -291,7 +292,7 @@ class PlanExecution:
         self._stop(ExecutionStatus.NEEDS_REPLAN, reason, step)
         return "node_failed"
 
-    def _accept(self, step: PlanStep, outputs: dict[str, Any], counted: dict[str, Any]) -> str:
+    def _accept(self, step: PlanStep, outputs: dict[str, Any], counted: dict[str, Any]) -> Kind:
         results = results_of(self._progress.step_states)
         both = clashes(self._order, results, step.id, outputs)
         if both:
@@ -325,7 +326,7 @@ class PlanExecution:
         if progress.status.is_waiting:
             names = ", ".join(repr(request.step_id) for request in self.requests())
             progress.feedback = f"a person has to answer about {names}"
-        kind = "paused" if progress.status.is_waiting else "failed"
+        kind: Kind = "paused" if progress.status.is_waiting else "failed"
         if progress.status is ExecutionStatus.COMPLETED:
             kind, progress.feedback = "final", None
         await self.save(kind, self._last_step())

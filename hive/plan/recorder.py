@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from hive.graph.runtime import Runtime
     from hive.plan.plan import Plan
     from hive.plan.progress import PlanProgress
+    from manifests.kinds import Kind
 
 __all__ = ["PlanRecorder"]
 
@@ -42,7 +43,7 @@ class PlanRecorder(RunRecorder):
 
     async def save(
         self,
-        kind: str,
+        kind: Kind,
         step: str | None,
         progress: PlanProgress,
         context: Mapping[str, Any],

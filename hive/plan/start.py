@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hive.graph.goal import Goal
     from hive.plan.plan import Plan
     from manifests import Checkpoint
+    from manifests.kinds import Kind
 
 __all__ = ["PlanStart", "PlanStartRequest"]
 
@@ -45,7 +46,7 @@ class PlanStart:
     progress: PlanProgress
     decisions: list[Decision] = field(default_factory=list)
     tip: Checkpoint | None = None
-    unsaved: str | None = None
+    unsaved: Kind | None = None
 
 
 @dataclass(frozen=True, slots=True)

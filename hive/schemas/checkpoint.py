@@ -27,6 +27,7 @@ class CheckpointConfig(BaseModel):
         keep_last: For ``prune_old``: keep this many of the newest checkpoints.
         max_age: For ``prune_old``: keep those at most this much older than the newest.
         keep_kinds: For ``prune_old``: keep those of these kinds, such as ``paused`` or ``final``.
+            Nothing is dropped while one is neither Hive's nor that of any checkpoint.
         max_checkpoints: Of all runs of the store together, whoever saves them, keep at most so
             many; the runs extended longest ago go first. In the background, as ``retention``.
         max_bytes: Likewise, in bytes of distinct objects, uncompressed.

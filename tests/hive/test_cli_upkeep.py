@@ -125,6 +125,7 @@ def test_options_make_the_policy(
         (["bees"], 4),
         (["bees@9"], 3),
         (["--keep-last", "1", "--run", "none"], 3),
+        (["--keep-kind", "pased"], 2),
     ],
 )
 def test_what_is_no_policy_forgets_nothing(repo: Repository, options: list[str], code: int) -> None:
@@ -169,6 +170,7 @@ def test_gc_with_a_policy_forgets_first_and_says_what_and_why(repo: Repository) 
         (["--keep-every", "year"], 2),
         (["--max-age", "soon"], 2),
         (["--keep-last", "1", "--run", "none"], 3),
+        (["--keep-kind", "pased"], 2),
         (["--time-budget", "0"], 0),
     ],
 )

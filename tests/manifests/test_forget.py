@@ -70,6 +70,26 @@ def test_a_policy_may_be_for_one_run(home: Path) -> None:
             repo.forget(LAST_TWO, run="c")
 
 
+def test_a_kind_that_does_not_exist_is_refused(home: Path) -> None:
+    """Misspelt, it would keep nothing: what was to be kept would go."""
+    with Repository.open(home) as repo:
+        for number in range(4):
+            repo.commit("a", {"n": number}, kind="paused" if number == 1 else "own")
+        repo.commit("b", {"n": 0}, kind="elsewhere")
+        for run in (None, "a"):
+            policy = RetentionPolicy(keep_kinds=frozenset({"pased", "paused"}))
+            with pytest.raises(InvalidInputError, match=r"kind 'pased'.* are elsewhere, own, pau"):
+                repo.forget(policy, run=run)
+        assert sequences(repo, "a") == [1, 2, 3, 4]
+        # Of another run alone, or none yet but one that Hive writes.
+        policy = RetentionPolicy(keep_kinds=frozenset({"elsewhere", "final", "paused"}))
+        repo.forget(policy, run="a")
+        assert sequences(repo, "a") == [2, 4]
+    with Repository.open(home / "other") as repo:
+        with pytest.raises(InvalidInputError, match="no checkpoints at all"):
+            repo.forget(RetentionPolicy(keep_kinds=frozenset({"pased"})))
+
+
 def test_age_counts_back_from_now(home: Path) -> None:
     now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
     hours = iter(range(100))

@@ -24,6 +24,7 @@ from typing import Any, Final, cast
 from langgraph.checkpoint.base import Checkpoint, CheckpointMetadata
 
 from hive.errors import CorruptionError
+from manifests.kinds import Kind
 
 __all__ = [
     "checkpoint_of",
@@ -134,7 +135,7 @@ def checkpoint_of(record: Mapping[str, Any], checkpoint_id: str, values: Any) ->
     return cast("Checkpoint", fields)
 
 
-def kind_of(metadata: Mapping[str, Any]) -> str:
+def kind_of(metadata: Mapping[str, Any]) -> Kind:
     """Return the kind of checkpoint that people see: where it came from."""
     source = metadata.get("source")
     return source if source in _KINDS else "checkpoint"
