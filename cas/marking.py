@@ -21,10 +21,12 @@ import time
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Final, TypeVar
 
 from cas.environment import Environment, ReadTransaction
 from cas.epochs import Moment, changes_since, last_collected
+from cas.errors import MissingObjectError
 from cas.markpass import ALIVE, DEAD, PRESUMED, Marked, MarkPass
 from cas.records import PackCache, RecordReader
 from cas.repairs import repair_links
@@ -114,13 +116,31 @@ class Marker:
             # the pass from going down to the oldest record that they share.
             seen = self._reach(self._neighbours(dropped), marks, budget, becomes=ALIVE)
             if seen is not None:
-                found = self._reach(dropped, marks, budget, becomes=DEAD)
+                found = self._reach(self._stored(dropped), marks, budget, becomes=DEAD)
                 if found is not None:
                     below = [number for number in found if number < limit]
                     return range(min(below), max(below) + 1) if below else range(limit, limit)
         result.whole = True
         marks[:] = bytes(len(marks))
         return range(0)
+
+    def _stored(self, dropped: Iterable[int]) -> list[int]:
+        """Return those of the dropped roots that are in the store.
+
+        If one was dropped while the last collection listed the names, it was garbage to that one
+        already, and is gone with all that it alone reached.
+        """
+
+        def work(transaction: ReadTransaction) -> list[int]:
+            reader = RecordReader(transaction, self._cache, set())
+            found = []
+            for number in dropped:
+                with suppress(MissingObjectError):
+                    reader.locate(number)
+                    found.append(number)
+            return found
+
+        return self._read(work)
 
     def _neighbours(self, dropped: Iterable[int]) -> set[int]:
         named = self._named

@@ -153,6 +153,32 @@ def test_a_name_for_what_is_swept_is_refused(names: Names, other: Names) -> None
     assert not other.name("late", items[-1].address())
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_is_dropped_while_names_are_listed_is_no_damage_later(
+    names: Names, other: Names, monkeypatch: pytest.MonkeyPatch, whole: bool
+) -> None:
+    """It is garbage to that collection; the log says behind its moment that it was dropped."""
+    names.save("kept", leaf("kept"))
+    names.gc()
+    names.save("gone", leaf("low"), node("gone", leaf("low")))
+    names.save("stays", leaf("low"), node("stays", leaf("low")))
+    list_roots = Marker._list_roots
+
+    def dropping(marker: Marker, limit: int) -> None:
+        monkeypatch.setattr(Marker, "_list_roots", list_roots)
+        other.drop("gone")
+        list_roots(marker, limit)
+
+    monkeypatch.setattr(Marker, "_list_roots", dropping)
+    assert names.gc(whole=whole).complete
+    assert node("gone", leaf("low")).address() not in names.digests()
+    other.drop("stays")
+    for _ in range(2):
+        assert names.gc().complete
+        check_store(names, collected=True)
+    assert names.digests() == {leaf("kept").address()}
+
+
 def test_garbage_that_a_new_record_saved_and_left_again_is_found(
     names: Names, other: Names
 ) -> None:
