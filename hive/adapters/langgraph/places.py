@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import get_checkpoint_id
 
 from hive.errors import InvalidInputError
 from manifests.names import check_name
 
-__all__ = ["Place", "prefix_of"]
+__all__ = ["Place", "checkpoint_id_of", "prefix_of"]
 
 _COMPOSED: Final = re.compile(r".*#(\d+)", re.DOTALL)
 
@@ -77,6 +78,11 @@ class Place:
                 "checkpoint_id": checkpoint_id,
             }
         }
+
+
+def checkpoint_id_of(config: RunnableConfig) -> str | None:
+    """Return the id of the checkpoint that a config names; an empty one names none."""
+    return get_checkpoint_id(config) or None
 
 
 def prefix_of(thread: str) -> tuple[str, str]:

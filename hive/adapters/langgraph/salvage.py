@@ -42,6 +42,8 @@ def enveloped(
 
 
 def _is_plain(value: Any) -> bool:
+    if isinstance(value, str):
+        return value.isascii()
     return value is None or isinstance(value, bool | int | float | bytes | Opaque)
 
 

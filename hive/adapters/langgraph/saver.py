@@ -7,6 +7,7 @@ import heapq
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 from langchain_core.runnables import RunnableConfig
@@ -18,7 +19,6 @@ from langgraph.checkpoint.base import (
     CheckpointMetadata,
     CheckpointTuple,
     DeltaChannelHistory,
-    get_checkpoint_id,
     get_checkpoint_metadata,
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
@@ -26,7 +26,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from hive.adapters.langgraph.codecs import MESSAGES, ThreadRegistry
 from hive.adapters.langgraph.delta import delta_history
 from hive.adapters.langgraph.fencing import Journeys
-from hive.adapters.langgraph.places import Place
+from hive.adapters.langgraph.places import Place, checkpoint_id_of
 from hive.adapters.langgraph.records import (
     checkpoint_of,
     kind_of,
@@ -158,7 +158,7 @@ class HiveSaver(Closing, Threads, BaseCheckpointSaver[Any]):
             HiveError: The store cannot be written.
         """
         place = Place.of(config)
-        parent_id = get_checkpoint_id(config)
+        parent_id = checkpoint_id_of(config)
         kept = get_checkpoint_metadata(config, metadata)
         with serving(self.serde), naming(place, checkpoint["id"]):
             try:
@@ -182,12 +182,12 @@ class HiveSaver(Closing, Threads, BaseCheckpointSaver[Any]):
         listed = parent_id if is_listed else None
         may_branch = self._journeys.may_branch(place.run, parent_id)
 
-        def commit(values: dict[str, Any]) -> HiveCheckpoint:
+        def commit(kept: dict[str, Any], values: dict[str, Any]) -> HiveCheckpoint:
             return self.repository.commit(
                 place.run,
                 values,
                 kind=kind_of(metadata),
-                execution=record_of(checkpoint, metadata, None if is_listed else parent_id),
+                execution=record_of(checkpoint, kept, None if is_listed else parent_id),
                 parent=None if listed is None else (place.run, listed),
                 changed=new_versions.keys(),
                 trust_identity=self._trust_identity,
@@ -196,7 +196,10 @@ class HiveSaver(Closing, Threads, BaseCheckpointSaver[Any]):
                 extends_head=self._fencing and not may_branch,
             )
 
-        return enveloped(commit, checkpoint["channel_values"], self.serde)
+        def commit_with(kept: dict[str, Any]) -> HiveCheckpoint:
+            return enveloped(partial(commit, kept), checkpoint["channel_values"], self.serde)
+
+        return enveloped(commit_with, metadata, self.serde)
 
     def put_writes(
         self,
@@ -210,7 +213,7 @@ class HiveSaver(Closing, Threads, BaseCheckpointSaver[Any]):
         Special writes (errors, interrupts, answers) take the place of earlier ones; of others the
         first one stays. Raises what ``put`` raises.
         """
-        place, checkpoint_id = Place.of(config), get_checkpoint_id(config)
+        place, checkpoint_id = Place.of(config), checkpoint_id_of(config)
         if checkpoint_id is None:
             raise InvalidInputError("the config names no checkpoint to keep writes beside")
         path = short_path(task_path)
@@ -253,7 +256,7 @@ class HiveSaver(Closing, Threads, BaseCheckpointSaver[Any]):
             InvalidInputError: A value in it cannot be read by this saver; the error names thread,
                 checkpoint and channel.
         """
-        place, checkpoint_id = Place.of(config), get_checkpoint_id(config)
+        place, checkpoint_id = Place.of(config), checkpoint_id_of(config)
         run = place.run
         if checkpoint_id is None:
             checkpoint_id = self._newest(run)
@@ -297,8 +300,8 @@ class HiveSaver(Closing, Threads, BaseCheckpointSaver[Any]):
             before: Only those whose id is below the one that this config names.
             limit: At most so many.
         """
-        below = None if before is None else get_checkpoint_id(before)
-        wanted = None if config is None else get_checkpoint_id(config)
+        below = None if before is None else checkpoint_id_of(before)
+        wanted = None if config is None else checkpoint_id_of(config)
         places = self._places_of(config)
         found = heapq.merge(
             *(self._ids_of(place, below, wanted) for place in places),
@@ -323,7 +326,7 @@ class HiveSaver(Closing, Threads, BaseCheckpointSaver[Any]):
     ) -> Mapping[str, DeltaChannelHistory]:
         """Return what delta channels of a checkpoint are rebuilt from; see LangGraph's base."""
         place = Place.of(config)
-        checkpoint_id = get_checkpoint_id(config) or self._newest(place.run)
+        checkpoint_id = checkpoint_id_of(config) or self._newest(place.run)
         empty: dict[str, DeltaChannelHistory] = {name: {"writes": []} for name in channels}
         if not channels or checkpoint_id is None:
             return empty

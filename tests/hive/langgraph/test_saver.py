@@ -162,6 +162,17 @@ def test_metadata_filters_and_windows(saver: HiveSaver) -> None:
     ]
 
 
+def test_an_empty_checkpoint_id_is_none(saver: HiveSaver) -> None:
+    graph = chat_graph(saver)
+    config = config_of("chat", checkpoint_id="", checkpoint_ns="")
+    graph.invoke({"messages": [HumanMessage("one", id="q")]}, config)
+    newest = ids(saver)[0]
+    found = saver.get_tuple(config)
+    assert found is not None
+    assert found.config == config_of("chat", checkpoint_ns="", checkpoint_id=newest)
+    assert len(list(saver.list(config, before=config))) == len(ids(saver)) == 5
+
+
 def test_the_newest_stays_the_newest_when_an_old_one_is_put_again(saver: HiveSaver) -> None:
     first = put(saver, "t")
     second = put(saver, "t", first)

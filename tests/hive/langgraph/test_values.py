@@ -294,6 +294,24 @@ def test_what_no_tree_takes_goes_through_the_serializer(saver: HiveSaver) -> Non
         round_trip(saver, {"lock": object()})
 
 
+def test_metadata_that_no_tree_takes_go_through_the_serializer(saver: HiveSaver) -> None:
+    deep: list[Any] = []
+    for _ in range(150):
+        deep = [deep]
+    metadata: Any = {"source": "input", "step": -1, "asked": "half \ud83d", "deep": deep, "n": 1}
+    checkpoint = {**empty_checkpoint(), "channel_values": {"text": "\ud83d"}}
+    versions: Any = {"text": 1}
+    checkpoint["channel_versions"] = versions
+    config = saver.put(config_of(checkpoint_ns=""), checkpoint, metadata, versions)  # type: ignore[arg-type]
+    found = saver.get_tuple(config)
+    assert found is not None
+    assert found.metadata == {**metadata, "asked": "half ?"}
+    assert found.checkpoint["channel_values"] == {"text": "?"}
+    assert [item.config for item in saver.list(None, filter={"asked": "half ?", "n": 1})] == [
+        config
+    ]
+
+
 def test_arrays_come_back(saver: HiveSaver) -> None:
     found = round_trip(saver, np.arange(6.0).reshape(2, 3))
     assert found.dtype == np.float64
