@@ -129,6 +129,16 @@ def _hashable(key: Any) -> Any:
     return key
 
 
+def _check_slice(part: slice) -> None:
+    """Refuse what only a whole list could be cut by: a path leads to items that stand together."""
+    bounds = {*map(type, (part.start, part.stop))}
+    if not bounds <= {int, type(None)} or part.step not in (None, 1):
+        raise InvalidInputError(
+            "a slice in a path has whole numbers, and takes every item between them; "
+            "take others from what it gives"
+        )
+
+
 class Places:
     """Finds what stands at a place of a stored value, reading only the way there."""
 
@@ -143,7 +153,11 @@ class Places:
         if not isinstance(path, str):
             if not isinstance(path, Sequence):
                 raise InvalidInputError(f"a path is a text or a list of steps; {_EXAMPLES}")
-            return list(path)
+            steps = list(path)
+            for step in steps:
+                if isinstance(step, slice):
+                    _check_slice(step)
+            return steps
         if not path:
             return []
         try:

@@ -120,6 +120,15 @@ def test_what_is_no_path(text: str) -> None:
         parse_path(text)
 
 
+@pytest.mark.parametrize("part", [slice(0, 9, 2), slice(None, None, -1), slice("a"), slice(0.5, 1)])
+def test_a_slice_that_a_path_cannot_have_is_refused(part: slice) -> None:
+    """It was taken for one without a step, or for damage."""
+    for state in ({"items": [1] * 9}, {"items": "text" * 5_000}):
+        with pytest.raises(InvalidInputError, match="a slice in a path"):
+            get(state, ["items", part])
+    assert get({"items": [1, 2, 3]}, ["items", slice(1, None, 1)]) == [2, 3]
+
+
 simple_keys = st.one_of(
     st.integers(), st.text(max_size=12), st.binary(max_size=5), st.booleans(), st.none()
 )
