@@ -86,6 +86,9 @@ def run_to_the_end(program: Callable[[], None]) -> int:
         try:
             program()
         except SystemExit as stop:
+            if isinstance(stop.__context__, BrokenPipeError):
+                # Help is written by a library, which ends with 1 then.
+                raise stop.__context__ from None
             code = FAILED if isinstance(stop.code, str) else stop.code or 0
         if sys.stdout is not None:
             sys.stdout.flush()

@@ -346,18 +346,22 @@ def test_a_reader_that_went_away_is_no_error(repo: Repository, unbuffered: str |
 
 
 @pytest.mark.parametrize("unbuffered", [None, "1"])
-def test_help_into_a_closed_pipe_is_quiet(unbuffered: str | None) -> None:
+@pytest.mark.parametrize("words", ["--help", "--version", "show --help", "", "log long", "gc"])
+def test_output_into_a_closed_pipe_is_quiet(
+    repo: Repository, words: str, unbuffered: str | None
+) -> None:
+    repo.commit("long", {"a": 1})
     ours, theirs = os.pipe()
     os.close(ours)
     done = subprocess.run(
-        [*HIVE, "--help"],
+        [*HIVE, *words.split()],
         env=environment(PYTHONUNBUFFERED=unbuffered),
         stdout=theirs,
         stderr=subprocess.PIPE,
         check=False,
     )
     os.close(theirs)
-    assert done.stderr == b""
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 def test_a_closed_output_is_no_crash(repo: Repository) -> None:
