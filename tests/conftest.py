@@ -13,8 +13,10 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import shutil
 import signal
-from collections.abc import Callable, Generator
+import tempfile
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -72,6 +74,23 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(tmp_path / "user-home"))
     monkeypatch.setenv("HIVE_HOME", str(path))
     return path
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A folder that every user reaches and may write to.
+
+    Nothing below ``tmp_path`` is that: each session of pytest closes the folder that all have in
+    common when it begins, also while another one runs.
+    """
+    place = Path(tempfile.mkdtemp(prefix="hive-test-"))
+    place.chmod(0o777)
+    try:
+        if not all(folder.stat().st_mode & 0o001 for folder in place.parents):
+            pytest.skip(f"not every user reaches {place}")
+        yield place
+    finally:
+        shutil.rmtree(place)
 
 
 @pytest.fixture

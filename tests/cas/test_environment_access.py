@@ -41,15 +41,14 @@ def path(home: Path) -> Path:
 
 
 @pytest.fixture
-def foreign(tmp_path: Path, path: Path) -> Path:
+def foreign(public: Path) -> Path:
     """The store as a possession of nobody, in a place that nobody can reach."""
-    for folder in tmp_path.parents:
-        if folder != Path("/"):
-            folder.chmod(folder.stat().st_mode | 0o011)
-    tmp_path.chmod(0o755)
-    for place in (path.parent, path, *path.rglob("*")):
+    store = public / "home" / "objects"
+    with Environment.open(store, TABLES) as environment:
+        environment.write(partial(put, b"key", b"value"))
+    for place in (store.parent, store, *store.rglob("*")):
         os.chown(place, 65534, 65534)
-    return path
+    return store
 
 
 def state(path: Path) -> dict[str, tuple[int, int, int, bytes]]:

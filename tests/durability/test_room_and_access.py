@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import random
 import resource
-import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -156,15 +154,6 @@ def test_there_is_no_room_for_a_new_store(disk: Path) -> None:
 
 
 # -- no permission ------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def public() -> Iterator[Path]:
-    """A place that another user reaches, as a temporary directory of pytest's is not."""
-    place = Path(tempfile.mkdtemp(prefix="hive-test-"))
-    place.chmod(0o777)
-    yield place
-    shutil.rmtree(place)
 
 
 @needs_root
