@@ -165,7 +165,8 @@ class Database:
             present = sorted(p.name for p in store.glob("g*") if p.is_dir())
             raise CorruptStoreError(
                 f"the store {store} has no file {self.directory.name}/{DATA_FILE} (directories "
-                f"present: {', '.join(present) or 'none'}); restore it from a copy",
+                f"present: {', '.join(present) or 'none'}); restore it from a copy, or "
+                "salvage it",
                 path=self.directory / DATA_FILE,
             )
 
@@ -275,7 +276,7 @@ class Database:
                 if len(name) == len(other) and difference.bit_count() == 1:
                     raise CorruptStoreError(
                         f"the name of table {name.decode()!r} in {self.directory} is damaged; "
-                        "restore the store from a copy",
+                        "restore the store from a copy, or salvage it",
                         path=self.directory / DATA_FILE,
                     )
 

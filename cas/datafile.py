@@ -26,7 +26,15 @@ from cas.freelist import free_pages_from, newest_record
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Meta", "check_data_file", "newest_meta"]
+__all__ = [
+    "PAGE_SIZES",
+    "DamagedMetaError",
+    "Meta",
+    "check_data_file",
+    "newest_meta",
+    "parse_meta",
+    "refuse_other_format",
+]
 
 _MAGIC = 0xBEEFC0DE
 _DATA_VERSION = 1
@@ -34,8 +42,8 @@ _HEADER_BYTES = 16
 _META_FLAG = 0x08
 _FREE_TREE_FLAGS = 0x08  # Keys are integers.
 _NO_PAGE = (1 << 64) - 1
-_SMALLEST_PAGE_BYTES = 256
-_LARGEST_PAGE_BYTES = 0x8000
+PAGE_SIZES = tuple(1 << bits for bits in range(8, 16))
+"""What a page may have, in bytes."""
 # Header: page number, pad, flags, bounds. Meta: magic, version, address, map size, then the
 # records of the free list and the main tree (48 bytes each, the first four bytes of the former
 # being the page size), last page, transaction number.
@@ -67,17 +75,22 @@ class Meta:
         return (self.last_page + 1) * self.page_bytes
 
 
-class _DamagedMetaError(Exception):
+class DamagedMetaError(Exception):
     """One meta page makes no sense; perhaps a writer is at work on it."""
 
 
-def _parse_meta(data: bytes, number: int) -> Meta:
-    """Return the meta page ``number`` whose first bytes are ``data``."""
+def parse_meta(data: bytes, number: int) -> Meta:
+    """Return the meta page ``number`` whose first bytes are ``data``.
+
+    Raises:
+        DamagedMetaError: They make no sense.
+        UnsupportedFormatError: They are of another LMDB format.
+    """
     if len(data) < _META.size:
-        raise _DamagedMetaError(f"the file ends inside meta page {number}")
+        raise DamagedMetaError(f"the file ends inside meta page {number}")
     fields = _META.unpack_from(data)
     if fields[5] != _MAGIC:
-        raise _DamagedMetaError(f"meta page {number} has no LMDB mark")
+        raise DamagedMetaError(f"meta page {number} has no LMDB mark")
     if fields[6] != _DATA_VERSION:
         raise UnsupportedFormatError(
             f"LMDB data format {fields[6]}; this version of Hive knows format {_DATA_VERSION}"
@@ -89,25 +102,24 @@ def _parse_meta(data: bytes, number: int) -> Meta:
         free_root=fields[16],
         main_root=fields[24],
     )
-    size = meta.page_bytes
-    if not (_SMALLEST_PAGE_BYTES <= size <= _LARGEST_PAGE_BYTES) or size & (size - 1):
-        raise _DamagedMetaError(f"meta page {number} names a page size of {size}")
+    if meta.page_bytes not in PAGE_SIZES:
+        raise DamagedMetaError(f"meta page {number} names a page size of {meta.page_bytes}")
     if fields[0] != number or not fields[2] & _META_FLAG:
-        raise _DamagedMetaError(f"page {number} is not a meta page")
+        raise DamagedMetaError(f"page {number} is not a meta page")
     if meta.transaction and meta.transaction % 2 != number:
-        raise _DamagedMetaError(f"meta page {number} has transaction {meta.transaction}")
+        raise DamagedMetaError(f"meta page {number} has transaction {meta.transaction}")
     # Another flag of the main tree hides the tables in it, which would then read as empty.
     if (fields[10], fields[17], fields[18]) != (_FREE_TREE_FLAGS, 0, 0):
-        raise _DamagedMetaError(f"meta page {number} has impossible flags")
+        raise DamagedMetaError(f"meta page {number} has impossible flags")
     roots_are_known = all(
         root == _NO_PAGE or 1 < root <= meta.last_page for root in (meta.free_root, meta.main_root)
     )
     if meta.last_page < 1 or not roots_are_known:
-        raise _DamagedMetaError(f"meta page {number} names pages that cannot be")
+        raise DamagedMetaError(f"meta page {number} names pages that cannot be")
     return meta
 
 
-def _sniff_other_format(head: bytes) -> None:
+def refuse_other_format(head: bytes) -> None:
     """Refuse what is LMDB, but not format 1 of this machine's byte order.
 
     Raises:
@@ -129,13 +141,13 @@ def _sniff_other_format(head: bytes) -> None:
 def _read_metas(descriptor: int) -> tuple[Meta, Meta]:
     """Return both meta pages of the open data file."""
     head = os.pread(descriptor, _META.size, 0)
-    _sniff_other_format(head)
-    first = _parse_meta(head, 0)
-    second = _parse_meta(os.pread(descriptor, _META.size, first.page_bytes), 1)
+    refuse_other_format(head)
+    first = parse_meta(head, 0)
+    second = parse_meta(os.pread(descriptor, _META.size, first.page_bytes), 1)
     if first.page_bytes != second.page_bytes:
-        raise _DamagedMetaError("the meta pages disagree on the page size")
+        raise DamagedMetaError("the meta pages disagree on the page size")
     if abs(first.transaction - second.transaction) > 1:
-        raise _DamagedMetaError(
+        raise DamagedMetaError(
             f"the meta pages are of transactions {first.transaction} and {second.transaction}, "
             "which do not follow each other"
         )
@@ -158,7 +170,7 @@ def newest_meta(descriptor: int) -> Meta:
             time.sleep(_PAUSE_SECONDS)
         try:
             return max(_read_metas(descriptor), key=lambda meta: meta.transaction)
-        except _DamagedMetaError as error:
+        except DamagedMetaError as error:
             reason = str(error)
             if os.fstat(descriptor).st_size < _META.size:
                 break
@@ -214,7 +226,7 @@ def check_data_file(path: Path) -> Meta:
         return _check(descriptor)
     except CorruptStoreError as error:
         raise CorruptStoreError(
-            f"{path}: {error}; restore the store from a copy", path=path
+            f"{path}: {error}; restore the store from a copy, or salvage it", path=path
         ) from error
     except UnsupportedFormatError as error:
         raise UnsupportedFormatError(

@@ -305,7 +305,7 @@ def _is_store(store: Path) -> bool:
     if generations:
         raise CorruptStoreError(
             f"the store {store} has lost its file {GENERATION_FILE} (directories present: "
-            f"{', '.join(generations)}); restore it from a copy",
+            f"{', '.join(generations)}); restore it from a copy, or salvage the store",
             path=store,
         )
     raise InvalidInputError(

@@ -25,6 +25,30 @@ from typing import TYPE_CHECKING, Final
 
 from cas.errors import CorruptStoreError
 from cas.failures import translate
+from cas.rawpage import (
+    BIG,
+    BRANCH,
+    DEEPEST,
+    FIRST_PAGE,
+    FREE_AT,
+    HEADER,
+    INTEGER_KEYS,
+    LEAF,
+    MAIN_AT,
+    META_BYTES,
+    NO_PAGE,
+    NODE,
+    OVERFLOW,
+    PAGES,
+    PAGES_AT,
+    TABLE,
+    TREE,
+    WORD,
+    DamagedPageError,
+    branch_fits,
+    even,
+    page_places,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -35,29 +59,9 @@ __all__ = ["MOST_PAGES", "check_pages"]
 MOST_PAGES: Final = 8_192
 """Most pages looked at: 32 MiB of them."""
 
-_NO_PAGE: Final = (1 << 64) - 1
-_DEEPEST: Final = 32
-_FIRST_PAGE: Final = 2
-"""The pages before it are the meta pages."""
-# A page's header: its number, padding, flags, and the bounds of the room between the list of places
-# and the nodes; of an overflow page, the number of pages stands in place of the bounds. A node's:
-# two halves of a size and flags (of a branch: three parts of a page number), and the key's size.
-_HEADER: Final = struct.Struct("=QHHHH")
-_NODE: Final = struct.Struct("=HHHH")
-_PAGES: Final = struct.Struct("=I")
-_PAGES_AT: Final = 12
-_TREE: Final = struct.Struct("=IHHQQQQQ")
 _META: Final = struct.Struct("=QQ")
-# Where they stand in a meta page: both trees, then the last page and the transaction number.
-_FREE_AT, _MAIN_AT, _META_AT, _META_END = 40, 88, 136, 152
-_BRANCH, _LEAF, _OVERFLOW = 0x01, 0x02, 0x04
-_BIG, _TABLE = 0x01, 0x02
-_INTEGER_KEYS: Final = 0x08
-_WORD: Final = 8
-
-
-class _DamagedError(Exception):
-    """A page is not what it must be."""
+_META_AT: Final = 136
+"""Where the last page and the transaction number stand in a meta page."""
 
 
 class _Tree:
@@ -68,14 +72,14 @@ class _Tree:
     def __init__(
         self, name: str, record: bytes, *, is_ordered: bool, expected_flags: int = 0
     ) -> None:
-        _, flags, self.depth, *self.said, self.root = _TREE.unpack(record)
+        _, flags, self.depth, *self.said, self.root = TREE.unpack(record)
         self.name = name
         self.is_ordered = is_ordered
         # Branch pages, leaf pages, overflow pages, rows.
         self.found = [0, 0, 0, 0]
-        has_depth = 0 < self.depth <= _DEEPEST if self.root != _NO_PAGE else self.depth == 0
+        has_depth = 0 < self.depth <= DEEPEST if self.root != NO_PAGE else self.depth == 0
         if flags != expected_flags or not has_depth:
-            raise _DamagedError(f"the root of {name} is damaged")
+            raise DamagedPageError(f"the root of {name} is damaged")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +109,13 @@ class _Walk:
         self._used: set[int] = set()
         self._free: list[int] = []
         self._steps: deque[_Step] = deque()
-        record = meta[_FREE_AT : _FREE_AT + _TREE.size]
+        record = meta[FREE_AT : FREE_AT + TREE.size]
         self._free_tree = _Tree(
-            "the free list", record, is_ordered=False, expected_flags=_INTEGER_KEYS
+            "the free list", record, is_ordered=False, expected_flags=INTEGER_KEYS
         )
         self._trees: list[_Tree] = []
         self._plant(self._free_tree)
-        record = meta[_MAIN_AT : _MAIN_AT + _TREE.size]
+        record = meta[MAIN_AT : MAIN_AT + TREE.size]
         self._plant(_Tree("the list of tables", record, is_ordered=True))
 
     def run(self, most_pages: int) -> None:
@@ -130,58 +134,50 @@ class _Walk:
     def _use(self, page: int, count: int = 1) -> int:
         """Note pages as used, which they must not be yet."""
         for each in range(page, page + count):
-            if each in self._used or not _FIRST_PAGE <= each <= self._last_page:
-                raise _DamagedError(f"page {each} is reached twice, or cannot be")
+            if each in self._used or not FIRST_PAGE <= each <= self._last_page:
+                raise DamagedPageError(f"page {each} is reached twice, or cannot be")
             self._used.add(each)
         return page
 
     def _read(self, page: int, size: int) -> bytes:
         data = os.pread(self._descriptor, size, page * self._page_bytes)
         if len(data) != size:
-            raise _DamagedError(f"page {page} is behind the end of the file")
+            raise DamagedPageError(f"page {page} is behind the end of the file")
         return data
 
     def _look(self, step: _Step) -> None:
         tree, size = step.tree, self._page_bytes
         data = self._read(step.page, size)
-        number, _, flags, lower, upper = _HEADER.unpack_from(data)
         is_leaf = step.level == tree.depth
-        if (number, flags) != (step.page, _LEAF if is_leaf else _BRANCH):
-            raise _DamagedError(f"page {step.page} of {tree.name} is another one")
-        if not _HEADER.size <= lower <= upper <= size or lower % 2:
-            raise _DamagedError(f"page {step.page} of {tree.name} has impossible bounds")
-        places = sorted(memoryview(data)[_HEADER.size : lower].cast("H"))
-        fewest = 1 if is_leaf else 2
-        if len(places) < fewest or places[0] != upper or places[-1] > size - _NODE.size:
-            raise _DamagedError(f"page {step.page} of {tree.name} has impossible places")
+        places = page_places(data, step.page, LEAF if is_leaf else BRANCH, tree.name)
+        inside = sorted(places)
         tree.found[is_leaf] += 1
-        fits = self._leaf(tree, data, places) if is_leaf else _is_branch(data, places)
+        fits = self._leaf(tree, data, inside) if is_leaf else branch_fits(data, inside)
         if not fits:
-            raise _DamagedError(f"page {step.page} of {tree.name} has rows that do not fit it")
+            raise DamagedPageError(f"page {step.page} of {tree.name} has rows that do not fit it")
         keys = []
         if tree.is_ordered:
-            keys = self._keys(step, data, lower)
+            keys = self._keys(step, data, places)
         if not is_leaf:
-            self._descend(step, data, lower, keys)
+            self._descend(step, data, places, keys)
 
-    def _keys(self, step: _Step, data: bytes, lower: int) -> list[bytes]:
+    def _keys(self, step: _Step, data: bytes, places: list[int]) -> list[bytes]:
         """Return the keys of a page; the first of a branch page does not count."""
         keys = [
-            data[at + _NODE.size : at + _NODE.size + _NODE.unpack_from(data, at)[3]]
-            for at in memoryview(data)[_HEADER.size : lower].cast("H")
+            data[at + NODE.size : at + NODE.size + NODE.unpack_from(data, at)[3]] for at in places
         ]
         if step.level != step.tree.depth:
             keys[0] = step.low
         in_bounds = keys[0] >= step.low and (step.high is None or keys[-1] < step.high)
         if not (in_bounds and all(map(operator.lt, keys, keys[1:]))):
-            raise _DamagedError(f"page {step.page} of {step.tree.name} has keys out of order")
+            raise DamagedPageError(f"page {step.page} of {step.tree.name} has keys out of order")
         return keys
 
-    def _descend(self, step: _Step, data: bytes, lower: int, keys: list[bytes]) -> None:
+    def _descend(self, step: _Step, data: bytes, places: list[int], keys: list[bytes]) -> None:
         """Take the steps to the children of a branch page."""
         bounds: list[bytes | None] = [*keys[1:], step.high]
-        for index, at in enumerate(memoryview(data)[_HEADER.size : lower].cast("H")):
-            low, middle, high, _ = _NODE.unpack_from(data, at)
+        for index, at in enumerate(places):
+            low, middle, high, _ = NODE.unpack_from(data, at)
             child = self._use(low | middle << 16 | high << 32)
             if keys:
                 below = _Step(step.tree, child, step.level + 1, keys[index], bounds[index])
@@ -191,70 +187,58 @@ class _Walk:
 
     def _leaf(self, tree: _Tree, data: bytes, places: list[int]) -> bool:
         for at, end in zip(places, [*places[1:], len(data)], strict=True):
-            low, high, flags, key_bytes = _NODE.unpack_from(data, at)
-            value_at = at + _NODE.size + key_bytes
+            low, high, flags, key_bytes = NODE.unpack_from(data, at)
+            value_at = at + NODE.size + key_bytes
             size = low | high << 16
-            if _even(value_at + (_WORD if flags == _BIG else size)) != end:
+            if even(value_at + (WORD if flags == BIG else size)) != end:
                 return False
             if flags or tree is self._free_tree:
-                self._value(tree, flags, data[at + _NODE.size : value_at], data[value_at:end], size)
+                self._value(tree, flags, data[at + NODE.size : value_at], data[value_at:end], size)
         tree.found[3] += len(places)
         return True
 
     def _value(self, tree: _Tree, flags: int, key: bytes, value: bytes, size: int) -> None:
         """Follow the value of a row that leads to other pages."""
-        if flags == _TABLE and size == _TREE.size and tree is self._trees[1]:
+        if flags == TABLE and size == TREE.size and tree is self._trees[1]:
             name = key.decode(errors="replace")
             self._plant(_Tree(f"table {name!r}", value[:size], is_ordered=name in self._ordered))
             return
-        if flags == _BIG:
-            value = self._overflow(tree, int.from_bytes(value[:_WORD], sys.byteorder), size)
+        if flags == BIG:
+            value = self._overflow(tree, int.from_bytes(value[:WORD], sys.byteorder), size)
         elif flags:
-            raise _DamagedError(f"a row of {tree.name} is of no known kind")
+            raise DamagedPageError(f"a row of {tree.name} is of no known kind")
         if tree is self._free_tree:
-            numbers = array("Q", value[: size // _WORD * _WORD])
-            if len(key) != _WORD or not numbers or numbers[0] >= len(numbers):
-                raise _DamagedError("the free list is damaged")
+            numbers = array("Q", value[: size // WORD * WORD])
+            if len(key) != WORD or not numbers or numbers[0] >= len(numbers):
+                raise DamagedPageError("the free list is damaged")
             self._free += numbers[1 : numbers[0] + 1]
 
     def _overflow(self, tree: _Tree, page: int, size: int) -> bytes:
         """Return the value in overflow pages; only of the free list it matters, and is read."""
-        if not _FIRST_PAGE <= page <= self._last_page:
-            raise _DamagedError(f"a row of {tree.name} leads to page {page}, which cannot be")
+        if not FIRST_PAGE <= page <= self._last_page:
+            raise DamagedPageError(f"a row of {tree.name} leads to page {page}, which cannot be")
         wanted = size if tree is self._free_tree else 0
-        data = self._read(page, _HEADER.size + wanted)
-        number, _, flags, _, _ = _HEADER.unpack_from(data)
-        (count,) = _PAGES.unpack_from(data, _PAGES_AT)
+        data = self._read(page, HEADER.size + wanted)
+        number, _, flags, _, _ = HEADER.unpack_from(data)
+        (count,) = PAGES.unpack_from(data, PAGES_AT)
         # There may be more pages than the value needs: a shorter one was written over it.
-        fits = count * self._page_bytes >= _HEADER.size + size
-        if (number, flags) != (page, _OVERFLOW) or not fits:
-            raise _DamagedError(f"page {page} of {tree.name} is another one")
+        fits = count * self._page_bytes >= HEADER.size + size
+        if (number, flags) != (page, OVERFLOW) or not fits:
+            raise DamagedPageError(f"page {page} of {tree.name} is another one")
         self._use(page, count)
         tree.found[2] += count
-        return data[_HEADER.size :]
+        return data[HEADER.size :]
 
     def _compare(self) -> None:
         """Compare what was found with what was said of it."""
         for tree in self._trees:
             if tree.found != tree.said:
-                raise _DamagedError(f"the root of {tree.name} is damaged")
+                raise DamagedPageError(f"the root of {tree.name} is damaged")
         free = set(self._free)
         if len(free) != len(self._free) or not free.isdisjoint(self._used):
-            raise _DamagedError("the free list names pages twice, or pages that are in use")
-        if free and not _FIRST_PAGE <= min(free) <= max(free) <= self._last_page:
-            raise _DamagedError("the free list names pages that cannot be")
-
-
-def _is_branch(data: bytes, places: list[int]) -> bool:
-    """Whether the nodes of a branch page fill it exactly."""
-    for at, end in zip(places, [*places[1:], len(data)], strict=True):
-        if _even(at + _NODE.size + _NODE.unpack_from(data, at)[3]) != end:
-            return False
-    return True
-
-
-def _even(place: int) -> int:
-    return place + place % 2
+            raise DamagedPageError("the free list names pages twice, or pages that are in use")
+        if free and not FIRST_PAGE <= min(free) <= max(free) <= self._last_page:
+            raise DamagedPageError("the free list names pages that cannot be")
 
 
 def check_pages(
@@ -287,16 +271,18 @@ def check_pages(
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             for page in (0, 1):
-                meta = os.pread(descriptor, _META_END, page * page_bytes)
-                if len(meta) == _META_END and _META.unpack_from(meta, _META_AT)[1] == transaction:
+                meta = os.pread(descriptor, META_BYTES, page * page_bytes)
+                if len(meta) == META_BYTES and _META.unpack_from(meta, _META_AT)[1] == transaction:
                     _Walk(descriptor, page_bytes, meta, ordered).run(most_pages)
                     return True
         finally:
             os.close(descriptor)
     except OSError as error:
         raise translate(error, path) from error
-    except _DamagedError as error:
+    except DamagedPageError as error:
         raise CorruptStoreError(
-            f"{path}: the LMDB file is damaged: {error}; restore the store from a copy", path=path
+            f"{path}: the LMDB file is damaged: {error}; restore the store from a copy, or salvage "
+            "it",
+            path=path,
         ) from error
     return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -140,6 +141,10 @@ class Draft:
     def write_index(self) -> None:
         """Write the index of all records added so far, in its own order, so that pages are full."""
         index, self._index = self._index or [], None
+        self.append_index(index)
+
+    def append_index(self, index: list[bytes]) -> None:
+        """Write a whole index, given (key, number) of each record as bytes; uses the list up."""
         size = len(index_key(bytes(32)))
         index.sort(reverse=True)
         while index:
@@ -168,9 +173,12 @@ class Draft:
         if self._unsaved_bytes > _TRANSACTION_BYTES:
             self.save()
 
-    def put(self, work: Callable[[WriteTransaction], None]) -> None:
-        """Run ``work`` in the transaction that is being written."""
+    def put(self, work: Callable[[WriteTransaction], None], *, size: int = 0) -> None:
+        """Run ``work``, which writes about ``size`` bytes, in the transaction being written."""
         self._guarded(lambda: work(self._writing()))
+        self._unsaved_bytes += size
+        if self._unsaved_bytes > _TRANSACTION_BYTES:
+            self.save()
 
     def save(self) -> None:
         """Make durable what was written so far."""
@@ -215,16 +223,22 @@ class Draft:
             CorruptionError: One is not what it should be.
         """
         self.flush()
-        self.save()
-        database = self._opened()
-        view = ReadTransaction(database.databases, self.directory, generation=0)
-        view.begin(database.lmdb)
-        try:
+        with self.view() as view:
             reader = RecordReader(view, PackCache(), set())
             for base, data in packs_up(view, start, self.next_record):
                 numbers = Pack(base, data).numbers
                 reader.read_all(numbers)
                 yield numbers[-1]
+
+    @contextmanager
+    def view(self) -> Iterator[ReadTransaction]:
+        """Save, and look at what was saved; what is written meanwhile is not seen."""
+        self.save()
+        database = self._opened()
+        view = ReadTransaction(database.databases, self.directory, generation=0)
+        view.begin(database.lmdb)
+        try:
+            yield view
         finally:
             view.abort()
 

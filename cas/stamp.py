@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     import lmdb
 
-__all__ = ["check_stamp", "put_stamp"]
+__all__ = ["STAMP_KEY", "check_stamp", "put_stamp", "stamped_number"]
 
-_KEY = b"\0commit"
+STAMP_KEY = b"\0commit"
 _TABLE = Table("commit")
 _NUMBER_BYTES = 8
 # A compacted copy starts again at this number, with the stamp of its original.
@@ -38,7 +38,17 @@ def put_stamp(transaction: lmdb.Transaction[bytes]) -> None:
         lmdb.Error: The write failed.
     """
     number = transaction.id().to_bytes(_NUMBER_BYTES, "big")
-    transaction.put(_KEY, _TABLE.seal(_KEY, number))
+    transaction.put(STAMP_KEY, _TABLE.seal(STAMP_KEY, number))
+
+
+def stamped_number(key: bytes, row: bytes) -> int | None:
+    """Return the number of the commit that wrote a row, None if the row is no sound stamp."""
+    if key != STAMP_KEY:
+        return None
+    try:
+        return int.from_bytes(_TABLE.unseal(key, row), "big")
+    except CorruptStoreError:
+        return None
 
 
 def check_stamp(transaction: lmdb.Transaction[bytes], path: Path) -> None:
@@ -51,11 +61,12 @@ def check_stamp(transaction: lmdb.Transaction[bytes], path: Path) -> None:
     expected = transaction.id()
     if expected <= _FIRST_TRANSACTION:
         return
-    row = transaction.get(_KEY)
-    found = None if row is None else int.from_bytes(_TABLE.unseal(_KEY, row), "big")
+    row = transaction.get(STAMP_KEY)
+    found = None if row is None else int.from_bytes(_TABLE.unseal(STAMP_KEY, row), "big")
     if found != expected:
         raise CorruptStoreError(
             f"the meta pages of {path} are damaged: they name transaction {expected} as the last, "
-            f"but lead to {'none' if found is None else found}; restore the store from a copy",
+            f"but lead to {'none' if found is None else found}; restore the store from a copy, or "
+            "salvage it",
             path=path,
         )

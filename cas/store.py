@@ -28,13 +28,13 @@ from cas.trail import Trail
 from cas.upkeep import BriefUpkeep
 from cas.writer import STORE, Counters, RecordWriter
 
-__all__ = ["STORE_FORMAT", "ObjectStore"]
+__all__ = ["HEADER_KEY", "STORE_FORMAT", "ObjectStore", "new_header"]
 
 T = TypeVar("T")
 
 STORE_FORMAT: Final = 1
 ENGINE: Final = "lmdb-0.9"
-_HEADER_KEY: Final = b"header"
+HEADER_KEY: Final = b"header"
 _MOST_KNOWN: Final = 100_000
 
 
@@ -83,13 +83,7 @@ class ObjectStore:
         """
 
         def prepare(transaction: WriteTransaction) -> None:
-            header = {
-                "format": STORE_FORMAT,
-                "engine": ENGINE,
-                "id": os.urandom(16),
-                "parameters": dict(parameters or {}),
-            }
-            transaction.put(STORE, _HEADER_KEY, cbor2.dumps(header))
+            transaction.put(STORE, HEADER_KEY, new_header(parameters or {}))
             Counters().save(transaction)
 
         sizes = {} if map_size is None else {"map_size": map_size}
@@ -225,8 +219,19 @@ class ObjectStore:
             self.kept.keep(writer.transaction.generation, writer.fresh)
 
 
+def new_header(parameters: Mapping[str, int]) -> bytes:
+    """Return the header of a new store."""
+    header = {
+        "format": STORE_FORMAT,
+        "engine": ENGINE,
+        "id": os.urandom(16),
+        "parameters": dict(parameters),
+    }
+    return cbor2.dumps(header)
+
+
 def _read_header(transaction: ReadTransaction) -> Mapping[str, int]:
-    row = transaction.get(STORE, _HEADER_KEY)
+    row = transaction.get(STORE, HEADER_KEY)
     if row is None:
         raise CorruptStoreError("the store has no header; restore it from a copy")
     header = cbor2.loads(row)

@@ -36,9 +36,9 @@ from cas.roots import log_roots
 from cas.trail import Trail, WrittenPack
 from cas.upkeep import BriefUpkeep
 
-__all__ = ["STORE", "Counters", "RecordWriter"]
+__all__ = ["COUNTERS_KEY", "STORE", "Counters", "RecordWriter"]
 
-_COUNTERS_KEY: Final = b"counters"
+COUNTERS_KEY: Final = b"counters"
 _COUNTERS: Final = struct.Struct(">7Q")
 _NUMBER_BYTES: Final = 6
 
@@ -67,17 +67,22 @@ class Counters:
     @classmethod
     def load(cls, transaction: ReadTransaction) -> Counters:
         """Read the counters; ``CorruptStoreError`` if the row is missing or odd."""
-        row = transaction.get(STORE, _COUNTERS_KEY)
-        if row is None or len(row) != _COUNTERS.size:
+        counters = cls.of_row(transaction.get(STORE, COUNTERS_KEY) or b"")
+        if counters is None:
             raise CorruptStoreError("the store has no counters; restore it from a copy")
-        return cls(*_COUNTERS.unpack(row))
+        return counters
+
+    @classmethod
+    def of_row(cls, row: bytes) -> Counters | None:
+        """Return the counters in a row, None if it holds none."""
+        return cls(*_COUNTERS.unpack(row)) if len(row) == _COUNTERS.size else None
 
     def save(self, transaction: WriteTransaction) -> None:
         """Write the counters."""
         fields = (self.next_record, self.sweeps, self.root_epoch)
         sizes = (self.objects, self.payload_bytes, self.stored_bytes)
         row = _COUNTERS.pack(*fields, *sizes, self.fresh_roots)
-        transaction.put(STORE, _COUNTERS_KEY, row)
+        transaction.put(STORE, COUNTERS_KEY, row)
 
 
 class RecordWriter(RecordReader):

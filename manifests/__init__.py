@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from manifests.repair import RepairReport
     from manifests.repository import Repository
     from manifests.retention import KeepEvery, Reason, RetentionPolicy, Verdict
+    from manifests.salvaging import SalvageReport, salvage
     from manifests.search import Match
     from manifests.snapshots import Snapshot
     from manifests.unregistered import UnregisteredValue
@@ -72,6 +73,7 @@ __all__ = [
     "RetentionPolicy",
     "RunInfo",
     "RunStats",
+    "SalvageReport",
     "Snapshot",
     "StoreStats",
     "Touched",
@@ -79,6 +81,7 @@ __all__ = [
     "Unread",
     "UnregisteredValue",
     "Verdict",
+    "salvage",
     "system_clock",
 ]
 
@@ -116,6 +119,7 @@ _PLACES = {
     "RetentionPolicy": "manifests.retention",
     "RunInfo": "manifests.manifest",
     "RunStats": "manifests.manifest",
+    "SalvageReport": "manifests.salvaging",
     "Snapshot": "manifests.snapshots",
     "StoreStats": "manifests.manifest",
     "Touched": "manifests.diff",
@@ -123,6 +127,7 @@ _PLACES = {
     "Unread": "manifests.outline",
     "UnregisteredValue": "manifests.unregistered",
     "Verdict": "manifests.retention",
+    "salvage": "manifests.salvaging",
     "system_clock": "manifests.clock",
 }
 

@@ -24,6 +24,8 @@ from manifests.packed import packed, unpacked
 __all__ = [
     "CHECKPOINTS",
     "KEYS",
+    "MOST_RUNS",
+    "NEXT_RUN",
     "NUMBERS",
     "PINS",
     "RUNS",
@@ -38,10 +40,13 @@ __all__ = [
     "checkpoint_key",
     "checkpoint_place",
     "checkpoint_row",
+    "checkpoint_value",
     "key_place",
     "key_row",
+    "next_run_value",
     "pin_row",
     "run_row",
+    "run_value",
     "tag_row",
 ]
 
@@ -54,11 +59,12 @@ KEYS: Final = Table("keys")
 TABLES: Final = (RUNS, CHECKPOINTS, TAGS, PINS, NUMBERS, KEYS)
 
 _KEY: Final = struct.Struct(">II")
-_MOST: Final = 0xFFFF_FFFF
+MOST_RUNS: Final = 0xFFFF_FFFF
 """Highest run number and sequence (inclusive)."""
 _OF_RUN: Final = re.compile(r"(.+?)[@~]\d+", re.DOTALL)
 """A reference to a checkpoint of a run."""
-_NEXT_RUN: Final = b"next-run"
+NEXT_RUN: Final = b"next-run"
+"""Key in ``numbers`` of the number that the next new run gets."""
 _NUMBER_BYTES: Final = 4
 _RUN: Final = struct.Struct(">I")
 _PREFIX_BYTES: Final = 448
@@ -177,7 +183,7 @@ class Catalogue:
 
     def checkpoint(self, run: int, sequence: int) -> CheckpointRow | None:
         """Return a checkpoint by run number and sequence."""
-        if not 0 < sequence <= _MOST:
+        if not 0 < sequence <= MOST_RUNS:
             return None
         row = self._get(CHECKPOINTS, _KEY.pack(run, sequence))
         return None if row is None else _remembered_row(row, sequence)
@@ -188,14 +194,14 @@ class Catalogue:
         ``below`` is the sequence to start under (exclusive).
         """
         start = _KEY.pack(run, 0)
-        stop = _KEY.pack(run, _MOST) + b"\0" if below is None else _KEY.pack(run, below)
+        stop = _KEY.pack(run, MOST_RUNS) + b"\0" if below is None else _KEY.pack(run, below)
         for key, row in self.transaction.items(CHECKPOINTS, start, stop, reverse=True):
             sequence = _KEY.unpack(key)[1]
             yield sequence, checkpoint_row(row, sequence)
 
     def oldest(self, run: int) -> Iterator[tuple[int, CheckpointRow]]:
         """Yield (sequence, row) of a run's checkpoints, oldest first."""
-        start, stop = _KEY.pack(run, 0), _KEY.pack(run, _MOST) + b"\0"
+        start, stop = _KEY.pack(run, 0), _KEY.pack(run, MOST_RUNS) + b"\0"
         for key, row in self.transaction.items(CHECKPOINTS, start, stop):
             sequence = _KEY.unpack(key)[1]
             yield sequence, checkpoint_row(row, sequence)
@@ -255,21 +261,20 @@ class CatalogueWriter(Catalogue):
     def new_run(self, name: str, created_us: int) -> RunRow:
         """Return an empty run (to be written by ``put_run``) with a number no run has had."""
         name_key(name, "run name")
-        row = self._get(NUMBERS, _NEXT_RUN)
+        row = self._get(NUMBERS, NEXT_RUN)
         number = int.from_bytes(row, "big") if row is not None else 1
-        if number > _MOST:
-            raise LimitError(f"a store has at most {_MOST} runs; start a new one")
+        if number > MOST_RUNS:
+            raise LimitError(f"a store has at most {MOST_RUNS} runs; start a new one")
         self.put_next_run(number + 1)
         return RunRow(number, name, head=0, last=0, kept=0, created_us=created_us)
 
     def put_next_run(self, number: int) -> None:
         """Write the number that the next new run gets."""
-        self._writing.put(NUMBERS, _NEXT_RUN, number.to_bytes(_NUMBER_BYTES, "big"))
+        self._writing.put(NUMBERS, NEXT_RUN, next_run_value(number))
 
     def put_run(self, run: RunRow) -> None:
         """Write a run."""
-        fields = [run.number, run.name, run.head, run.last, run.kept, run.created_us]
-        self._writing.put(RUNS, name_key(run.name, "run name"), cbor2.dumps(fields))
+        self._writing.put(RUNS, name_key(run.name, "run name"), run_value(run))
 
     def append(self, run: RunRow, row: CheckpointRow) -> RunRow:
         """List a checkpoint as the run's next one. Returns the run as written.
@@ -277,8 +282,8 @@ class CatalogueWriter(Catalogue):
         It becomes the head, unless the head has a greater key.
         """
         sequence = run.last + 1
-        if sequence > _MOST:
-            raise LimitError(f"a run has at most {_MOST} checkpoints; fork it")
+        if sequence > MOST_RUNS:
+            raise LimitError(f"a run has at most {MOST_RUNS} checkpoints; fork it")
         head = sequence if self.is_newest(run, row.key) else run.head
         self.put_checkpoint(run.number, sequence, row)
         run = RunRow(run.number, run.name, head, sequence, run.kept + 1, run.created_us)
@@ -292,22 +297,9 @@ class CatalogueWriter(Catalogue):
 
     def put_checkpoint(self, run: int, sequence: int, row: CheckpointRow) -> None:
         """Write a checkpoint's row, replacing one in its place. The run's row stays as it is."""
-        flags = _NEEDS_PARENT * row.needs_parent | _TIP * row.tip | _HIDDEN * row.hidden
-        more: list[object] = []
         if row.key is not None:
-            more = [flags, packed(row.key)]
             self.put_key(run, row.key, sequence)
-        elif flags:
-            more = [flags]
-        fields = [
-            row.record,
-            bytes(row.id),
-            sequence - row.parent if row.parent else 0,
-            row.new_objects,
-            row.new_bytes,
-            *more,
-        ]
-        self._writing.put(CHECKPOINTS, _KEY.pack(run, sequence), cbor2.dumps(fields))
+        self._writing.put(CHECKPOINTS, _KEY.pack(run, sequence), checkpoint_value(row, sequence))
 
     def put_key(self, run: int, key: str, sequence: int) -> None:
         """Let a key lead to a sequence."""
@@ -396,9 +388,32 @@ def key_row(row: bytes) -> int:
     return int(sequence)
 
 
+def next_run_value(number: int) -> bytes:
+    """Return what ``numbers`` holds when the next new run gets a number."""
+    return number.to_bytes(_NUMBER_BYTES, "big")
+
+
+def run_value(run: RunRow) -> bytes:
+    """Return the row of ``runs`` that says this of a run."""
+    return cbor2.dumps([run.number, run.name, run.head, run.last, run.kept, run.created_us])
+
+
 def run_row(row: bytes) -> RunRow:
     """Read a row of ``runs``."""
     return RunRow(*cbor2.loads(row))
+
+
+def checkpoint_value(row: CheckpointRow, sequence: int) -> bytes:
+    """Return the row of ``checkpoints`` that says this of a checkpoint."""
+    flags = _NEEDS_PARENT * row.needs_parent | _TIP * row.tip | _HIDDEN * row.hidden
+    more: list[object] = []
+    if row.key is not None:
+        more = [flags, packed(row.key)]
+    elif flags:
+        more = [flags]
+    back = sequence - row.parent if row.parent else 0
+    fields = [row.record, bytes(row.id), back, row.new_objects, row.new_bytes, *more]
+    return cbor2.dumps(fields)
 
 
 def checkpoint_row(row: bytes, sequence: int) -> CheckpointRow:

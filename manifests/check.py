@@ -48,7 +48,7 @@ from manifests.names import name_key
 from manifests.pending import PENDING, Anchor, PendingRow, pending_place, pending_row
 from manifests.reading import StoreReader, stable
 
-__all__ = ["CheckReport", "Findings", "check", "examine", "raw_rows"]
+__all__ = ["CheckReport", "Findings", "check", "examine", "parsed", "raw_rows"]
 
 T = TypeVar("T")
 
@@ -151,6 +151,14 @@ def examine(
 def raw_rows(transaction: ReadTransaction, table: Table) -> Iterator[tuple[bytes, bytes]]:
     """Yield the rows of a checked table with their checksums, sound or not."""
     yield from transaction.items(Table(table.name, checked=False))
+
+
+def parsed(work: Callable[[], T]) -> T | None:
+    """Return what a row says, None if it is damaged."""
+    try:
+        return work()
+    except MALFORMED:
+        return None
 
 
 class _Catalogue:

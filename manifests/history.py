@@ -11,7 +11,7 @@ from typing import Any, Final
 from cas.digest import Digest
 from cas.errors import InvalidInputError, NotFoundError
 from cas.records import Record, RecordReader
-from manifests.catalogue import Catalogue, CheckpointRow, RunRow
+from manifests.catalogue import Catalogue, CheckpointRow, PinRow, RunRow
 from manifests.diff import Change, Touched, changes, touched
 from manifests.forms import Forms
 from manifests.kept import KeptValues, Restoring
@@ -36,6 +36,7 @@ __all__ = [
     "diff",
     "execution",
     "find",
+    "find_pinned",
     "find_tag",
     "head_of",
     "listed",
@@ -77,6 +78,11 @@ def find(reader: StoreReader, ref: RefLike) -> Found:
 def find_tag(reader: StoreReader, name: str) -> Found:
     """Return the checkpoint that has a tag, with its manifest."""
     return _find(reader, lambda resolver: resolver.tag(name))
+
+
+def find_pinned(reader: StoreReader, pin: PinRow) -> Found:
+    """Return the checkpoint that a pin keeps, with its manifest."""
+    return _find(reader, lambda resolver: resolver.kept(pin))
 
 
 def _find(reader: StoreReader, resolve: Callable[[Resolver], Listed]) -> Found:

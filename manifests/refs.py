@@ -15,7 +15,7 @@ from typing import Final
 from cas.digest import Digest
 from cas.errors import InvalidInputError, NotFoundError
 from cas.records import INDEX, UNREADABLE, Record, RecordReader, index_numbers
-from manifests.catalogue import Catalogue, CheckpointRow
+from manifests.catalogue import Catalogue, CheckpointRow, PinRow, TagRow
 from manifests.cbor import MANIFEST, tag_head
 from manifests.manifest import Checkpoint, Manifest, ManifestReader
 from manifests.names import check_key
@@ -79,12 +79,16 @@ class Resolver:
         tag = self._catalogue.tag(name)
         if tag is None:
             raise NotFoundError(f"there is no tag {name!r}")
-        run = self._catalogue.run(tag.run)
-        row = None if run is None else self._catalogue.checkpoint(run.number, tag.sequence)
-        if row is None or row.id != tag.id or row.hidden:
-            # Its run forgot it; the tag alone keeps it.
-            row = CheckpointRow(tag.record, tag.id, parent=0, new_objects=0, new_bytes=0)
-        return Listed(tag.run, tag.sequence, row)
+        return self.kept(tag)
+
+    def kept(self, by: TagRow | PinRow) -> Listed:
+        """Return the listing of what a tag or pin keeps."""
+        run = self._catalogue.run(by.run)
+        row = None if run is None else self._catalogue.checkpoint(run.number, by.sequence)
+        if row is None or row.id != by.id or row.hidden:
+            # Its run forgot it; the tag or pin alone keeps it.
+            row = CheckpointRow(by.record, by.id, parent=0, new_objects=0, new_bytes=0)
+        return Listed(by.run, by.sequence, row)
 
     def within(self, run: str, digest: Digest) -> Listed:
         """Return the listing of a checkpoint in one run; ``InvalidInputError`` if it has none."""

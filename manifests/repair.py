@@ -32,7 +32,9 @@ from manifests.catalogue import (
     TAGS,
     CatalogueWriter,
     CheckpointRow,
+    PinRow,
     RunRow,
+    TagRow,
     checkpoint_key,
     checkpoint_place,
     checkpoint_row,
@@ -40,7 +42,7 @@ from manifests.catalogue import (
     run_row,
     tag_row,
 )
-from manifests.check import MALFORMED, OPAQUE, CheckReport, Findings, examine, raw_rows
+from manifests.check import OPAQUE, CheckReport, Findings, examine, parsed, raw_rows
 from manifests.healing import Healer, Source
 from manifests.manifest import ManifestReader, microseconds
 from manifests.mending import Mending, known_keys, wanted_bodies
@@ -82,9 +84,17 @@ class _DryRunSignal(Exception):  # noqa: N818 - ends the transaction of a dry ru
 
 
 def repair(
-    store: ObjectStore, source: Source | None, *, dry_run: bool, progress: OnProgress
+    store: ObjectStore,
+    source: Source | None,
+    *,
+    dry_run: bool,
+    progress: OnProgress,
+    alone: bool = False,
 ) -> RepairReport:
     """Repair what a check finds.
+
+    ``alone`` says that nobody else uses the store. Then checkpoints of a run that is not there are
+    no work in progress, and are seen to even if the check finds nothing.
 
     Raises:
         CorruptStoreError: LMDB's own structure is damaged; nothing is changed then.
@@ -92,7 +102,9 @@ def repair(
     if dry_run and store.environment.read_only:
         return _tried_out(store, source, progress)
     with upkeep_lock(store.environment.path, None):
-        return stable(store, lambda reader: _attempt(store, reader, source, dry_run, progress))
+        return stable(
+            store, lambda reader: _attempt(store, reader, source, dry_run, progress, alone)
+        )
 
 
 def _tried_out(store: ObjectStore, source: Source | None, progress: OnProgress) -> RepairReport:
@@ -125,10 +137,11 @@ def _attempt(
     source: Source | None,
     dry_run: bool,
     progress: OnProgress,
+    alone: bool,
 ) -> RepairReport:
     findings = examine(store, reader, read_data=True, progress=progress)
     found = findings.report()
-    if found.ok:
+    if found.ok and not alone:
         return RepairReport(found, dry_run=dry_run)
     _refuse_broken_structure(store, found)
     generation = reader.run(lambda records: records.transaction.generation)
@@ -213,7 +226,7 @@ class _Repair:
         runs: dict[int, RunRow] = {}
         damaged: dict[bytes, bytes] = {}
         for key, sealed in list(raw_rows(transaction, RUNS)):
-            run = _parsed(partial(_sound, RUNS, run_row, key, sealed))
+            run = parsed(partial(_sound, RUNS, run_row, key, sealed))
             if run is None or name_key(run.name, "run name") != key or run.number in runs:
                 damaged[key] = sealed
             else:
@@ -261,9 +274,9 @@ class _Repair:
     def _believable(self, key: bytes, sealed: bytes, sequence: int) -> CheckpointRow | None:
         """Return a row that proves itself: it names a whole checkpoint by number and id."""
         parse = partial(checkpoint_row, sequence=sequence)
-        row = _parsed(partial(_sound, CHECKPOINTS, parse, key, sealed))
+        row = parsed(partial(_sound, CHECKPOINTS, parse, key, sealed))
         if row is None:
-            row = _parsed(partial(parse, sealed[CHECKSUM_BYTES:]))
+            row = parsed(partial(parse, sealed[CHECKSUM_BYTES:]))
         number = None if row is None else self.healer.place(row.record, row.id)
         return None if row is None or number is None else replace(row, record=number)
 
@@ -279,7 +292,7 @@ class _Repair:
             sequence = checkpoint_place(key)[1]
             place = f"{run.name}@{sequence}"
             parse = partial(checkpoint_row, sequence=sequence)
-            sound = _parsed(partial(_sound, CHECKPOINTS, parse, key, sealed))
+            sound = parsed(partial(_sound, CHECKPOINTS, parse, key, sealed))
             row = self._believable(key, sealed, sequence) or self._from_source(run, sequence)
             if sound is not None:
                 parents[sequence] = sound.parent
@@ -356,8 +369,10 @@ class _Repair:
         """Let tags or pins lead to whole checkpoints; drop those that cannot."""
         transaction = self.writer.writing
         for key, sealed in list(raw_rows(transaction, table)):
-            sound = _parsed(partial(_sound, table, parse, key, sealed))
-            row: Any = sound or _parsed(partial(parse, sealed[CHECKSUM_BYTES:]))
+            sound = parsed(partial(_sound, table, parse, key, sealed))
+            row: Any = sound or parsed(partial(parse, sealed[CHECKSUM_BYTES:]))
+            if sound is None and row is not None and _key_of(row) != key:
+                row = None  # its name may be what is damaged, and no object proves that
             number = None if row is None else self.healer.place(row.record, row.id)
             if number is None:
                 transaction.delete(table, key)
@@ -376,7 +391,7 @@ class _Repair:
         transaction = self.writer.writing
         for table in OPAQUE:
             for key, sealed in list(raw_rows(transaction, table)):
-                if _parsed(partial(table.unseal, key, sealed)) is not None:
+                if parsed(partial(table.unseal, key, sealed)) is not None:
                     continue
                 if table is NUMBERS:
                     highest = max((run.number for run in runs), default=0)
@@ -386,12 +401,18 @@ class _Repair:
                 self.fixed.append(f"a row of {table.name}")
 
 
+def _key_of(row: TagRow | PinRow) -> bytes | None:
+    if isinstance(row, PinRow):
+        return bytes(row.id)
+    return parsed(partial(name_key, row.name, "tag"))
+
+
 def _wanted(writer: RecordWriter, findings: Findings) -> set[Digest]:
     """Return the ids of all checkpoints that could need healing."""
     wanted = {row.id for _run, _sequence, row in findings.lost}
     for table, parse in ((TAGS, tag_row), (PINS, pin_row)):
         for key, sealed in raw_rows(writer.transaction, table):
-            row: Any = _parsed(partial(_sound, table, parse, key, sealed))
+            row: Any = parsed(partial(_sound, table, parse, key, sealed))
             if row is not None:
                 wanted.add(row.id)
     return wanted | wanted_bodies(writer.writing)
@@ -400,7 +421,7 @@ def _wanted(writer: RecordWriter, findings: Findings) -> set[Digest]:
 def _name_of(number: int, damaged: dict[bytes, bytes], *, alone: bool) -> str | None:
     """Return the name of a run that one of the damaged rows was, if that can be told."""
     for key, sealed in damaged.items():
-        row = _parsed(partial(run_row, sealed[CHECKSUM_BYTES:]))
+        row = parsed(partial(run_row, sealed[CHECKSUM_BYTES:]))
         proven = row is not None and row.number == number and row.name.encode() == key
         if proven or (alone and len(damaged) == 1):
             try:
@@ -412,11 +433,3 @@ def _name_of(number: int, damaged: dict[bytes, bytes], *, alone: bool) -> str | 
 
 def _sound(table: Table, parse: Callable[[bytes], T], key: bytes, sealed: bytes) -> T:
     return parse(table.unseal(key, sealed))
-
-
-def _parsed(work: Callable[[], T]) -> T | None:
-    """Return what a row says, None if it is damaged."""
-    try:
-        return work()
-    except MALFORMED:
-        return None

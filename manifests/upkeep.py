@@ -389,7 +389,7 @@ def _open_home(home: Path) -> ObjectStore:
 def _pins(reader: StoreReader) -> list[Pin]:
     rows = reader.run(lambda records: list(Catalogue(records.transaction).pins()))
     return [
-        Pin(checkpoint=history.find(reader, (row.run, row.sequence)).checkpoint, reason=row.reason)
+        Pin(checkpoint=history.find_pinned(reader, row).checkpoint, reason=row.reason)
         for row in rows
     ]
 

@@ -23,6 +23,7 @@ from hive.cli.output import line, prepare_streams
 from hive.cli.overview import overview
 from hive.cli.running import resume, run
 from hive.cli.runs import runs
+from hive.cli.salvage import salvage
 from hive.cli.show import show
 from hive.cli.space import compact, gc
 from hive.cli.stats import stats
@@ -43,7 +44,7 @@ for command in (
     *(demo, run, resume, abandon),
     *(runs, log, show, diff, grep, stats),
     *(tag, untag, pin, unpin, fork),
-    *(forget, rm, gc, compact, check, doctor, export, backup, ui),
+    *(forget, rm, gc, compact, check, salvage, doctor, export, backup, ui),
 ):
     app.command()(guarded(command))
 app.command("import")(guarded(import_bundle))

@@ -13,9 +13,9 @@ from hive.cli.progress import shown_progress
 from hive.cli.text import count, escape
 
 if TYPE_CHECKING:
-    from manifests import CheckReport, RepairReport
+    from manifests import CheckReport, Damage, RepairReport
 
-__all__ = ["DAMAGED", "check"]
+__all__ = ["DAMAGED", "check", "damage_json", "named"]
 
 DAMAGED = 5
 NAMES_SHOWN = 20
@@ -91,16 +91,16 @@ def _show(report: CheckReport) -> None:
     for damage in report.damage:
         line(f"{damage.kind}: {escape(damage.text)}")
         if damage.hits:
-            line(f"  hits {_names(damage.hits)}")
+            line(f"  hits {named(damage.hits)}")
     line()
     line(f"{count(len(report.damage), 'problem')} in {looked}")
     if report.hits:
-        line(f"cannot be restored: {_names(report.hits)}")
+        line(f"cannot be restored: {named(report.hits)}")
 
 
 def _show_repair(report: RepairReport) -> None:
     if report.restored:
-        line(f"to be restored: {_names(report.restored)}")
+        line(f"to be restored: {named(report.restored)}")
     if report.dropped:
         line(f"to be dropped: {', '.join(map(escape, report.dropped))}")
     for run, before, now in report.moved_heads:
@@ -109,7 +109,8 @@ def _show_repair(report: RepairReport) -> None:
         line(f"to be put right: {escape(what)}")
 
 
-def _names(names: tuple[str, ...]) -> str:
+def named(names: tuple[str, ...]) -> str:
+    """Name checkpoints, tags and the like, not too many."""
     shown = ", ".join(map(escape, names[:NAMES_SHOWN]))
     more = len(names) - NAMES_SHOWN
     return f"{shown} and {more:,} more" if more > 0 else shown
@@ -122,18 +123,20 @@ def _report_json(report: CheckReport) -> dict[str, Any]:
         "records": report.records,
         "read_data": report.read_data,
         "hits": list(report.hits),
-        "damage": [
-            {
-                "kind": damage.kind,
-                "text": damage.text,
-                "record": damage.record,
-                "digest": None if damage.digest is None else str(damage.digest),
-                "table": damage.table,
-                "key": None if damage.key is None else damage.key.hex(),
-                "hits": list(damage.hits),
-            }
-            for damage in report.damage
-        ],
+        "damage": [damage_json(damage) for damage in report.damage],
+    }
+
+
+def damage_json(damage: Damage) -> dict[str, Any]:
+    """Return one problem in its documented shape."""
+    return {
+        "kind": damage.kind,
+        "text": damage.text,
+        "record": damage.record,
+        "digest": None if damage.digest is None else str(damage.digest),
+        "table": damage.table,
+        "key": None if damage.key is None else damage.key.hex(),
+        "hits": list(damage.hits),
     }
 
 

@@ -251,6 +251,25 @@ class RepairJson(TypedDict):
     objects: int
 
 
+class SalvageJson(TypedDict):
+    home: str
+    """the home of the new store"""
+    ok: bool
+    """nothing is lost or missing"""
+    runs: int
+    checkpoints: int
+    records: int
+    lost: list[str]
+    """what was there and cannot be restored"""
+    missing: list[str]
+    """what else is missing, in words"""
+    uncertain: list[str]
+    """what is back and may have been deleted before"""
+    moved_heads: list[MovedHeadJson]
+    fixed: list[str]
+    damage: list[DamageJson]
+
+
 class CompactJson(TypedDict):
     objects_kept: int
     objects_left_out: int
@@ -422,6 +441,7 @@ SHAPES: Final[dict[str, Any]] = {
     "gc": GcJson,
     "compact": CompactJson,
     "check": CheckJson | RepairJson,
+    "salvage": SalvageJson,
     "export": BundleJson,
     "import": ImportJson,
     "import-langgraph": ImportedThreadsJson,

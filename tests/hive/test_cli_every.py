@@ -38,6 +38,7 @@ CASES: dict[str, tuple[list[str], str]] = {
     "export": (["bees", "-o", "{there}"], "wrote .*: 1 checkpoint"),
     "import": (["{bundle}", "--as", "moved"], "imported 1 checkpoint"),
     "backup": (["{there}"], "copied to"),
+    "salvage": (["{there}"], "taken over into .*: 2 runs, 3 checkpoints"),
 }
 """By command, arguments that succeed on the store below, and what the text then holds."""
 ELSEWHERE = {"demo", "run", "resume", "ui", "import-langgraph"}
