@@ -49,6 +49,7 @@ from cas.rawpage import (
     even,
     page_places,
 )
+from cas.stamp import STAMP_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -117,6 +118,7 @@ class _Walk:
         self._plant(self._free_tree)
         record = meta[MAIN_AT : MAIN_AT + TREE.size]
         self._plant(_Tree("the list of tables", record, is_ordered=True))
+        self._of_lmdb = tuple(self._trees)
 
     def run(self, most_pages: int) -> None:
         """Look at pages, those nearest to the roots first; compare if all were looked at."""
@@ -192,7 +194,7 @@ class _Walk:
             size = low | high << 16
             if even(value_at + (WORD if flags == BIG else size)) != end:
                 return False
-            if flags or tree is self._free_tree:
+            if flags or tree in self._of_lmdb:
                 self._value(tree, flags, data[at + NODE.size : value_at], data[value_at:end], size)
         tree.found[3] += len(places)
         return True
@@ -205,7 +207,7 @@ class _Walk:
             return
         if flags == BIG:
             value = self._overflow(tree, int.from_bytes(value[:WORD], sys.byteorder), size)
-        elif flags:
+        elif flags or (tree is self._trees[1] and key != STAMP_KEY):
             raise DamagedPageError(f"a row of {tree.name} is of no known kind")
         if tree is self._free_tree:
             numbers = array("Q", value[: size // WORD * WORD])
