@@ -189,9 +189,12 @@ class CheckpointManager(Closing):
         return writer
 
     def release(self, writer: RunWriter) -> None:
-        """Let go of a writer that was flushed and will not be used again."""
+        """Let go of a writer that will not be used again, unless it holds something back.
+
+        A server keeps its manager for as long as it lives, and its clients break off many runs.
+        """
         with self._lock:
-            if self._writers.get(writer.run) is writer:
+            if writer.is_done and self._writers.get(writer.run) is writer:
                 del self._writers[writer.run]
 
     def flush(self, run: str | None = None) -> None:

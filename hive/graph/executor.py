@@ -193,9 +193,9 @@ class GraphExecutor:
                 result = await execution.drive()
                 status = start.progress.status
         finally:
+            if manager is not None and writer is not None:
+                manager.release(writer)
             recorder.tell_end(status, start.progress.steps, self._timer() - began)
-        if manager is not None and writer is not None:
-            manager.release(writer)
         self.runtime.end_run(result.success, _narrative(result), result.output, run=start.run)
         return result
 

@@ -168,6 +168,12 @@ class RunWriter:
         """Wait until what was handed to the background thread is written, or has failed."""
         self._background.join(self)
 
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left to write, and no failure to be told of."""
+        left = self._held is not None or self._failure is not None
+        return not left and not self._background.pending(self)
+
     def drop_in_child(self) -> None:
         """Forget what is not written: it is the parent process's, which writes it."""
         self._lock = threading.Lock()

@@ -241,18 +241,20 @@ class FlexibleGraphExecutor:
             recorder=recorder,
             ask=self._ask,
         )
-        async with recording(
-            recorder,
-            self.runtime,
-            start.run,
-            goes_on=start.progress.status is ExecutionStatus.RUNNING,
-            pause=execution.pause,
-        ):
-            if start.unsaved is not None:
-                await execution.save_start(start.unsaved)
-            await execution.drive()
-        if manager is not None and writer is not None:
-            manager.release(writer)
+        try:
+            async with recording(
+                recorder,
+                self.runtime,
+                start.run,
+                goes_on=start.progress.status is ExecutionStatus.RUNNING,
+                pause=execution.pause,
+            ):
+                if start.unsaved is not None:
+                    await execution.save_start(start.unsaved)
+                await execution.drive()
+        finally:
+            if manager is not None and writer is not None:
+                manager.release(writer)
         result = summary(plan, start.progress, execution)
         result.run_id, result.checkpoint_id = start.run, recorder.checkpoint_id
         narrative = f"{result.status} after {result.steps_executed} attempts of steps"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Coroutine, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -243,11 +245,28 @@ class AgentRunner(Closing):
 def to_end(coroutine: Coroutine[Any, Any, _T]) -> _T:
     """Run a coroutine to its end, also where an event loop is running already, as in a notebook.
 
-    There it runs in a thread with an event loop of its own, and the running loop waits.
+    There it runs in a thread with an event loop of its own, and the running loop waits. Ctrl-C,
+    which comes to the thread that waits, cancels it.
     """
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(coroutine)
+    started: Future[Callable[[], object]] = Future()
+
+    async def main() -> _T:
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        assert task is not None
+        started.set_result(partial(loop.call_soon_threadsafe, task.cancel))
+        return await coroutine
+
     with ThreadPoolExecutor(1, "hive-runner") as pool:
-        return pool.submit(asyncio.run, coroutine).result()
+        ended = pool.submit(asyncio.run, main())
+        try:
+            return ended.result()
+        except BaseException:
+            either: list[Future[Any]] = [started, ended]
+            if started in wait(either, return_when=FIRST_COMPLETED).done:
+                with suppress(RuntimeError):  # its loop is closed: it has ended
+                    started.result()()
+            raise

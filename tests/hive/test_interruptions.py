@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from hive import CheckpointConfig, CheckpointManager, ConflictError
+from hive import CheckpointConfig, CheckpointManager, ConflictError, StoreFullError
 from hive.graph import (
     EdgeSpec,
     ExecutionResult,
@@ -78,6 +78,10 @@ def crashing_at(node: str, how: Any) -> Any:
         return await note(ctx)
 
     return work
+
+
+def crash() -> None:
+    raise Crash
 
 
 def kill() -> None:
@@ -371,6 +375,39 @@ def test_threads_with_loops_of_their_own_share_manager_and_executor(
         number for number in range(4) for _ in range(3)
     ]
     assert {len(manager.history(info.name)) for info in manager.repository.runs()} == {4}
+
+
+@pytest.mark.parametrize("durability", ["sync", "async", "exit"])
+def test_a_manager_keeps_nothing_of_runs_that_were_broken_off(home: Path, durability: Any) -> None:
+    async def broken_off(manager: CheckpointManager) -> None:
+        graph = chain(lambda: asyncio.Event().wait())
+        task = asyncio.ensure_future(GraphExecutor(Runtime(), manager).execute(graph, GOAL))
+        await asyncio.sleep(0.02)
+        task.cancel()
+        await asyncio.wait([task])
+
+    with CheckpointManager(home, CheckpointConfig(durability=durability)) as manager:
+        for _ in range(3):
+            asyncio.run(broken_off(manager))
+        with pytest.raises(Crash):
+            execute(manager, chain(crashing_at("b", crash)))
+        assert not manager._writers
+
+
+def test_what_a_broken_off_run_could_not_write_is_written_when_the_manager_is_closed(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_arguments: Any) -> Any:
+        raise StoreFullError("no room")
+
+    with CheckpointManager(home, CheckpointConfig(durability="exit")) as manager:
+        with monkeypatch.context() as patch:
+            patch.setattr(Repository, "write", full)
+            with pytest.raises(Crash):
+                execute(manager, chain(crashing_at("b", crash)))
+        assert manager.repository.runs() == []
+    with CheckpointManager(home) as manager:
+        assert manager.history("r")[0].node == "a"
 
 
 def branching() -> tuple[GraphSpec, list[str]]:

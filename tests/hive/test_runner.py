@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -273,6 +275,24 @@ def counting(calls: list[int]) -> Agent:
         ),
         goal=Goal(id="goal"),
     )
+
+
+def test_ctrl_c_ends_a_run_inside_a_running_loop(tmp_path: Path) -> None:
+    async def pressed() -> dict[str, Any]:
+        os.kill(os.getpid(), signal.SIGINT)  # the thread that waits gets it
+        await asyncio.Event().wait()
+        return {}
+
+    async def notebook(runner: AgentRunner) -> None:
+        with pytest.raises(KeyboardInterrupt):
+            runner.run(run="r")
+
+    graph = GraphSpec(id="g", entry_node="a", nodes=[NodeSpec(id="a", function=pressed)])
+    loop = asyncio.new_event_loop()  # asyncio.run would turn Ctrl-C into a cancellation
+    with AgentRunner(Agent(work=graph), tmp_path) as runner:
+        loop.run_until_complete(notebook(runner))
+        loop.close()
+        assert [run.status for run in runner.runs()] == ["interrupted"]
 
 
 def test_runs_can_be_made_and_resumed_inside_a_running_loop(tmp_path: Path) -> None:
