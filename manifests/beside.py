@@ -53,12 +53,14 @@ class Beside(Upkeep):
         writes: Sequence[PendingWrite],
         *,
         replace: bool = False,
+        by_task: bool = False,
     ) -> None:
         """Keep results that belong to a checkpoint but are not part of its state yet.
 
         They are durable when this returns, and kept as long as the checkpoint; while no other was
         built on it, it is not forgotten. A place (path, task, index) that has a write keeps it,
-        unless ``replace``: then the new one stands there.
+        unless ``replace``: then the new one stands there. With ``by_task`` a task that has writes
+        there under another path goes on under that one; all tasks of the checkpoint are looked at.
 
         ``anchor`` is the checkpoint's sequence, or its key if it has one. It need not be there yet,
         nor the run. Writes whose checkpoint never comes go with the run; or with a ``forget`` by
@@ -72,7 +74,7 @@ class Beside(Upkeep):
         check_writes(anchor, writes)
         encoded = self._bodies.encode([(write.name, write.value) for write in writes])
         created_us = microseconds(self._clock())
-        job = PreparedWrites(run, anchor, tuple(writes), encoded, created_us, replace)
+        job = PreparedWrites(run, anchor, tuple(writes), encoded, created_us, replace, by_task)
         self._write_job(job)
 
     def pending(self, run: str, anchor: Anchor) -> list[PendingWrite]:

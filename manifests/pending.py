@@ -154,6 +154,7 @@ class PreparedWrites:
     encoded: EncodedValues
     created_us: int
     replace: bool
+    by_task: bool = False
 
     @property
     def object_bytes(self) -> int:
@@ -176,8 +177,7 @@ class PreparedWrites:
         for write, body in zip(self.writes, bodies, strict=True):
             place = write.path, write.task
             if place not in rows:
-                key = row_key(run.number, anchor, *place)
-                rows[place] = key, known_row(writer.transaction, key) or PendingRow(*place)
+                rows[place] = self._row_of(writer.transaction, run.number, anchor, place)
             written = rows[place][1].writes
             there = written.get(write.index)
             if there is not None and not self.replace:
@@ -194,6 +194,18 @@ class PreparedWrites:
             writer.unroot(*records_of(dropped))
         writer.root(*records_of(added))
         return len(added)
+
+    def _row_of(
+        self, transaction: ReadTransaction, run: int, anchor: Anchor, place: tuple[str, str]
+    ) -> tuple[bytes, PendingRow]:
+        """Return (key, row) for a path and task: what is there, or a new row."""
+        key = row_key(run, anchor, *place)
+        row = known_row(transaction, key)
+        if row is None and self.by_task:
+            for other, found in pending_rows(transaction, run, anchor):
+                if found.task == place[1]:
+                    return other, found
+        return key, row or PendingRow(*place)
 
 
 def anchor_of(sequence: int, row: CheckpointRow) -> Anchor:

@@ -59,6 +59,20 @@ def test_the_first_one_stays_unless_it_is_to_be_replaced(repo: Repository) -> No
     assert repo.gc().objects_removed == 1  # the long one
 
 
+def test_a_task_may_go_on_under_the_path_it_had(repo: Repository) -> None:
+    repo.put_pending("run", 2, [write("first", path="a"), write("other", task="b", path="b")])
+    repo.put_pending("run", 2, [write("late"), write("new", index=1)], by_task=True)
+    expected = [
+        write("first", path="a"),
+        write("new", index=1, path="a"),
+        write("other", task="b", path="b"),
+    ]
+    assert repo.pending("run", 2) == expected
+    repo.put_pending("run", 2, [write("apart")])
+    assert repo.pending("run", 2) == [write("apart"), *expected]
+    assert repo.check().ok
+
+
 def test_the_run_and_the_checkpoint_may_come_later(repo: Repository) -> None:
     repo.put_pending("new", KEY, [write(LONG)])
     repo.put_pending("soon", 1, [write("early")])

@@ -61,6 +61,8 @@ from manifests.limits import check_limit
 __all__ = ["HiveSaver"]
 
 _LONGEST_PATH: Final = 1_024
+_PATHS_OF_TASKS: Final = ("~__pregel_pull", "~__pregel_push")
+"""How the paths begin under which tasks write. ``update_state`` writes for a task under another."""
 
 
 class HiveSaver(Closing, Threads, BaseCheckpointSaver[Any]):
@@ -241,7 +243,10 @@ class HiveSaver(Closing, Threads, BaseCheckpointSaver[Any]):
                 PendingWrite(write.task, write.index, write.name, values[write.index], write.path)
                 for write in writes
             ]
-            self.repository.put_pending(place.run, checkpoint_id, chosen, replace=replace)
+            by_task = not all(write.path.startswith(_PATHS_OF_TASKS) for write in chosen)
+            self.repository.put_pending(
+                place.run, checkpoint_id, chosen, replace=replace, by_task=by_task
+            )
 
         with serving(self.serde), naming(place, checkpoint_id):
             enveloped(put, {write.index: write.value for write in writes}, self.serde)

@@ -291,6 +291,26 @@ def test_tools_that_finished_are_not_run_again_after_prune(saver: HiveSaver) -> 
     assert done["results"] == ["planned", "a: alone", "b: yes", "c: no"]
 
 
+def test_an_update_for_a_task_that_wrote_already_changes_nothing_of_that(saver: HiveSaver) -> None:
+    """The history of a checkpoint shows what its tasks returned, as with LangGraph's savers."""
+    shown = []
+    for each in (InMemorySaver(), saver):
+        graph = tools_graph(each, [])
+        graph.invoke({"results": []}, config_of())
+        before = graph.get_state(config_of()).config
+        graph.update_state(config_of(), {"results": ["by hand"]}, as_node="tool")
+        graph.update_state(before, {"results": ["again"]}, as_node="tool")
+        found = each.get_tuple(before)
+        assert found is not None
+        assert found.pending_writes is not None
+        shown.append(
+            sorted(
+                (name, str(value)) for _task, name, value in found.pending_writes if "_" not in name
+            )
+        )
+    assert shown[0] == shown[1] != []
+
+
 def test_prune_keeps_where_a_step_waits(saver: HiveSaver) -> None:
     """Another branch is the newest; the one that waits for an answer is still there."""
     ran: list[str] = []
