@@ -194,7 +194,8 @@ class Environment:
     def copy(self, place: Path, *, compact: bool) -> None:
         """Copy the LMDB file, as of one moment, to the new file ``place``, private and synced.
 
-        Nobody has to wait for it: it is one long read, during which the file may grow.
+        It is one long read, during which the file may grow. Only for one that is not compact do the
+        writers of this process have to wait.
 
         Args:
             place: Where the copy shall be; nothing may be there.

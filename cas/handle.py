@@ -340,12 +340,23 @@ class Handle:
         raise AssertionError("the last attempt raises")
 
     def copy(self, descriptor: int, *, compact: bool) -> None:
-        """Copy the LMDB file as of one moment; see ``Environment.copy``."""
+        """Copy the LMDB file as of one moment; see ``Environment.copy``.
+
+        Raises:
+            InvalidInputError: This thread is inside a transaction, and the copy not compact.
+        """
 
         def work(view: ReadTransaction) -> None:
             view.copy_to(self._opened().lmdb, descriptor, compact=compact)
 
-        self.read(work)
+        if compact:
+            return self.read(work)
+        if threading.get_ident() in self._active:
+            raise InvalidInputError("the file cannot be copied inside a transaction: end it first")
+        # To copy the file as it is, LMDB takes the writer's lock for a moment, and py-lmdb keeps
+        # the interpreter's meanwhile: a thread that writes could never go on and give its lock up.
+        with self._writer:
+            self.read(work)
 
     def _adopt_map(self, _: int) -> None:
         if self._database is not None:

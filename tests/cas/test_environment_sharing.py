@@ -414,6 +414,44 @@ def test_threads_share_one_environment(environment: Environment, seed: int) -> N
     assert environment.disk_bytes() > 4 * MIB
 
 
+@pytest.mark.parametrize("compact", [True, False])
+def test_the_file_is_copied_beside_a_thread_that_writes(
+    path: Path, tmp_path: Path, compact: bool
+) -> None:
+    """Each had waited for what the other one has: LMDB's lock and the interpreter's."""
+
+    def work() -> str:
+        signal.alarm(30)  # no thread of the process would get to raise anything
+        writing = threading.Event()
+
+        def write(tx: WriteTransaction) -> None:
+            writing.set()
+            time.sleep(0.2)
+            tx.put(ROWS, b"key", b"value")
+
+        with Environment.open(path, TABLES) as environment:
+            environment.write(partial(put, b"key", b"before"))
+            thread = threading.Thread(target=environment.write, args=(write,))
+            thread.start()
+            writing.wait()
+            environment.copy(tmp_path / "copy", compact=compact)
+            thread.join()
+            environment.write(partial(put, b"key", b"after"))
+        return "copied"
+
+    assert in_child(work) == "+copied"
+
+
+def test_inside_a_transaction_the_file_is_not_copied_as_it_is(
+    environment: Environment, tmp_path: Path
+) -> None:
+    def copy(_tx: ReadTransaction) -> None:
+        environment.copy(tmp_path / "copy", compact=False)
+
+    with pytest.raises(InvalidInputError, match="inside a transaction"):
+        environment.write(copy)
+
+
 # -- interruption ------------------------------------------------------------------------------
 
 
