@@ -1,4 +1,4 @@
-"""Piecing packs together from rows that were found one by one.
+"""Packs of a damaged file: taken over whole, or pieced together from rows found one by one.
 
 A pack counts if all its rows are there and fit each other, and if none of its records has the
 number of one that is there already. Whether its records are what they should be, their digests
@@ -7,33 +7,89 @@ tell whoever reads them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice, pairwise, product
 from typing import Final
 
+from cas.check import count_records
 from cas.environment import ReadTransaction, WriteTransaction
-from cas.errors import MissingObjectError
+from cas.errors import CorruptStoreError, MissingObjectError
 from cas.packs import Pack
+from cas.packwalk import pack_rows
+from cas.rawtree import Loss, RawRow
 from cas.records import (
     OBJECTS,
     UNREADABLE,
     PackCache,
     RecordReader,
+    index_key,
     record_key,
     record_place,
 )
 from cas.repack import Draft
 from cas.sieve import CURRENT, Sieve, Version
+from cas.writer import Counters
 
-__all__ = ["piece_packs", "read_pack"]
+__all__ = ["PackTaker", "complete", "piece_packs"]
 
 _MOST_TRIES: Final = 16
 _MOST_BYTES: Final = 64 << 20
 """Most bytes of rows that are looked at for one pack, all versions together."""
-_NUMBERS: Final = 1 << 48
+_NUMBER_BYTES: Final = 6
+_NUMBERS: Final = 1 << 8 * _NUMBER_BYTES
 
 
-def piece_packs(sieve: Sieve, draft: Draft) -> list[int]:
+class PackTaker:
+    """Takes over the packs of a tree that are whole, and puts the rows of others aside.
+
+    Attributes:
+        rows: How many rows it was given.
+        bases: The base numbers of the packs that are not whole.
+        losses: Where their rows are missing. Of one that cannot be read, all packs may come back
+            that it was merged of, so that goes on to the next one.
+    """
+
+    def __init__(self, draft: Draft, sieve: Sieve) -> None:
+        self.rows = 0
+        self.bases: set[int] = set()
+        self.losses: list[Loss] = []
+        self._draft = draft
+        self._sieve = sieve
+        self._last = -1
+
+    def take(self, leaves: Iterable[list[RawRow]]) -> None:
+        """Take the rows of the table of packs, in the order of their keys."""
+        base = -1
+        rows: list[tuple[bytes, bytes]] = []
+        for leaf in leaves:
+            for row in leaf:
+                place, fragment = record_place(row.key)
+                if rows and (place != base or fragment == 0):
+                    self._take(base, rows, row.key)
+                    rows = []
+                base = place
+                rows.append((row.key, row.value or b""))
+        if rows:
+            self._take(base, rows, None)
+
+    def _take(self, base: int, rows: list[tuple[bytes, bytes]], behind: bytes | None) -> None:
+        self.rows += len(rows)
+        keys = [record_key(base, fragment) for fragment in range(len(rows))]
+        pack = _read_pack(base, [row for _key, row in rows])
+        if pack is not None and [key for key, _row in rows] == keys:
+            if pack.numbers[0] > self._last:
+                for key, row in rows:
+                    self._draft.append(OBJECTS, key, row)
+                self._last = pack.numbers[-1]
+                return
+        for key, row in rows:
+            self._sieve.add(OBJECTS, key, row, CURRENT)
+        self.bases.add(base)
+        text = f"the pack at record {base} cannot be read"
+        self.losses.append(Loss(OBJECTS.name, 0, record_key(base), behind, text, is_leaf=True))
+
+
+def piece_packs(sieve: Sieve, draft: Draft) -> set[int]:
     """Write the packs that rows in a sieve make up into a draft; returns the others' numbers.
 
     What the last commit had comes first, then older versions where nothing is.
@@ -53,10 +109,10 @@ def piece_packs(sieve: Sieve, draft: Draft) -> list[int]:
                 _put(draft, base, pack)
             elif is_current:
                 left.add(base)
-    return sorted(left)
+    return left
 
 
-def read_pack(base: int, rows: Sequence[bytes]) -> Pack | None:
+def _read_pack(base: int, rows: Sequence[bytes]) -> Pack | None:
     """Return the pack that rows make up, None if they do not."""
     try:
         pack = Pack(base, b"".join(rows))
@@ -95,7 +151,7 @@ def _pieced(base: int, rows: dict[int, list[Version]]) -> list[bytes] | None:
         choices = product([first], *others) if 0 < count <= len(rows) else iter(())
         for chosen in islice(choices, _MOST_TRIES):
             parts = [each.value for each in chosen]
-            if read_pack(base, parts) is not None:
+            if _read_pack(base, parts) is not None:
                 return parts
     return None
 
@@ -121,3 +177,35 @@ def _is_taken(transaction: ReadTransaction, first: int, last: int) -> bool:
     except MissingObjectError:
         return False
     return before.numbers[-1] >= first
+
+
+def complete(draft: Draft) -> None:
+    """Write the index of all records in a draft, and its counters."""
+    entries: list[bytes] = []
+    next_record = 1
+    with draft.view() as view:
+        for base, rows, _after in pack_rows(view, b""):
+            pack = Pack(base, b"".join([row for _key, row in rows]))
+            for place, number in enumerate(pack.numbers):
+                key = index_key(pack.digest(place))
+                entries.append(key + number.to_bytes(_NUMBER_BYTES, "big"))
+            next_record = pack.numbers[-1] + 1
+    draft.append_index(entries)
+    draft.put(lambda writing: _count(writing, next_record))
+    draft.save()
+
+
+def _count(writing: WriteTransaction, next_record: int) -> None:
+    try:
+        counters = Counters.load(writing)
+    except CorruptStoreError:
+        counters = Counters()
+    counted = count_records(writing)
+    counters.next_record = max(counters.next_record, next_record)
+    counters.objects = counted.objects
+    counters.payload_bytes = counted.payload_bytes
+    counters.stored_bytes = counted.stored_bytes
+    # Nothing that was known of the old store is true of this one.
+    counters.root_epoch += 1
+    counters.sweeps += 1
+    counters.save(writing)

@@ -15,20 +15,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
-from cas.check import Damage, count_records
+from cas.check import Damage
 from cas.environment import ReadTransaction, WriteTransaction
-from cas.errors import CorruptStoreError
 from cas.holes import Hole, Holes
 from cas.lostpages import LostPages, is_sealed
 from cas.onebit import OneBit
-from cas.packs import Pack
-from cas.packwalk import pack_rows
-from cas.piecing import piece_packs, read_pack
+from cas.piecing import PackTaker, complete, piece_packs
 from cas.rawfile import RawFile
 from cas.rawpage import TABLE, TREE, RawNode
 from cas.rawroots import find_last_commit
 from cas.rawtree import Loss, RawRow, Tree
-from cas.records import INDEX, OBJECTS, STORE, index_key, record_key, record_place
+from cas.records import INDEX, OBJECTS, STORE, record_key
 from cas.repack import Draft
 from cas.sieve import CURRENT, Sieve, Version
 from cas.stamp import STAMP_KEY
@@ -83,6 +80,7 @@ class Salvage:
         self._twins = {name: Table(name, checked=False) for name in self._checked}
         self._progress = progress
         self._one_bit = OneBit()
+        self._packs = PackTaker(draft, sieve)
         self._pages = LostPages(file, self._checked, progress)
         self._commit = find_last_commit(file)
         self._walk = self._commit.walk
@@ -117,13 +115,15 @@ class Salvage:
                 continue
             leaves = self._told(self._walk.leaves(tree, self._accepts(table)))
             if table is OBJECTS:
-                self._take_packs(leaves)
+                self._packs.take(leaves)
                 continue
             for leaf in leaves:
                 if table.name in self._carried:
                     self._take_leaf(table, leaf)
             while self._mended:  # not among the others, which come in the order of their keys
                 self._put_if_better(*self._mended.pop())
+        self._found += self._packs.rows
+        self._loose += self._packs.losses
         for loss in self._walk.losses:
             self._tell(loss.text, loss.tree)
 
@@ -195,43 +195,6 @@ class Salvage:
         if table == STORE and key not in (HEADER_KEY, COUNTERS_KEY):
             return False  # how far a collection was; the next one looks at everything
         return table.name in self._carried and 0 < len(key) <= _MOST_KEY_BYTES
-
-    def _take_packs(self, leaves: Iterator[list[RawRow]]) -> None:
-        """Take over the packs that are whole, and put the rows of others aside."""
-        base, last = -1, -1
-        rows: list[tuple[bytes, bytes]] = []
-        for leaf in leaves:
-            for row in leaf:
-                place, fragment = record_place(row.key)
-                if rows and (place != base or fragment == 0):
-                    last = self._take_pack(base, rows, last, row.key)
-                    rows = []
-                base = place
-                rows.append((row.key, row.value or b""))
-        if rows:
-            self._take_pack(base, rows, last, None)
-
-    def _take_pack(
-        self, base: int, rows: list[tuple[bytes, bytes]], last: int, behind: bytes | None
-    ) -> int:
-        """Take over a pack whose numbers are above ``last``; returns the last one taken.
-
-        Of one that cannot be read, all packs may come back that it was merged of.
-        """
-        keys = [record_key(base, fragment) for fragment in range(len(rows))]
-        pack = read_pack(base, [row for _key, row in rows])
-        self._found += len(rows)
-        if pack is not None and [key for key, _row in rows] == keys and pack.numbers[0] > last:
-            for key, row in rows:
-                self._draft.append(OBJECTS, key, row)
-            return pack.numbers[-1]
-        for key, row in rows:
-            self._sieve.add(OBJECTS, key, row, CURRENT)
-        text = f"the pack at record {base} cannot be read"
-        low = record_key(base)
-        self._loose.append(Loss(OBJECTS.name, 0, low, behind, text, is_leaf=True))
-        self._tell(text, OBJECTS.name)
-        return last
 
     # -- what no tree leads to ---------------------------------------------------------------
 
@@ -418,38 +381,10 @@ class Salvage:
         """
         if not self._found:
             raise self._file.nothing_found()
-        for base in piece_packs(self._sieve, self._draft):
+        left = piece_packs(self._sieve, self._draft)
+        for base in self._packs.bases - left:
+            self._tell(f"the pack at record {base} was put together anew", OBJECTS.name)
+        for base in sorted(left):
             text = f"the pack at record {base} lacks a part, and with it all its records"
             self.damage.append(Damage("pack", text, table=OBJECTS.name, key=record_key(base)))
-        next_record = self._write_index()
-        self._draft.put(lambda writing: _count(writing, next_record))
-        self._draft.save()
-
-    def _write_index(self) -> int:
-        """Write the index of all records; returns the number behind the last one."""
-        entries: list[bytes] = []
-        next_record = 1
-        with self._draft.view() as view:
-            for base, rows, _after in pack_rows(view, b""):
-                pack = Pack(base, b"".join([row for _key, row in rows]))
-                for place, number in enumerate(pack.numbers):
-                    key = index_key(pack.digest(place))
-                    entries.append(key + number.to_bytes(_NUMBER_BYTES, "big"))
-                next_record = pack.numbers[-1] + 1
-        self._draft.append_index(entries)
-        return next_record
-
-
-def _count(writing: WriteTransaction, next_record: int) -> None:
-    try:
-        counters = Counters.load(writing)
-    except CorruptStoreError:
-        counters = Counters()
-    counted = count_records(writing)
-    counters.next_record = max(counters.next_record, next_record)
-    counters.objects = counted.objects
-    counters.payload_bytes = counted.payload_bytes
-    counters.stored_bytes = counted.stored_bytes
-    counters.root_epoch += 1
-    counters.sweeps += 1
-    counters.save(writing)
+        complete(self._draft)

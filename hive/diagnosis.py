@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from cas.ballast import BALLAST_BYTES, BALLAST_FILE
-from cas.errors import HiveError, NotFoundError
+from cas.errors import CorruptionError, HiveError, NotFoundError
 from cas.leftovers import find_leftovers
 from cas.mounts import file_system_of
 from manifests import Repository
@@ -152,6 +152,9 @@ def _store(home: Path) -> Iterator[Finding]:
         return
     except HiveError as error:
         yield Finding("store", "error", f"the store does not open ({error.code}): {error}")
+        if isinstance(error, CorruptionError):
+            text = "`hive salvage DIR` takes all that is whole in it into a new store"
+            yield Finding("salvage", "note", text)
         return
     with repo:
         yield Finding(

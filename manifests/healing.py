@@ -72,16 +72,30 @@ class Healer:
 
     def is_whole(self, number: int) -> bool:
         """Whether all below a record can be restored now."""
-        if number not in self.broken:
-            return True
-        if number not in self._whole:
-            reader = self.reader
-            try:
-                links = reader.links_of(number) if reader.is_sound(number) else None
-            except HiveError:
-                links = None
-            self._whole[number] = links is not None and all(map(self.is_whole, links))
-        return self._whole[number]
+        # Without recursion: how deep damage reaches, a damaged store says.
+        stack = [number]
+        while stack:
+            each = stack[-1]
+            if self._known_whole(each) is not None:
+                stack.pop()
+                continue
+            links = self._sound_links(each)
+            unknown = [] if links is None else [n for n in links if self._known_whole(n) is None]
+            if unknown:
+                stack += unknown
+                continue
+            self._whole[each] = links is not None and all(map(self._known_whole, links))
+        return bool(self._known_whole(number))
+
+    def _known_whole(self, number: int) -> bool | None:
+        return True if number not in self.broken else self._whole.get(number)
+
+    def _sound_links(self, number: int) -> list[int] | None:
+        """Return the links of a record that is sound itself."""
+        try:
+            return self.reader.links_of(number) if self.reader.is_sound(number) else None
+        except HiveError:
+            return None
 
     def place(self, record: int, digest: Digest, *, manifest: bool = True) -> int | None:
         """Return the record of a whole checkpoint, or other value: the one known, or a new one."""
