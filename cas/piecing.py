@@ -145,15 +145,21 @@ def _groups(sieve: Sieve) -> Iterator[tuple[int, dict[int, list[Version]]]]:
 def _pieced(base: int, rows: dict[int, list[Version]]) -> list[bytes] | None:
     """Return the rows of a pack that fit each other, the newest that do."""
     firsts = sorted(rows[0], key=lambda each: (each.moment, Pack.fragments(each.value)))
-    for first in reversed(firsts):
-        count = Pack.fragments(first.value)
-        others = [rows.get(fragment, []) for fragment in range(1, count)]
-        choices = product([first], *others) if 0 < count <= len(rows) else iter(())
-        for chosen in islice(choices, _MOST_TRIES):
-            parts = [each.value for each in chosen]
-            if _read_pack(base, parts) is not None:
-                return parts
+    for chosen in islice(_choices(rows, reversed(firsts)), _MOST_TRIES):
+        parts = [each.value for each in chosen]
+        if _read_pack(base, parts) is not None:
+            return parts
     return None
+
+
+def _choices(
+    rows: dict[int, list[Version]], firsts: Iterable[Version]
+) -> Iterator[tuple[Version, ...]]:
+    for first in firsts:
+        count = Pack.fragments(first.value)
+        if 0 < count <= len(rows):
+            others = [rows.get(fragment, []) for fragment in range(1, count)]
+            yield from product([first], *others)
 
 
 def _put(draft: Draft, base: int, rows: list[bytes]) -> None:

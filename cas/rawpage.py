@@ -163,13 +163,14 @@ def loose_nodes(data: bytes) -> Iterator[RawNode]:
     header says that it ends, and at least up to the node that stands first.
     """
     lower = HEADER.unpack_from(data)[3]
-    first = len(data)
+    first, seen = len(data), set[int]()
     for at in range(HEADER.size, len(data) - 1, 2):
         if at >= first and not at < lower <= len(data):
             return
         (place,) = memoryview(data)[at : at + 2].cast("H")
-        if not at < place <= len(data) - NODE.size or place % 2:
+        if not at < place <= len(data) - NODE.size or place % 2 or place in seen:
             continue
+        seen.add(place)
         node = _node(data, place)
         if node is not None:
             first = min(first, place)

@@ -40,6 +40,10 @@ from cas.writer import COUNTERS_KEY, Counters
 __all__ = ["LastCommit", "find_last_commit"]
 
 _TABLES: Final = "the list of tables"
+_FEW_PAGES: Final = 8
+"""More than the table of the counters has."""
+_MOST_LISTS: Final = 1_000
+"""Most lists of tables that are compared: a file has as many old ones as it has free pages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,7 @@ class _Stamps:
         self._file = file
         self._wanted = wanted
         self._highest = (-1, -1, -1)
+        self._left = _MOST_LISTS
         page = FIRST_PAGE
         while page < file.pages:
             page += self._look(page)
@@ -138,7 +143,8 @@ class _Stamps:
         if STAMP_KEY in data:
             for node in loose_nodes(data):
                 stamped = stamped_number(node.key, node.value)
-                if stamped is not None and self._wanted in (None, stamped):
+                if stamped is not None and self._wanted in (None, stamped) and self._left:
+                    self._left -= 1
                     self._consider(page, stamped)
         if number != page or flags not in (BRANCH, LEAF, OVERFLOW):
             self.every_page_is_sound = False
@@ -159,7 +165,7 @@ class _Stamps:
 
 def _counted(file: RawFile, tables: Sequence[RawRow]) -> tuple[int, int]:
     """Return root epoch and next record number as a list of tables leads to them, else zeros."""
-    walk = TreeWalk(file, _no_free_pages(file))
+    walk = TreeWalk(file, _no_free_pages(file), _FEW_PAGES)
     for row in tables:
         if row.key != STORE.name.encode() or row.value is None or len(row.value) != TREE.size:
             continue

@@ -36,6 +36,7 @@ from cas.rawpage import (
 __all__ = ["FREE_LIST", "FreePages", "Loss", "RawRow", "Tree", "TreeWalk"]
 
 FREE_LIST: Final = "the free list"
+_NO_LIMIT: Final = 1 << 62
 
 
 class RawRow(NamedTuple):
@@ -116,13 +117,15 @@ class _Step:
 
 @dataclass(slots=True)
 class TreeWalk:
-    """Walks trees of one file. ``used`` has a 1 for every page that was found to be part of one.
+    """Walks trees of one file, looking at no more than ``most_pages``.
 
-    ``torn`` are pages among them of which something is damaged.
+    ``used`` has a 1 for every page that was found to be part of a tree. ``torn`` are pages among
+    them of which something is damaged.
     """
 
     file: RawFile
     free: FreePages
+    most_pages: int = _NO_LIMIT
     used: bytearray = field(init=False)
     torn: set[int] = field(default_factory=set)
     losses: list[Loss] = field(default_factory=list)
@@ -141,7 +144,8 @@ class TreeWalk:
             accepts: Whether the rows of a page can be of this tree.
         """
         stack = [] if tree.root == NO_PAGE else [_Step(tree.root, 1, b"", None)]
-        while stack:
+        while stack and self.most_pages:
+            self.most_pages -= 1
             step = stack.pop()
             try:
                 data = self._page(step.page)

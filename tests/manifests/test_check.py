@@ -15,9 +15,14 @@ import cbor2
 import lmdb
 import pytest
 
+from cas.digest import Digest
 from cas.errors import CorruptStoreError, NotFoundError
+from cas.objects import Object
+from cas.store import ObjectStore
 from cas.trail import Trail
+from cas.writer import RecordWriter
 from manifests import CheckReport, PendingWrite, RepairReport, Repository
+from manifests.healing import Healer
 from tests.cas.children import in_child
 from tests.damage import PAGE_BYTES, Vandal, data_file, flip
 
@@ -381,3 +386,33 @@ def test_a_damaged_structure_is_not_touched(good: Path) -> None:
 def test_nothing_to_repair_from_is_said(good: Path) -> None:
     with Repository.open(good) as repo, pytest.raises(NotFoundError, match="nothing at"):
         repo.repair(source=good / "nowhere")
+
+
+def test_a_damaged_tag_is_not_believed_to_have_another_name(good: Path) -> None:
+    """No object proves what a tag is called, so neither does a repair."""
+    vandal = Vandal(objects(good))
+    row = vandal.row("tags", b"gold")
+    vandal.put("tags", b"gold", row.replace(b"gold", b"golf"))
+    with Repository.open(good) as repo:
+        report = repo.repair()
+        assert report.dropped == ("a row of tags",)
+        assert not repo.tags()
+        assert repo.check().ok
+
+
+def test_how_deep_damage_reaches_does_not_matter(home: Path) -> None:
+    with ObjectStore.open(home / "objects") as store:
+        below: tuple[Digest, ...] = ()
+        chain: list[Object] = []
+        for number in range(3_000):
+            chain.append(Object(below, b"%d" % number))
+            below = (chain[-1].address(),)
+
+        def work(writer: RecordWriter) -> list[bool]:
+            numbers = [writer.put(each.address(), each) for each in chain]
+            writer.flush()
+            broken = {number: frozenset({numbers[0]}) for number in numbers}
+            healer = Healer(writer, broken, None, ())
+            return [healer.is_whole(numbers[-1]), healer.is_whole(numbers[0])]
+
+        assert store.write(work) == [True, True]

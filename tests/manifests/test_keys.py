@@ -96,6 +96,14 @@ def test_a_pin_goes_over_to_what_replaces_its_checkpoint(repo: Repository) -> No
     assert repo.pins() == []
 
 
+def test_a_pin_of_a_withdrawn_checkpoint_is_still_listed(repo: Repository) -> None:
+    repo.commit("r", {"n": 1}, key="a", parent=None)
+    repo.commit("r", {"n": 2}, key="b", parent=("r", "a"))
+    pinned = repo.pin("r@1", "why")
+    repo.withdraw("r", ["a"])
+    assert [(pin.checkpoint.id, pin.reason) for pin in repo.pins()] == [(pinned.id, "why")]
+
+
 def test_what_is_needed_stays(repo: Repository, tmp_path: Path) -> None:
     chain(repo, "abcd", needs_parent=True)
     plan = repo.forget(RetentionPolicy(mode="latest_only"))
