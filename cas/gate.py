@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from cas.errors import InvalidInputError
+from cas.mutex import give_back
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +40,8 @@ class Gate:
                 raise
 
     For the same reason the mutex is a plain lock: entering a ``Condition`` can be interrupted
-    between locking it and the ``with`` block.
+    between locking it and the ``with`` block. Since Python 3.14 entering a plain lock can too. So
+    its owner may lock it again, and gives it back for good when it cleans up after an exception.
     """
 
     def __init__(self, *, first: Callable[[], None], last: Callable[[], None]) -> None:
@@ -50,7 +52,7 @@ class Gate:
         """
         self._first = first
         self._last = last
-        self._mutex = threading.Lock()
+        self._mutex = threading.RLock()
         self._changed = threading.Condition(self._mutex)
         self._inside: dict[int, int] = {}
         self._shutting: set[int] = set()
@@ -95,6 +97,7 @@ class Gate:
                 self._last()
             if self._shutting:
                 self._changed.notify_all()
+        give_back(self._mutex)
 
     def shut(self) -> None:
         """Keep everybody out, and wait until nobody is inside.
@@ -119,6 +122,7 @@ class Gate:
                 self._owner = None
             self._shutting.discard(me)
             self._changed.notify_all()
+        give_back(self._mutex)
 
     def freeze(self, *, timeout_seconds: float) -> bool:
         """Keep new threads out and wait until only the calling thread can be inside.

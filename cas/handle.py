@@ -25,6 +25,7 @@ from cas.failures import translate
 from cas.filesystem import sync_directory
 from cas.forking import abandon, refuse_after_fork
 from cas.generation import GenerationLock, generation_directory
+from cas.mutex import give_back
 from cas.readers import Reader
 from cas.transactions import MapFullSignal, ReadTransaction, WriteTransaction
 
@@ -72,8 +73,9 @@ class Handle:
         self._writing = False
         self._tables: dict[str, Table] = {}
         self._limits: MapLimits | None = None
-        self._opening = threading.Lock()
-        self._writer = threading.Lock()
+        # Their owner may lock them again, as in ``Gate``. A writer never waits for itself.
+        self._opening = threading.RLock()
+        self._writer = threading.RLock()
         # What each thread has open, innermost last. A dictionary and not a thread-local: a forked
         # child must find the transactions that it inherited.
         self._active: dict[int, list[ReadTransaction]] = {}
@@ -250,20 +252,23 @@ class Handle:
                 "a write cannot begin inside another transaction of the same thread: it would "
                 "wait for itself; return from the outer function first"
             )
-        with self._writer:
-            while True:
-                try:
-                    return self._write_once(work, me)
-                except _StaleSignal:
-                    self._refresh()
-                except _ResizedSignal:
-                    self._lock().alone(self._adopt_map)
-                except _GrowSignal:
-                    self._lock().alone(partial(self._grow, reserve=frees_space))
-                except StoreFullError:
-                    if not (frees_space and release_ballast(self.store)):
-                        raise
-                    _LOGGER.warning("the disk is full; the ballast was given up to free space")
+        try:
+            with self._writer:
+                while True:
+                    try:
+                        return self._write_once(work, me)
+                    except _StaleSignal:
+                        self._refresh()
+                    except _ResizedSignal:
+                        self._lock().alone(self._adopt_map)
+                    except _GrowSignal:
+                        self._lock().alone(partial(self._grow, reserve=frees_space))
+                    except StoreFullError:
+                        if not (frees_space and release_ballast(self.store)):
+                            raise
+                        _LOGGER.warning("the disk is full; the ballast was given up to free space")
+        finally:
+            give_back(self._writer)
 
     def _write_once(self, work: Callable[[WriteTransaction], T], me: int) -> T:
         lock = self._lock()
@@ -412,8 +417,8 @@ class Handle:
     def renew_after_fork(self) -> None:
         """Drop in a forked child what belongs to the parent; the next use opens the store anew."""
         active, self._active = self._active, {}
-        self._opening = threading.Lock()
-        self._writer = threading.Lock()
+        self._opening = threading.RLock()
+        self._writer = threading.RLock()
         self._writing = False
         if self.lock is not None:
             self.lock.renew_after_fork()

@@ -22,6 +22,7 @@ from cas.errors import (
     MissingObjectError,
     NotFoundError,
 )
+from cas.mutex import give_back
 from cas.store import ObjectStore
 from cas.writer import RecordWriter
 
@@ -100,7 +101,7 @@ class GroupCommitter:
 
     def _start(self) -> None:
         self._process = os.getpid()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # which an interrupt may leave locked: ``give_back``
         self._queue: list[_Waiting] = []
         # Who writes or is to write: the first of the queue, until it takes its group out of it.
         self._leader: _Waiting | None = None
@@ -172,6 +173,7 @@ class GroupCommitter:
                 self._queue.remove(waiting)
             has_lead = is_queued and self._leader is waiting
             is_written = waiting in self._writing
+        give_back(self._lock)
         if has_lead:
             self._finish([], waiting)
         elif is_written and waiting.future is None:
