@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.strict import STRICT
+
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 EXAMPLE = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -29,7 +31,7 @@ def test_examples_run_as_printed(document: Path, tmp_path: Path) -> None:
     """All examples of a document, one after the other, in one fresh process."""
     script = "\n".join(EXAMPLE.findall(document.read_text()))
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script],
+        [sys.executable, *STRICT, "-c", script],
         cwd=tmp_path,
         env={"HOME": str(tmp_path), "PATH": "", "PYTHONPATH": str(ROOT)},
         capture_output=True,

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.strict import STRICT
 from tests.test_documents import EXAMPLE
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -55,7 +56,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def typed(installed: Path, home: Path, script: str, *, shell: bool) -> str:
-    program = ["sh", "-e", "-c"] if shell else [str(installed / "python"), "-W", "error", "-c"]
+    program = ["sh", "-e", "-c"] if shell else [str(installed / "python"), *STRICT, "-c"]
     done = subprocess.run(
         [*program, script],
         cwd=home,

@@ -45,8 +45,8 @@ def _content(cls: type, value: Any) -> Any:
     if cls is decimal.Decimal:
         return value.as_tuple()
     if isinstance(value, dict):
-        made = getattr(value, "default_factory", None)
-        return made, [(portrait(key), portrait(item)) for key, item in value.items()]
+        items = [(portrait(key), portrait(item)) for key, item in value.items()]
+        return items if cls is dict else (getattr(value, "default_factory", None), items)
     if cls in (set, frozenset):
         return sorted(map(portrait, value), key=repr)
     if cls in (list, tuple, deque):

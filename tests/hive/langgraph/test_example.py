@@ -6,12 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.strict import STRICT
+
 PROJECT = Path(__file__).parents[3]
 
 
 def test_the_example_runs(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-W", "error", str(PROJECT / "examples" / "langgraph_agent.py"), "home"],
+        [sys.executable, *STRICT, str(PROJECT / "examples" / "langgraph_agent.py"), "home"],
         cwd=tmp_path,
         env={"HOME": str(tmp_path), "PATH": "", "PYTHONPATH": str(PROJECT)},
         capture_output=True,
