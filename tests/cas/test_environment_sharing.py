@@ -416,18 +416,26 @@ def test_threads_share_one_environment(environment: Environment, seed: int) -> N
 
 @pytest.mark.parametrize("compact", [True, False])
 def test_the_file_is_copied_beside_a_thread_that_writes(
-    path: Path, tmp_path: Path, compact: bool
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compact: bool
 ) -> None:
     """Each had waited for what the other one has: LMDB's lock and the interpreter's."""
+    copy_to = ReadTransaction.copy_to
 
     def work() -> str:
         signal.alarm(30)  # no thread of the process would get to raise anything
-        writing = threading.Event()
+        writing, copying = threading.Event(), threading.Event()
+
+        def copy(tx: ReadTransaction, *args: Any, **options: Any) -> None:
+            copying.set()
+            copy_to(tx, *args, **options)
 
         def write(tx: WriteTransaction) -> None:
             writing.set()
-            time.sleep(0.2)
+            copying.wait(0.5)
+            time.sleep(0.1)
             tx.put(ROWS, b"key", b"value")
+
+        monkeypatch.setattr(ReadTransaction, "copy_to", copy)
 
         with Environment.open(path, TABLES) as environment:
             environment.write(partial(put, b"key", b"before"))
