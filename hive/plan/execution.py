@@ -98,6 +98,7 @@ class PlanExecution:
 
     async def save(self, kind: Kind, step: str | None) -> None:
         """Save where the run stands."""
+        self._recorder.is_whole = True  # also if it is interrupted while it waits for its turn
         # Steps that save a state of their own do so beside the driver.
         async with self._saving:
             following = [

@@ -54,6 +54,5 @@ class PlanRecorder(RunRecorder):
         Raises:
             HiveError: It could not be saved and the manager's policy is to raise.
         """
-        self.is_whole = True
         if kind != "attempt_failed" or self.saves_failed_attempts:
             await self.record(kind, step, dict(context), progress.to_record(), next_steps)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from cas.store import ObjectStore
 from hive import (
     CheckpointConfig,
     CheckpointManager,
@@ -954,6 +955,46 @@ def test_ctrl_c_while_a_step_is_counted_counts_nothing_twice(
         result = execute(made, functions, **arguments)
         assert result.steps_executed == 2
         assert [state.attempts for state in result.plan.steps] == [1, 1]
+
+
+def test_ctrl_c_while_a_step_waits_to_be_saved_loses_nothing_of_it(
+    home: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = threading.Event()
+    save, write = execution.PlanExecution.save, ObjectStore.write
+    ran: list[str] = []
+
+    def press() -> None:
+        signal.raise_signal(signal.SIGINT)
+        opened.set()
+
+    async def pressed(self: Any, kind: Any, name: str | None) -> None:
+        if (kind, name) == ("node_complete", "b"):
+            asyncio.get_running_loop().call_soon(press)
+        await save(self, kind, name)
+
+    async def a(ctx: NodeContext) -> int:
+        if ctx.saved_state is None:
+            monkeypatch.setattr(
+                ObjectStore, "write", lambda *given: opened.wait(20) and write(*given)
+            )
+            await ctx.checkpoint("begun")  # holds up what the other step gave
+            await asyncio.Event().wait()
+        return 1
+
+    def b() -> int:
+        ran.append("b")
+        return 2
+
+    made = plan(step("a"), step("b"))
+    with CheckpointManager(home) as manager:
+        arguments: dict[str, Any] = {"manager": manager, "run": "r", "resume": True}
+        monkeypatch.setattr(execution.PlanExecution, "save", pressed)
+        with pytest.raises(KeyboardInterrupt):
+            execute(made, {"a": a, "b": b}, **arguments)
+        assert manager.history("r", limit=1)[0].kind == "paused"
+        result = execute(made, {"a": a, "b": b}, **arguments)
+        assert (result.results, ran) == ({"a": 1, "b": 2}, ["b"])
 
 
 def test_a_graph_that_is_tried_again_runs_again(home: Any) -> None:
