@@ -37,14 +37,22 @@ class Healer:
         broken: Mapping[int, frozenset[int]],
         source: Source | None,
         wanted: Iterable[Digest],
+        *,
+        anew: bool = False,
     ) -> None:
-        """Take the damaged parts of the ``wanted`` checkpoints from the source, if it has them."""
+        """Take the damaged parts of the ``wanted`` checkpoints from the source, if it has them.
+
+        Records that are missing are stored again under their numbers, which the index knows. With
+        ``anew`` it does not, and whatever needs them is stored anew as well.
+        """
         self.broken = broken
         self.source = source
         self.objects = 0
         self._writer = writer
         self._whole: dict[int, bool] = {}
-        writer.damaged.update(number for number, causes in broken.items() if number in causes)
+        writer.damaged.update(
+            number for number, causes in broken.items() if anew or number in causes
+        )
         for digest in sorted(wanted) if source is not None else ():
             self._take(digest)
         writer.flush()

@@ -93,8 +93,9 @@ def repair(
 ) -> RepairReport:
     """Repair what a check finds.
 
-    ``alone`` says that nobody else uses the store. Then checkpoints of a run that is not there are
-    no work in progress, and are seen to even if the check finds nothing.
+    ``alone`` says that the store was just salvaged, and nobody else uses it. Then checkpoints of a
+    run that is not there are no work in progress, and are seen to even if the check finds nothing;
+    and the index does not know what is missing.
 
     Raises:
         CorruptStoreError: LMDB's own structure is damaged; nothing is changed then.
@@ -126,7 +127,7 @@ def _refuse_broken_structure(store: ObjectStore, found: CheckReport) -> None:
     if any(damage.kind == "structure" for damage in found.damage):
         raise CorruptStoreError(
             "the structure of the store's file is damaged, and changing it could do more harm; "
-            "export the runs that can be restored, and import them into a new store",
+            "salvage it, which takes what is whole into a new store",
             path=store.environment.path,
         )
 
@@ -151,7 +152,7 @@ def _attempt(
         if writer.transaction.generation != generation:
             raise GenerationChangedError
         wanted = _wanted(writer, findings)
-        healer = Healer(writer, findings.objects.broken, source, wanted)
+        healer = Healer(writer, findings.objects.broken, source, wanted, anew=alone)
         jobs[:] = [_Repair(writer, findings, healer)]
         jobs[0].run()
         if dry_run:

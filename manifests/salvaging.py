@@ -44,11 +44,13 @@ from manifests.check import check, parsed
 from manifests.claims import CLAIMS
 from manifests.comeback import Comeback
 from manifests.effects import EFFECTS
+from manifests.healing import Source
 from manifests.parameters import TreeParameters
 from manifests.pending import PENDING
 from manifests.repair import repair
 from manifests.roots import STORE_TABLES
-from manifests.upkeep import OBJECTS_FOLDER
+from manifests.sources import opened_source
+from manifests.upkeep import OBJECTS_FOLDER, open_home
 
 __all__ = ["SalvageReport", "salvage"]
 
@@ -95,7 +97,11 @@ class SalvageReport:
 
 
 def salvage(
-    home: str | Path, into: str | Path, *, progress: OnProgress | None = None
+    home: str | Path,
+    into: str | Path,
+    *,
+    source: str | Path | None = None,
+    progress: OnProgress | None = None,
 ) -> SalvageReport:
     """Write what verifies in the store of a home into a new store, in another home.
 
@@ -107,6 +113,7 @@ def salvage(
     Args:
         home: The home of the damaged store.
         into: The home of the new one, in which there must be none.
+        source: The home of a backup, or a bundle: objects that are missing are taken from it.
         progress: Is told how far it is.
 
     Raises:
@@ -117,10 +124,12 @@ def salvage(
     """
     store = path_of(home, "home").absolute() / OBJECTS_FOLDER
     place = path_of(into, "into").absolute() / OBJECTS_FOLDER
-    return _salvage(store, place, progress or _silent)
+    copy = None if source is None else path_of(source, "source")
+    with opened_source(copy, open_home) as other:
+        return _salvage(store, place, other, progress or _silent)
 
 
-def _salvage(store: Path, into: Path, progress: OnProgress) -> SalvageReport:
+def _salvage(store: Path, into: Path, source: Source | None, progress: OnProgress) -> SalvageReport:
     if into.exists():
         raise ConflictError(f"{into} is there already; salvage into a new place")
     reports: list[SalvageReport] = []
@@ -130,7 +139,7 @@ def _salvage(store: Path, into: Path, progress: OnProgress) -> SalvageReport:
             found = _take_rows(file, directory, progress)
             if damaged.damage:
                 found.damage.insert(0, Damage("structure", damaged.damage))
-            reports[:] = [_mend(directory.parent, found, progress)]
+            reports[:] = [_mend(directory.parent, found, source, progress)]
 
         if not create_store(into, fill):
             raise ConflictError(f"{into} is there already; salvage into a new place")
@@ -193,11 +202,11 @@ def _next_run(job: Salvage) -> int:
     return min(number, MOST_RUNS)
 
 
-def _mend(place: Path, taken: _Taken, progress: OnProgress) -> SalvageReport:
+def _mend(place: Path, taken: _Taken, source: Source | None, progress: OnProgress) -> SalvageReport:
     """Repair the new store, and look whether all is well with it."""
     with ObjectStore.open(place, tables=STORE_TABLES, create=False) as store:
         is_damaged = bool(taken.damage)
-        report = repair(store, None, dry_run=False, progress=progress, alone=is_damaged)
+        report = repair(store, source, dry_run=False, progress=progress, alone=is_damaged)
         left = report.found
         if is_damaged:
             left = check(store, read_data=True, progress=progress)

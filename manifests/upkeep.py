@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 # What a method here needs is imported when it is called: a program that saves and restores, and a
 # command that shows something, start a fifth sooner without it.
 
-__all__ = ["OBJECTS_FOLDER", "Pin", "Upkeep"]
+__all__ = ["OBJECTS_FOLDER", "Pin", "Upkeep", "open_home"]
 
 OBJECTS_FOLDER: Final = "objects"
 
@@ -291,7 +291,7 @@ class Upkeep:
             self._refuse_read_only()
         given = source._store if isinstance(source, Upkeep) else source
         place = Path(given) if isinstance(given, str) else given
-        with opened_source(place, _open_home) as other:
+        with opened_source(place, open_home) as other:
             report = repair(self._store, other, dry_run=dry_run, progress=progress or _silent)
         self._seen.lose(None)
         return report
@@ -381,7 +381,8 @@ class Upkeep:
             raise ReadOnlyStoreError(f"the store in {self.home} is open for reading only")
 
 
-def _open_home(home: Path) -> ObjectStore:
+def open_home(home: Path) -> ObjectStore:
+    """Open the store of a home for reading."""
     place = home / OBJECTS_FOLDER
     return ObjectStore.open(place, tables=STORE_TABLES, create=False, read_only=True)
 

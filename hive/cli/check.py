@@ -96,6 +96,8 @@ def _show(report: CheckReport) -> None:
     line(f"{count(len(report.damage), 'problem')} in {looked}")
     if report.hits:
         line(f"cannot be restored: {named(report.hits)}")
+    if any(damage.kind == "structure" for damage in report.damage):
+        line("`hive salvage DIR` takes what is whole into a new store")
 
 
 def _show_repair(report: RepairReport) -> None:

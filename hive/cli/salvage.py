@@ -24,6 +24,15 @@ def salvage(
     into: Annotated[
         Path, typer.Argument(metavar="INTO", help="The home of the new store, which is made.")
     ],
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="PATH",
+            help="Take objects that are missing from this home or bundle.",
+            show_default=False,
+        ),
+    ] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -35,7 +44,7 @@ def salvage(
     from manifests import salvage as take_over
 
     with shown_progress() as progress:
-        report = take_over(home_of(home), into, progress=progress)
+        report = take_over(home_of(home), into, source=source, progress=progress)
     if as_json:
         write_json(_report_json(into, report))
     else:

@@ -170,6 +170,27 @@ def test_both_meta_pages_may_be_gone(made: Callable[[str], Shape], tmp_path: Pat
         assert content_of(tmp_path / "new" / name) == shape.now
 
 
+@pytest.mark.parametrize("name", SHAPES)
+def test_objects_that_are_gone_come_from_a_backup(
+    made: Callable[[str], Shape], tmp_path: Path, name: str
+) -> None:
+    shape = made(name)
+    with Repository.open(shape.home, read_only=True) as repo:
+        backup = repo.backup(tmp_path / "backup")
+    data = data_file(shape.home).read_bytes()
+    for page, kind in kinds_of_pages(data).items():
+        if kind in ("record", "unused"):
+            data = blank(data, page)
+    home = damaged_copy(shape, tmp_path / "bad", data)
+    without = salvage(home, tmp_path / "without")
+    assert not without.ok
+    assert len(without.lost) >= len(shape.now.listed)
+    report = salvage(home, tmp_path / "new", source=backup)
+    assert report.ok, report
+    assert content_of(tmp_path / "new") == shape.now
+    judge(shape, report, tmp_path / "new")
+
+
 def test_what_was_forgotten_or_deleted_stays_away(
     made: Callable[[str], Shape], tmp_path: Path
 ) -> None:

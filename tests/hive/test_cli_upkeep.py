@@ -13,7 +13,8 @@ import pytest
 from cas.errors import InvalidInputError
 from hive.cli.quantities import parse_size, parse_span
 from manifests import Repository
-from tests.damage import Vandal, flip
+from tests.damage import PAGE_BYTES, Vandal, flip
+from tests.durability.test_flipped_bits import kinds_of_pages
 from tests.hive.command_line import hive
 
 EVIL = "\x1b[2Jhoney"
@@ -313,3 +314,37 @@ def test_a_run_is_not_deleted_under_the_program_that_executes_it(repo: Repositor
         assert refused.code == 4
         assert "is being executed" in refused.errors
     assert hive("rm", "live").code == 0
+
+
+def test_a_store_that_does_not_open_is_salvaged(
+    repo: Repository, home: Path, tmp_path: Path
+) -> None:
+    """The root of the runs is another page, and what the first checkpoints need is gone."""
+    repo.commit("bees", {"noise": os.urandom(9_000)})
+    backup = repo.backup(tmp_path / "backup")
+    repo.close()
+    file = home / "objects" / "g1" / "data.mdb"
+    data = file.read_bytes()
+    data = data.replace(b"runs", b"rums")
+    for page, kind in kinds_of_pages(data).items():
+        if kind in ("record", "unused"):
+            data = data[: page * PAGE_BYTES] + bytes(PAGE_BYTES) + data[(page + 1) * PAGE_BYTES :]
+    file.write_bytes(data)
+    assert hive("runs").code == 5
+    assert "`hive salvage DIR`" in hive("doctor").output
+
+    ran = hive("salvage", str(tmp_path / "bare"))
+    assert ran.code == 5
+    assert "structure: a table 'rums' is not known here" in ran.output
+    assert "cannot be restored: " in ran.output
+    assert "bees@7" in ran.output
+
+    ran = hive("salvage", str(tmp_path / "whole"), "--from", str(backup), "--json")
+    assert ran.code == 0
+    assert ran.json["ok"]
+    assert ran.json["checkpoints"] == 9
+    assert not ran.json["lost"]
+    with Repository.open(tmp_path / "whole") as whole:
+        assert sequences(whole) == [7, 6, 5, 4, 3, 2, 1]
+        assert whole.restore("wasps") == {"n": 1}
+    assert hive("salvage", str(tmp_path / "whole")).code == 4

@@ -376,7 +376,7 @@ def test_a_damaged_structure_is_not_touched(good: Path) -> None:
                 damaged.seek(page * PAGE_BYTES + 10)
                 damaged.write(bytes([flags ^ 0x10]))
             kinds = {damage.kind for damage in repo.check().damage}
-            with pytest.raises(CorruptStoreError, match="import them into a new store"):
+            with pytest.raises(CorruptStoreError, match="takes what is whole into a new store"):
                 repo.repair()
             return " ".join(kinds)
 
