@@ -31,7 +31,11 @@ from langgraph.types import (
     TimeoutPolicy,
 )
 
-from hive.adapters.langgraph.serializer import current_serializer, warn_of_type
+from hive.adapters.langgraph.serializer import (
+    StrictSerializer,
+    current_serializer,
+    warn_of_type,
+)
 from hive.errors import HiveError, InvalidInputError
 from manifests import Registry
 from manifests.parts import Apart, Items, Structure
@@ -59,6 +63,8 @@ MESSAGES: Final = {
     )
 }
 """LangChain's models, by name."""
+_STRICT: Final = StrictSerializer(MESSAGES)
+"""For whoever uses a saver's repository directly."""
 OPAQUE: Final = "langgraph.opaque"
 """The name under which bytes of LangGraph's serializer are stored."""
 
@@ -171,7 +177,7 @@ def _name_of(cls: type) -> str:
 def _dumped(value: Any) -> list[Any]:
     if isinstance(value, Opaque):
         return [value.kind, value.data]
-    serializer = current_serializer()
+    serializer = current_serializer() or _STRICT
     try:
         kind, data = serializer.dumps_typed(value)
     except HiveError:
@@ -194,7 +200,7 @@ def _dumped_whole(value: Any) -> list[Any]:
 def _loaded(fields: Any) -> Any:
     match fields:
         case [str(kind), bytes(data)]:
-            return _load_with(current_serializer(), kind, data)
+            return _load_with(current_serializer() or _STRICT, kind, data)
     raise InvalidInputError("bytes of LangGraph's serializer should be stored there, and are not")
 
 

@@ -59,9 +59,9 @@ def serving(serializer: SerializerProtocol) -> Iterator[None]:
         _CURRENT.reset(token)
 
 
-def current_serializer() -> SerializerProtocol:
-    """Return the serializer that this thread serves."""
-    return _CURRENT.get()
+def current_serializer() -> SerializerProtocol | None:
+    """Return the serializer that this thread serves; None outside of a saver's own methods."""
+    return _CURRENT.get(None)
 
 
 class StrictSerializer(JsonPlusSerializer):

@@ -294,6 +294,18 @@ def test_what_no_tree_takes_goes_through_the_serializer(saver: HiveSaver) -> Non
         round_trip(saver, {"lock": object()})
 
 
+def test_the_repository_of_a_saver_reads_what_the_serializer_stored(saver: HiveSaver) -> None:
+    config = saver.put(
+        config_of("t", checkpoint_ns=""), empty_checkpoint(), {"source": "input"}, {}
+    )
+    checkpoint_id = config["configurable"]["checkpoint_id"]
+    saver.put_writes(config, [("__error__", ValueError("no")), ("text", "\ud83d")], "task")
+    found = {write.name: write.value for write in saver.repository.pending("t", checkpoint_id)}
+    assert found == {"__error__": "ValueError('no')", "text": "?"}
+    saver.repository.commit("by hand", {"value": ValueError("no")})
+    assert saver.repository.restore("by hand") == {"value": "ValueError('no')"}
+
+
 def test_metadata_that_no_tree_takes_go_through_the_serializer(saver: HiveSaver) -> None:
     deep: list[Any] = []
     for _ in range(150):
