@@ -16,20 +16,15 @@ from cas.closure import read_known
 from cas.errors import MissingObjectError
 from cas.kept import KeptRecords
 from cas.records import RecordReader
-from manifests.catalogue import Catalogue, CheckpointRow
+from manifests.catalogue import Catalogue
 from manifests.decoder import StoredObject
 from manifests.forms import Form, Forms, LinkForm
 from manifests.kept import KeptValues, Restoring
 from manifests.manifest import state_of
-from manifests.pending import (
-    PendingBody,
-    PendingWrite,
-    anchor_of,
-    pending_bodies,
-    pending_writes,
-)
+from manifests.pending import PendingBody, PendingWrite, anchor_of, pending_bodies, pending_writes
 from manifests.reading import StoreReader
 from manifests.refs import RefLike, Resolver
+from manifests.rows import CheckpointRow
 
 __all__ = ["Behind", "behind"]
 

@@ -17,14 +17,8 @@ from manifests.kept import KeptValues
 from manifests.limits import check_limit
 from manifests.manifest import microseconds
 from manifests.names import check_name
-from manifests.pending import (
-    Anchor,
-    PendingWrite,
-    PreparedWrites,
-    check_anchor,
-    check_writes,
-    read_pending,
-)
+from manifests.pending import PendingWrite, PreparedWrites, check_anchor, check_writes, read_pending
+from manifests.pending_rows import Anchor
 from manifests.reading import stable
 from manifests.refs import RefLike
 from manifests.registry import Registry

@@ -19,7 +19,7 @@ from cas.records import RecordReader
 from cas.store import ObjectStore
 from manifests import history
 from manifests.arguments import listed
-from manifests.catalogue import Catalogue, CheckpointRow
+from manifests.catalogue import Catalogue
 from manifests.diff import Difference, Kind, differences
 from manifests.excerpt import Excerpt, excerpt, first_difference
 from manifests.forms import Forms
@@ -30,6 +30,7 @@ from manifests.places import Places
 from manifests.reading import StoreReader, stable
 from manifests.refs import RefLike
 from manifests.registry import Registry
+from manifests.rows import CheckpointRow
 from manifests.search import Match, OnSearched, search
 
 __all__ = ["Branch", "Browsing", "Compared", "Footprint"]

@@ -8,9 +8,11 @@ from cas.digest import Digest
 from cas.writer import RecordWriter
 from manifests.bodies import ObjectBody, StoredBody, records_of
 from manifests.bundle import EffectNote, Note, WritesNote
-from manifests.catalogue import Catalogue, CheckpointRow, RunRow
+from manifests.catalogue import Catalogue
 from manifests.effects import EffectRow, has_row, put_effect
-from manifests.pending import PendingRow, anchor_of, known_row, put_row, row_key
+from manifests.pending import anchor_of
+from manifests.pending_rows import PendingRow, known_row, put_row, row_key
+from manifests.rows import CheckpointRow, RunRow
 
 __all__ = ["Carried"]
 

@@ -1,15 +1,10 @@
-"""The catalogue: which checkpoints a run lists, its head, and tags. Order never comes from a clock.
-
-Rows are CBOR arrays in checksummed tables. Composite keys have parts of fixed width; names are
-keys of their own tables only.
-"""
+"""The catalogue: which checkpoints a run lists, its head, and tags. No clock orders them."""
 
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import Final
 
@@ -19,116 +14,41 @@ from cas.digest import Digest
 from cas.environment import ReadTransaction, Table, WriteTransaction
 from cas.errors import LimitError, NotFoundError
 from manifests.names import name_key
-from manifests.packed import packed, unpacked
+from manifests.rows import (
+    CHECKPOINT_KEY,
+    CHECKPOINTS,
+    KEYS,
+    MOST_RUNS,
+    NEXT_RUN,
+    NUMBERS,
+    PINS,
+    RUN_NUMBER,
+    RUNS,
+    TAGS,
+    CheckpointRow,
+    PinRow,
+    RunRow,
+    TagRow,
+    checkpoint_row,
+    checkpoint_value,
+    key_place,
+    key_row,
+    next_run_value,
+    pin_row,
+    run_row,
+    run_value,
+    tag_row,
+)
 
-__all__ = [
-    "CHECKPOINTS",
-    "KEYS",
-    "MOST_RUNS",
-    "NEXT_RUN",
-    "NUMBERS",
-    "PINS",
-    "RUNS",
-    "TABLES",
-    "TAGS",
-    "Catalogue",
-    "CatalogueWriter",
-    "CheckpointRow",
-    "PinRow",
-    "RunRow",
-    "TagRow",
-    "checkpoint_key",
-    "checkpoint_place",
-    "checkpoint_row",
-    "checkpoint_value",
-    "key_place",
-    "key_row",
-    "next_run_value",
-    "pin_row",
-    "run_row",
-    "run_value",
-    "tag_row",
-]
+__all__ = ["Catalogue", "CatalogueWriter"]
 
-RUNS: Final = Table("runs")
-CHECKPOINTS: Final = Table("checkpoints")
-TAGS: Final = Table("tags")
-PINS: Final = Table("pins")
-NUMBERS: Final = Table("numbers")
-KEYS: Final = Table("keys")
-TABLES: Final = (RUNS, CHECKPOINTS, TAGS, PINS, NUMBERS, KEYS)
-
-_KEY: Final = struct.Struct(">II")
-MOST_RUNS: Final = 0xFFFF_FFFF
-"""Highest run number and sequence (inclusive)."""
 _OF_RUN: Final = re.compile(r"(.+?)[@~]\d+", re.DOTALL)
 """A reference to a checkpoint of a run."""
-NEXT_RUN: Final = b"next-run"
-"""Key in ``numbers`` of the number that the next new run gets."""
-_NUMBER_BYTES: Final = 4
-_RUN: Final = struct.Struct(">I")
 _PREFIX_BYTES: Final = 448
 """How much of a name stands in its key as it is."""
 
-_NEEDS_PARENT: Final = 1
-_TIP: Final = 2
-_HIDDEN: Final = 4
-
-
-@dataclass(frozen=True, slots=True)
-class RunRow:
-    """A run: its number (never reused), its name, its head, and the highest sequence given out."""
-
-    number: int
-    name: str
-    head: int
-    last: int
-    kept: int
-    created_us: int
-
-
-@dataclass(frozen=True, slots=True)
-class CheckpointRow:
-    """A checkpoint in its run: the manifest's record and digest, and what depends on the place.
-
-    ``parent`` is the parent's sequence in the same run, 0 if it is elsewhere or there is none.
-    ``needs_parent`` says that the checkpoint cannot be used without its parent: retention then
-    keeps the chain. ``tip`` says that it ends a branch which the run left. ``hidden`` ones were
-    taken off the list and stay only as long as another needs them. ``key`` is the sortable id that
-    the framework which owns the run gave it.
-    """
-
-    record: int
-    id: Digest
-    parent: int
-    new_objects: int
-    new_bytes: int
-    needs_parent: bool = False
-    tip: bool = False
-    hidden: bool = False
-    key: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TagRow:
-    """A tag: a name for a checkpoint that also keeps it, wherever it is or was listed."""
-
-    name: str
-    record: int
-    id: Digest
-    run: str
-    sequence: int
-
-
-@dataclass(frozen=True, slots=True)
-class PinRow:
-    """A pin: keeps a checkpoint without naming it, perhaps with a reason."""
-
-    record: int
-    id: Digest
-    run: str
-    sequence: int
-    reason: str
+# The rows on the way back from a head are read again at every turn, and the head's at every write.
+_remembered_row = lru_cache(maxsize=4_096)(checkpoint_row)
 
 
 class Catalogue:
@@ -185,7 +105,7 @@ class Catalogue:
         """Return a checkpoint by run number and sequence."""
         if not 0 < sequence <= MOST_RUNS:
             return None
-        row = self._get(CHECKPOINTS, _KEY.pack(run, sequence))
+        row = self._get(CHECKPOINTS, CHECKPOINT_KEY.pack(run, sequence))
         return None if row is None else _remembered_row(row, sequence)
 
     def newest(self, run: int, *, below: int | None = None) -> Iterator[tuple[int, CheckpointRow]]:
@@ -193,17 +113,21 @@ class Catalogue:
 
         ``below`` is the sequence to start under (exclusive).
         """
-        start = _KEY.pack(run, 0)
-        stop = _KEY.pack(run, MOST_RUNS) + b"\0" if below is None else _KEY.pack(run, below)
+        start = CHECKPOINT_KEY.pack(run, 0)
+        stop = (
+            CHECKPOINT_KEY.pack(run, MOST_RUNS) + b"\0"
+            if below is None
+            else CHECKPOINT_KEY.pack(run, below)
+        )
         for key, row in self.transaction.items(CHECKPOINTS, start, stop, reverse=True):
-            sequence = _KEY.unpack(key)[1]
+            sequence = CHECKPOINT_KEY.unpack(key)[1]
             yield sequence, checkpoint_row(row, sequence)
 
     def oldest(self, run: int) -> Iterator[tuple[int, CheckpointRow]]:
         """Yield (sequence, row) of a run's checkpoints, oldest first."""
-        start, stop = _KEY.pack(run, 0), _KEY.pack(run, MOST_RUNS) + b"\0"
+        start, stop = CHECKPOINT_KEY.pack(run, 0), CHECKPOINT_KEY.pack(run, MOST_RUNS) + b"\0"
         for key, row in self.transaction.items(CHECKPOINTS, start, stop):
-            sequence = _KEY.unpack(key)[1]
+            sequence = CHECKPOINT_KEY.unpack(key)[1]
             yield sequence, checkpoint_row(row, sequence)
 
     def sequence_of(self, run: int, key: str) -> int | None:
@@ -218,7 +142,7 @@ class Catalogue:
 
         ``below`` is the key to start under (exclusive); it need not be there.
         """
-        start = _RUN.pack(run)
+        start = RUN_NUMBER.pack(run)
         # No UTF-8 text begins with FF.
         stop = start + (b"\xff" if below is None else below.encode())
         for _key, row in self.transaction.items(KEYS, start, stop, reverse=True):
@@ -299,11 +223,13 @@ class CatalogueWriter(Catalogue):
         """Write a checkpoint's row, replacing one in its place. The run's row stays as it is."""
         if row.key is not None:
             self.put_key(run, row.key, sequence)
-        self._writing.put(CHECKPOINTS, _KEY.pack(run, sequence), checkpoint_value(row, sequence))
+        self._writing.put(
+            CHECKPOINTS, CHECKPOINT_KEY.pack(run, sequence), checkpoint_value(row, sequence)
+        )
 
     def put_key(self, run: int, key: str, sequence: int) -> None:
         """Let a key lead to a sequence."""
-        self._writing.put(KEYS, key_place(run, key), _RUN.pack(sequence))
+        self._writing.put(KEYS, key_place(run, key), RUN_NUMBER.pack(sequence))
 
     def mark_tip(self, run: int, sequence: int, *, tip: bool) -> None:
         """Note whether a checkpoint, if it is listed, ends a branch that its run left.
@@ -334,7 +260,7 @@ class CatalogueWriter(Catalogue):
             return False
         if row.key is not None:
             self._writing.delete(KEYS, key_place(run, row.key))
-        self._writing.delete(CHECKPOINTS, _KEY.pack(run, sequence))
+        self._writing.delete(CHECKPOINTS, CHECKPOINT_KEY.pack(run, sequence))
         return not row.hidden
 
     def put_tag(self, tag: TagRow) -> None:
@@ -362,89 +288,3 @@ class CatalogueWriter(Catalogue):
     def drop_pin(self, digest: Digest) -> bool:
         """Remove the pin of a checkpoint; whether there was one."""
         return self._writing.delete(PINS, bytes(digest))
-
-
-def checkpoint_key(run: int, sequence: int) -> bytes:
-    """Return the key of a checkpoint's row, by run number and sequence."""
-    return _KEY.pack(run, sequence)
-
-
-def checkpoint_place(key: bytes) -> tuple[int, int]:
-    """Return (run number, sequence) of a key of ``checkpoints``; zeros for a damaged key."""
-    if len(key) != _KEY.size:
-        return 0, 0
-    run, sequence = _KEY.unpack(key)
-    return run, sequence
-
-
-def key_place(run: int, key: str) -> bytes:
-    """Return the key of a row of ``keys``, by run number and checkpoint's key."""
-    return _RUN.pack(run) + key.encode()
-
-
-def key_row(row: bytes) -> int:
-    """Read a row of ``keys``: a sequence."""
-    (sequence,) = _RUN.unpack(row)
-    return int(sequence)
-
-
-def next_run_value(number: int) -> bytes:
-    """Return what ``numbers`` holds when the next new run gets a number."""
-    return number.to_bytes(_NUMBER_BYTES, "big")
-
-
-def run_value(run: RunRow) -> bytes:
-    """Return the row of ``runs`` that says this of a run."""
-    return cbor2.dumps([run.number, run.name, run.head, run.last, run.kept, run.created_us])
-
-
-def run_row(row: bytes) -> RunRow:
-    """Read a row of ``runs``."""
-    return RunRow(*cbor2.loads(row))
-
-
-def checkpoint_value(row: CheckpointRow, sequence: int) -> bytes:
-    """Return the row of ``checkpoints`` that says this of a checkpoint."""
-    flags = _NEEDS_PARENT * row.needs_parent | _TIP * row.tip | _HIDDEN * row.hidden
-    more: list[object] = []
-    if row.key is not None:
-        more = [flags, packed(row.key)]
-    elif flags:
-        more = [flags]
-    back = sequence - row.parent if row.parent else 0
-    fields = [row.record, bytes(row.id), back, row.new_objects, row.new_bytes, *more]
-    return cbor2.dumps(fields)
-
-
-def checkpoint_row(row: bytes, sequence: int) -> CheckpointRow:
-    """Read a row of ``checkpoints``."""
-    record, digest, back, new_objects, new_bytes, *rest = cbor2.loads(row)
-    flags = rest[0] if rest else 0
-    key = unpacked(rest[1]) if len(rest) > 1 else None
-    return CheckpointRow(
-        record,
-        Digest(digest),
-        sequence - back if back else 0,
-        new_objects,
-        new_bytes,
-        bool(flags & _NEEDS_PARENT),
-        bool(flags & _TIP),
-        bool(flags & _HIDDEN),
-        key,
-    )
-
-
-# The rows on the way back from a head are read again at every turn, and the head's at every write.
-_remembered_row = lru_cache(maxsize=4_096)(checkpoint_row)
-
-
-def tag_row(row: bytes) -> TagRow:
-    """Read a row of ``tags``."""
-    name, record, digest, run, sequence = cbor2.loads(row)
-    return TagRow(name, record, Digest(digest), run, sequence)
-
-
-def pin_row(row: bytes) -> PinRow:
-    """Read a row of ``pins``."""
-    record, digest, run, sequence, reason = cbor2.loads(row)
-    return PinRow(record, Digest(digest), run, sequence, reason)

@@ -23,7 +23,13 @@ from cas.store import ObjectStore
 from cas.upkeep import OnProgress
 from cas.writer import STORE
 from manifests.bodies import ObjectBody, StoredBody
-from manifests.catalogue import (
+from manifests.claims import CLAIMS
+from manifests.effects import EFFECTS, effect_key, effect_row
+from manifests.manifest import ManifestReader
+from manifests.names import name_key
+from manifests.pending_rows import PENDING, Anchor, PendingRow, pending_place, pending_row
+from manifests.reading import StoreReader, stable
+from manifests.rows import (
     CHECKPOINTS,
     KEYS,
     NUMBERS,
@@ -41,12 +47,6 @@ from manifests.catalogue import (
     run_row,
     tag_row,
 )
-from manifests.claims import CLAIMS
-from manifests.effects import EFFECTS, effect_key, effect_row
-from manifests.manifest import ManifestReader
-from manifests.names import name_key
-from manifests.pending import PENDING, Anchor, PendingRow, pending_place, pending_row
-from manifests.reading import StoreReader, stable
 
 __all__ = ["CheckReport", "Findings", "check", "examine", "parsed", "raw_rows"]
 

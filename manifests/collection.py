@@ -18,10 +18,11 @@ from cas.store import ObjectStore
 from cas.sweep import Collector
 from cas.upkeep import OnProgress
 from cas.writer import RecordWriter
-from manifests.catalogue import CHECKPOINTS, Catalogue, checkpoint_key
+from manifests.catalogue import Catalogue
 from manifests.forgetting import ForgetPlan
-from manifests.pending import PENDING, Anchor, pending_place
+from manifests.pending_rows import PENDING, Anchor, pending_place
 from manifests.roots import LAYOUT
+from manifests.rows import CHECKPOINTS, checkpoint_key
 from manifests.strays import drop_strays
 
 __all__ = ["CompactReport", "GcReport", "collect", "compact"]

@@ -20,7 +20,11 @@ from cas.sieve import UNKNOWN, Version
 from cas.store import HEADER_KEY
 from cas.table import Table
 from cas.writer import Counters
-from manifests.catalogue import (
+from manifests.check import parsed
+from manifests.effects import EFFECTS, effect_row
+from manifests.names import name_key
+from manifests.pending_rows import PENDING, pending_place, pending_row
+from manifests.rows import (
     CHECKPOINTS,
     KEYS,
     PINS,
@@ -40,10 +44,6 @@ from manifests.catalogue import (
     run_value,
     tag_row,
 )
-from manifests.check import parsed
-from manifests.effects import EFFECTS, effect_row
-from manifests.names import name_key
-from manifests.pending import PENDING, pending_place, pending_row
 
 __all__ = ["Comeback"]
 

@@ -15,7 +15,7 @@ from cas.objects import Object
 from cas.store import ObjectStore
 from cas.writer import RecordWriter
 from manifests.arguments import listed
-from manifests.catalogue import CatalogueWriter, CheckpointRow
+from manifests.catalogue import CatalogueWriter
 from manifests.claims import PreparedClaim
 from manifests.encoder import Encoder
 from manifests.incremental import Memory
@@ -32,6 +32,7 @@ from manifests.recall import recalled
 from manifests.redacting import RedactingEncoder
 from manifests.registry import Registry
 from manifests.restored import expect
+from manifests.rows import CheckpointRow
 from manifests.template import Watched
 
 __all__ = [

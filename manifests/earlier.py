@@ -10,8 +10,8 @@ from typing import Any
 from manifests.alignment import Edit
 from manifests.likeness import PLAIN, Likeness
 from manifests.memo import Node
+from manifests.segments import CONSTANT, MOST_AS_ONE, Segment
 from manifests.together import ATOMS
-from manifests.watch import CONSTANT, MOST_AS_ONE, Segment
 
 __all__ = ["Earlier", "EarlierFields", "entry_edits", "same_keys"]
 

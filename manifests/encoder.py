@@ -38,9 +38,9 @@ from manifests.pieces import (
 )
 from manifests.registry import Registry, TypeEntry
 from manifests.scalars import SCALAR_TYPES, TEXT, encode_scalar
+from manifests.segments import LEAST_ITEMS, LEAST_LIST_ITEMS
 from manifests.trees import TreeBuilder, TreeCache
 from manifests.unregistered import UnregisteredValue
-from manifests.watch import LEAST_ITEMS, LEAST_LIST_ITEMS
 
 __all__ = ["MAX_DEPTH", "MAX_KEY_BYTES", "Encoder", "refuse_twins"]
 

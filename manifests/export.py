@@ -23,7 +23,8 @@ from manifests.bundle import (
 from manifests.bundle_writer import write_bundle
 from manifests.catalogue import Catalogue
 from manifests.effects import effect_rows
-from manifests.pending import anchor_of, pending_rows
+from manifests.pending import anchor_of
+from manifests.pending_rows import pending_rows
 from manifests.reading import StoreReader
 from manifests.refs import Listed, RefLike, Resolver
 

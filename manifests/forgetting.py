@@ -20,13 +20,15 @@ from cas.records import Record, RecordReader
 from cas.store import ObjectStore
 from cas.upkeep import OnProgress, Progress
 from cas.writer import RecordWriter
-from manifests.catalogue import Catalogue, CatalogueWriter, CheckpointRow, PinRow, RunRow
+from manifests.catalogue import Catalogue, CatalogueWriter
 from manifests.guard import Guard, Look
 from manifests.kinds import KINDS
 from manifests.manifest import Checkpoint, ManifestReader, checkpoint_of
-from manifests.pending import anchor_of, drop_pending, is_unresolved
+from manifests.pending import anchor_of, is_unresolved
+from manifests.pending_rows import drop_pending
 from manifests.reading import StoreReader
 from manifests.retention import Candidate, Plan, Reason, RetentionPolicy, Verdict, plan
+from manifests.rows import CheckpointRow, PinRow, RunRow
 from manifests.strays import drop_strays
 from manifests.weights import Weigher
 

@@ -14,9 +14,10 @@ from typing import Self
 from cas.digest import Digest
 from cas.environment import ReadTransaction
 from cas.writer import Counters
-from manifests.catalogue import Catalogue, CheckpointRow, RunRow
+from manifests.catalogue import Catalogue
 from manifests.pending import is_unresolved
 from manifests.retention import Reason
+from manifests.rows import CheckpointRow, RunRow
 
 __all__ = ["Guard", "Look"]
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from cas.digest import Digest
 from cas.errors import InvalidInputError, NotFoundError
 from cas.records import Record, RecordReader
-from manifests.catalogue import Catalogue, CheckpointRow, PinRow, RunRow
+from manifests.catalogue import Catalogue
 from manifests.diff import Change, Touched, changes, touched
 from manifests.forms import Forms
 from manifests.kept import KeptValues, Restoring
@@ -24,11 +24,13 @@ from manifests.manifest import (
     from_microseconds,
 )
 from manifests.outline import Outline, outline
-from manifests.pending import Anchor, anchor_of
+from manifests.pending import anchor_of
+from manifests.pending_rows import Anchor
 from manifests.places import PathLike, Places
 from manifests.reading import StoreReader
 from manifests.refs import Listed, RefLike, Resolver
 from manifests.registry import Registry
+from manifests.rows import CheckpointRow, PinRow, RunRow
 from manifests.together import StoredObject
 
 __all__ = [

@@ -29,9 +29,10 @@ from cas.writer import RecordWriter
 from manifests.bundle import BundleEntry, Note, WritesNote
 from manifests.bundle_reader import BundleReader
 from manifests.carried import Carried
-from manifests.catalogue import Catalogue, CatalogueWriter, CheckpointRow, RunRow
+from manifests.catalogue import Catalogue, CatalogueWriter
 from manifests.manifest import Manifest, ManifestReader
 from manifests.names import check_name
+from manifests.rows import CheckpointRow, RunRow
 
 __all__ = ["ImportReport", "import_bundle"]
 

@@ -20,7 +20,7 @@ from manifests.memo import Changes, Node
 from manifests.paths import Step
 from manifests.pieces import Piece
 from manifests.registry import TypeEntry
-from manifests.watch import Segment
+from manifests.segments import Segment
 
 __all__ = ["ItemEncoder", "Memory"]
 

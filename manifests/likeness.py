@@ -20,8 +20,8 @@ import cbor2
 
 from manifests.registry import Registry, TypeEntry
 from manifests.scalars import SCALAR_TYPES, encode_scalar
+from manifests.segments import Segment, beside, fields_set
 from manifests.unregistered import UnregisteredValue
-from manifests.watch import Segment, beside, fields_set
 
 __all__ = ["PLAIN", "Likeness"]
 

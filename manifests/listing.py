@@ -7,12 +7,14 @@ from typing import Final
 
 from cas.errors import ConflictError, NotFoundError
 from cas.writer import RecordWriter
-from manifests.catalogue import Catalogue, CatalogueWriter, CheckpointRow, PinRow, TagRow
+from manifests.catalogue import Catalogue, CatalogueWriter
 from manifests.claims import drop_claim
 from manifests.effects import copy_effects, drop_effects
 from manifests.names import check_name
-from manifests.pending import anchor_of, copy_pending, drop_pending
+from manifests.pending import anchor_of
+from manifests.pending_rows import copy_pending, drop_pending
 from manifests.refs import Listed, RefLike, Resolver
+from manifests.rows import CheckpointRow, PinRow, TagRow
 
 __all__ = ["delete_run", "fork", "pin", "tag", "unpin", "untag"]
 

@@ -17,7 +17,6 @@ from pydantic_core import core_schema
 
 from cas.digest import Digest
 from cas.errors import CorruptObjectError, UnsupportedFormatError
-from manifests.catalogue import CheckpointRow
 from manifests.cbor import (
     MANIFEST,
     array_head,
@@ -32,6 +31,7 @@ from manifests.forms import Form, Forms, Tagged, form_of
 from manifests.names import check_labels, check_name
 from manifests.pieces import Linked, Piece, PieceSink, join, size_of
 from manifests.registry import Registry
+from manifests.rows import CheckpointRow
 from manifests.together import ATOMS
 
 __all__ = [

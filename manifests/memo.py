@@ -18,8 +18,9 @@ from typing import Any, Final, NamedTuple
 from manifests.alignment import Edit, splice
 from manifests.entries import Entries
 from manifests.pieces import Piece
+from manifests.segments import Segment
 from manifests.trees import TreeCache
-from manifests.watch import Segment, Watch, same_objects
+from manifests.watch import Watch, same_objects
 
 __all__ = ["Changes", "Node"]
 

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field, replace
 from cas.digest import Digest
 from cas.environment import Table, WriteTransaction
 from manifests.bodies import ObjectBody, StoredBody
-from manifests.catalogue import KEYS, CatalogueWriter, RunRow, key_place, key_row
+from manifests.catalogue import CatalogueWriter
 from manifests.check import MALFORMED, raw_rows
 from manifests.effects import EFFECTS, EffectRow, effect_key, effect_row, put_effect
 from manifests.healing import Healer
-from manifests.pending import PENDING, PendingRow, pending_place, pending_row, put_row
+from manifests.pending_rows import PENDING, PendingRow, pending_place, pending_row, put_row
+from manifests.rows import KEYS, RunRow, key_place, key_row
 
 __all__ = ["Mending", "known_keys", "wanted_bodies"]
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from cas.digest import Digest
 from cas.errors import ConflictError, InvalidInputError, NotFoundError
 from cas.records import RecordReader
-from manifests.catalogue import Catalogue, CheckpointRow, RunRow
+from manifests.catalogue import Catalogue
 from manifests.refs import RefLike, Resolver
+from manifests.rows import CheckpointRow, RunRow
 
 __all__ = ["Place", "keyed_place", "place_after", "refuse_moved"]
 

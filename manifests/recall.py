@@ -29,8 +29,8 @@ from manifests.memo import Node
 from manifests.parameters import TreeParameters
 from manifests.pieces import PieceSink, size_of
 from manifests.reading import StoreReader, stable
+from manifests.segments import CONSTANT, LEAST_LIST_ITEMS, Segment
 from manifests.trees import LIST_NODE, TreeBuilder, TreeCache, item_token
-from manifests.watch import CONSTANT, LEAST_LIST_ITEMS, Segment
 
 __all__ = ["recalled"]
 

@@ -15,10 +15,11 @@ from typing import Final
 from cas.digest import Digest
 from cas.errors import InvalidInputError, NotFoundError
 from cas.records import INDEX, UNREADABLE, Record, RecordReader, index_numbers
-from manifests.catalogue import Catalogue, CheckpointRow, PinRow, TagRow
+from manifests.catalogue import Catalogue
 from manifests.cbor import MANIFEST, tag_head
 from manifests.manifest import Checkpoint, Manifest, ManifestReader
 from manifests.names import check_key
+from manifests.rows import CheckpointRow, PinRow, TagRow
 
 __all__ = ["Listed", "RefLike", "Resolver"]
 

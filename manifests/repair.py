@@ -24,13 +24,20 @@ from cas.store import ObjectStore
 from cas.table import CHECKSUM_BYTES
 from cas.upkeep import OnProgress, upkeep_lock
 from cas.writer import RecordWriter
-from manifests.catalogue import (
+from manifests.catalogue import CatalogueWriter
+from manifests.check import OPAQUE, CheckReport, Findings, examine, parsed, raw_rows
+from manifests.healing import Healer, Source
+from manifests.manifest import ManifestReader, microseconds
+from manifests.mending import Mending, known_keys, wanted_bodies
+from manifests.names import name_key
+from manifests.reading import StoreReader, stable
+from manifests.roots import STORE_TABLES
+from manifests.rows import (
     CHECKPOINTS,
     NUMBERS,
     PINS,
     RUNS,
     TAGS,
-    CatalogueWriter,
     CheckpointRow,
     PinRow,
     RunRow,
@@ -42,13 +49,6 @@ from manifests.catalogue import (
     run_row,
     tag_row,
 )
-from manifests.check import OPAQUE, CheckReport, Findings, examine, parsed, raw_rows
-from manifests.healing import Healer, Source
-from manifests.manifest import ManifestReader, microseconds
-from manifests.mending import Mending, known_keys, wanted_bodies
-from manifests.names import name_key
-from manifests.reading import StoreReader, stable
-from manifests.roots import STORE_TABLES
 
 __all__ = ["RepairReport", "repair"]
 

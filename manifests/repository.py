@@ -30,7 +30,8 @@ from manifests.manifest import Checkpoint, RunInfo, StoreStats, microseconds
 from manifests.outline import Outline
 from manifests.parameters import TreeParameters
 from manifests.paths import Redaction
-from manifests.pending import Anchor, check_anchor
+from manifests.pending import check_anchor
+from manifests.pending_rows import Anchor
 from manifests.places import PathLike
 from manifests.reading import stable
 from manifests.refs import RefLike

@@ -12,8 +12,8 @@ from typing import Any
 
 from manifests.likeness import Likeness
 from manifests.memo import Node
+from manifests.segments import MOST_AS_ONE, Segment
 from manifests.template import Watched
-from manifests.watch import MOST_AS_ONE, Segment
 
 __all__ = ["expect"]
 

@@ -15,10 +15,10 @@ import cbor2
 from cas.environment import Table
 from cas.leases import LEASES, is_part
 from cas.roots import Layout, RootTable
-from manifests.catalogue import CHECKPOINTS, PINS, TABLES, TAGS
 from manifests.claims import CLAIMS
 from manifests.effects import EFFECT_ROOTS, EFFECTS
-from manifests.pending import PENDING, PENDING_ROOTS
+from manifests.pending_rows import PENDING, PENDING_ROOTS
+from manifests.rows import CHECKPOINTS, PINS, TABLES, TAGS
 
 __all__ = ["LAYOUT", "STORE_TABLES"]
 

@@ -27,7 +27,17 @@ from cas.sieve import Sieve
 from cas.store import HEADER_KEY, ObjectStore, new_header
 from cas.upkeep import OnProgress, Progress
 from manifests.arguments import path_of
-from manifests.catalogue import (
+from manifests.catalogue import Catalogue
+from manifests.check import check, parsed
+from manifests.claims import CLAIMS
+from manifests.comeback import Comeback
+from manifests.effects import EFFECTS
+from manifests.healing import Source
+from manifests.parameters import TreeParameters
+from manifests.pending_rows import PENDING
+from manifests.repair import repair
+from manifests.roots import STORE_TABLES
+from manifests.rows import (
     CHECKPOINTS,
     KEYS,
     MOST_RUNS,
@@ -36,19 +46,9 @@ from manifests.catalogue import (
     PINS,
     RUNS,
     TAGS,
-    Catalogue,
     next_run_value,
     run_row,
 )
-from manifests.check import check, parsed
-from manifests.claims import CLAIMS
-from manifests.comeback import Comeback
-from manifests.effects import EFFECTS
-from manifests.healing import Source
-from manifests.parameters import TreeParameters
-from manifests.pending import PENDING
-from manifests.repair import repair
-from manifests.roots import STORE_TABLES
 from manifests.sources import opened_source
 from manifests.upkeep import OBJECTS_FOLDER, open_home
 

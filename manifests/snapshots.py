@@ -11,13 +11,7 @@ from manifests.catalogue import Catalogue
 from manifests.decoder import StoredObject
 from manifests.kept import KeptValues, Restoring
 from manifests.manifest import ManifestReader, checkpoint_of
-from manifests.pending import (
-    PendingBody,
-    PendingWrite,
-    anchor_of,
-    pending_bodies,
-    pending_writes,
-)
+from manifests.pending import PendingBody, PendingWrite, anchor_of, pending_bodies, pending_writes
 from manifests.reading import StoreReader
 from manifests.refs import Listed, RefLike, Resolver
 from manifests.template import Watched

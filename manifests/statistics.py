@@ -12,7 +12,7 @@ from cas.store import ObjectStore
 from manifests.catalogue import Catalogue
 from manifests.effects import effect_records
 from manifests.manifest import ManifestReader, RunStats, StoreStats
-from manifests.pending import pending_records
+from manifests.pending_rows import pending_records
 from manifests.reading import StoreReader, stable
 
 __all__ = ["measure"]

@@ -15,9 +15,10 @@ from cas.environment import ReadTransaction
 from cas.records import RecordReader
 from cas.store import ObjectStore
 from cas.writer import RecordWriter
-from manifests.catalogue import Catalogue, CatalogueWriter, RunRow
+from manifests.catalogue import Catalogue, CatalogueWriter
 from manifests.effects import drop_effects
-from manifests.pending import Anchor, drop_pending, pending_anchors, pending_rows, put_row
+from manifests.pending_rows import Anchor, drop_pending, pending_anchors, pending_rows, put_row
+from manifests.rows import RunRow
 
 __all__ = ["drop_strays"]
 

@@ -18,9 +18,9 @@ import pydantic
 
 from manifests.registry import Registry, TypeEntry
 from manifests.scalars import SCALAR_TYPES
+from manifests.segments import MOST_AS_ONE, Segment, beside, fields_set
 from manifests.together import ATOMS
 from manifests.unregistered import UnregisteredValue
-from manifests.watch import MOST_AS_ONE, Segment, beside, fields_set
 
 __all__ = ["Template", "Watched"]
 

@@ -8,14 +8,11 @@ from dataclasses import replace
 from cas.errors import ConflictError, InvalidInputError
 from cas.writer import RecordWriter
 from manifests.bodies import records_of
-from manifests.catalogue import CatalogueWriter, CheckpointRow, RunRow
+from manifests.catalogue import CatalogueWriter
 from manifests.effects import drop_effects, effect_rows, put_effect
-from manifests.pending import (
-    anchor_of,
-    copy_pending,
-    drop_pending,
-    pending_anchors,
-)
+from manifests.pending import anchor_of
+from manifests.pending_rows import copy_pending, drop_pending, pending_anchors
+from manifests.rows import CheckpointRow, RunRow
 
 __all__ = ["copy_runs", "withdraw"]
 

@@ -20,7 +20,8 @@ from manifests.commits import CommitEncoder, PreparedCommit
 from manifests.encoder import Encoder
 from manifests.incremental import Memory
 from manifests.likeness import Likeness
-from manifests.watch import Segment, Watch
+from manifests.segments import Segment
+from manifests.watch import Watch
 from tests.manifests.classes import Described
 from tests.manifests.sameness import assert_same
 

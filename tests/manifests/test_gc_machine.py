@@ -33,7 +33,7 @@ from cas.upkeep import Progress
 from manifests import Checkpoint, ForgetPlan, PendingWrite, Repository, RetentionPolicy
 from manifests.bodies import records_of
 from manifests.effects import EFFECTS, effect_row
-from manifests.pending import PENDING, pending_row
+from manifests.pending_rows import PENDING, pending_row
 from tests.manifests.policies import policies
 
 NOON = dt.datetime(2026, 3, 4, 12, tzinfo=dt.UTC)

@@ -13,9 +13,9 @@ import pytest
 from cas.errors import ConflictError, HiveError, StoreFullError
 from cas.records import RecordReader
 from manifests import Checkpoint, Repository
-from manifests.catalogue import CHECKPOINTS
 from manifests.commits import PreparedCommit
 from manifests.group import _Waiting
+from manifests.rows import CHECKPOINTS
 from tests.cas.children import in_child
 
 

@@ -12,9 +12,9 @@ from blake3 import blake3
 
 from cas.errors import ConflictError, InvalidInputError, NotFoundError
 from manifests import Checkpoint, PendingWrite, Repository, RetentionPolicy
-from manifests.catalogue import KEYS
 from manifests.effects import EFFECTS
-from manifests.pending import PENDING
+from manifests.pending_rows import PENDING
+from manifests.rows import KEYS
 
 UUID = "1f0a0000-0000-6000-8000-00000000000a"
 

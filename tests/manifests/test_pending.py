@@ -12,7 +12,7 @@ import pytest
 from cas.digest import Digest
 from cas.errors import ConflictError, InvalidInputError, NotFoundError
 from manifests import PendingWrite, Redaction, Repository, RetentionPolicy
-from manifests.pending import PENDING
+from manifests.pending_rows import PENDING
 from tests.damage import Vandal, flip
 from tests.manifests.test_group import Gathering, transactions, wait_for_queue
 

@@ -20,7 +20,7 @@ from manifests.bare import BareObjects
 from manifests.likeness import Likeness
 from manifests.pieces import Linked
 from manifests.recall import recalled
-from manifests.watch import Segment
+from manifests.segments import Segment
 from tests.manifests.test_change_detection import (
     STATES,
     VALUES,

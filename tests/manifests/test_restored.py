@@ -13,8 +13,8 @@ import pytest
 
 from manifests import Repository
 from manifests.likeness import Likeness
+from manifests.segments import CONSTANT
 from manifests.template import Template, Watched
-from manifests.watch import CONSTANT
 from tests.manifests import classes
 from tests.manifests.classes import Document, Level, Message, Open, Point, Step
 from tests.manifests.sameness import assert_same, portrait

@@ -11,7 +11,7 @@ import pytest
 from cas.digest import Digest
 from cas.errors import HiveError
 from cas.objects import Object
-from manifests import alignment, earlier, encoder, entries, watch
+from manifests import alignment, earlier, encoder, entries, segments, watch
 from manifests.decoder import Decoder
 from manifests.encoder import Encoder
 from manifests.incremental import Memory
@@ -95,7 +95,7 @@ def tiny(dice: Random) -> TreeParameters:
 def shrink_limits(dice: Random, patch: pytest.MonkeyPatch) -> None:
     """Draw limits that are reached by few items."""
     least, least_list = dice.choice((1, 4, 16)), dice.choice((1, 2, 4))
-    for module in (encoder, watch):
+    for module in (encoder, segments):
         patch.setattr(module, "LEAST_ITEMS", least)
         patch.setattr(module, "LEAST_LIST_ITEMS", least_list)
     patch.setattr(watch, "_BLOCK_CONTAINERS", dice.choice((1, 3, 10, 256)))
@@ -143,7 +143,7 @@ def test_every_commit_is_what_a_full_encoding_is(
 
 CONTROLS: dict[str, tuple[type, str, Any]] = {
     "changes inside": (watch.Watch, "stale", lambda _: set()),
-    "keys that change": (watch.Segment, "note_in_key", lambda *_: None),
+    "keys that change": (segments.Segment, "note_in_key", lambda *_: None),
     "values of dicts": (
         watch._Contents,
         "add_dicts",

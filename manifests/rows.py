@@ -1,0 +1,206 @@
+"""The rows of the catalogue: what each table holds, and its bytes.
+
+Rows are CBOR arrays in checksummed tables. Composite keys have parts of fixed width; names are
+keys of their own tables only.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+import cbor2
+
+from cas.digest import Digest
+from cas.environment import Table
+from manifests.packed import packed, unpacked
+
+__all__ = [
+    "CHECKPOINTS",
+    "CHECKPOINT_KEY",
+    "KEYS",
+    "MOST_RUNS",
+    "NEXT_RUN",
+    "NUMBERS",
+    "PINS",
+    "RUNS",
+    "RUN_NUMBER",
+    "TABLES",
+    "TAGS",
+    "CheckpointRow",
+    "PinRow",
+    "RunRow",
+    "TagRow",
+    "checkpoint_key",
+    "checkpoint_place",
+    "checkpoint_row",
+    "checkpoint_value",
+    "key_place",
+    "key_row",
+    "next_run_value",
+    "pin_row",
+    "run_row",
+    "run_value",
+    "tag_row",
+]
+
+RUNS: Final = Table("runs")
+CHECKPOINTS: Final = Table("checkpoints")
+TAGS: Final = Table("tags")
+PINS: Final = Table("pins")
+NUMBERS: Final = Table("numbers")
+KEYS: Final = Table("keys")
+TABLES: Final = (RUNS, CHECKPOINTS, TAGS, PINS, NUMBERS, KEYS)
+
+CHECKPOINT_KEY: Final = struct.Struct(">II")
+"""A key of ``checkpoints``: run number, sequence."""
+MOST_RUNS: Final = 0xFFFF_FFFF
+"""Highest run number and sequence (inclusive)."""
+NEXT_RUN: Final = b"next-run"
+"""Key in ``numbers`` of the number that the next new run gets."""
+_NUMBER_BYTES: Final = 4
+RUN_NUMBER: Final = struct.Struct(">I")
+"""What a key of ``keys`` begins with, and what its row is: a sequence."""
+
+_NEEDS_PARENT: Final = 1
+_TIP: Final = 2
+_HIDDEN: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run: its number (never reused), its name, its head, and the highest sequence given out."""
+
+    number: int
+    name: str
+    head: int
+    last: int
+    kept: int
+    created_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointRow:
+    """A checkpoint in its run: the manifest's record and digest, and what depends on the place.
+
+    ``parent`` is the parent's sequence in the same run, 0 if it is elsewhere or there is none.
+    ``needs_parent`` says that the checkpoint cannot be used without its parent: retention then
+    keeps the chain. ``tip`` says that it ends a branch which the run left. ``hidden`` ones were
+    taken off the list and stay only as long as another needs them. ``key`` is the sortable id that
+    the framework which owns the run gave it.
+    """
+
+    record: int
+    id: Digest
+    parent: int
+    new_objects: int
+    new_bytes: int
+    needs_parent: bool = False
+    tip: bool = False
+    hidden: bool = False
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TagRow:
+    """A tag: a name for a checkpoint that also keeps it, wherever it is or was listed."""
+
+    name: str
+    record: int
+    id: Digest
+    run: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class PinRow:
+    """A pin: keeps a checkpoint without naming it, perhaps with a reason."""
+
+    record: int
+    id: Digest
+    run: str
+    sequence: int
+    reason: str
+
+
+def checkpoint_key(run: int, sequence: int) -> bytes:
+    """Return the key of a checkpoint's row, by run number and sequence."""
+    return CHECKPOINT_KEY.pack(run, sequence)
+
+
+def checkpoint_place(key: bytes) -> tuple[int, int]:
+    """Return (run number, sequence) of a key of ``checkpoints``; zeros for a damaged key."""
+    if len(key) != CHECKPOINT_KEY.size:
+        return 0, 0
+    run, sequence = CHECKPOINT_KEY.unpack(key)
+    return run, sequence
+
+
+def key_place(run: int, key: str) -> bytes:
+    """Return the key of a row of ``keys``, by run number and checkpoint's key."""
+    return RUN_NUMBER.pack(run) + key.encode()
+
+
+def key_row(row: bytes) -> int:
+    """Read a row of ``keys``: a sequence."""
+    (sequence,) = RUN_NUMBER.unpack(row)
+    return int(sequence)
+
+
+def next_run_value(number: int) -> bytes:
+    """Return what ``numbers`` holds when the next new run gets a number."""
+    return number.to_bytes(_NUMBER_BYTES, "big")
+
+
+def run_value(run: RunRow) -> bytes:
+    """Return the row of ``runs`` that says this of a run."""
+    return cbor2.dumps([run.number, run.name, run.head, run.last, run.kept, run.created_us])
+
+
+def run_row(row: bytes) -> RunRow:
+    """Read a row of ``runs``."""
+    return RunRow(*cbor2.loads(row))
+
+
+def checkpoint_value(row: CheckpointRow, sequence: int) -> bytes:
+    """Return the row of ``checkpoints`` that says this of a checkpoint."""
+    flags = _NEEDS_PARENT * row.needs_parent | _TIP * row.tip | _HIDDEN * row.hidden
+    more: list[object] = []
+    if row.key is not None:
+        more = [flags, packed(row.key)]
+    elif flags:
+        more = [flags]
+    back = sequence - row.parent if row.parent else 0
+    fields = [row.record, bytes(row.id), back, row.new_objects, row.new_bytes, *more]
+    return cbor2.dumps(fields)
+
+
+def checkpoint_row(row: bytes, sequence: int) -> CheckpointRow:
+    """Read a row of ``checkpoints``."""
+    record, digest, back, new_objects, new_bytes, *rest = cbor2.loads(row)
+    flags = rest[0] if rest else 0
+    key = unpacked(rest[1]) if len(rest) > 1 else None
+    return CheckpointRow(
+        record,
+        Digest(digest),
+        sequence - back if back else 0,
+        new_objects,
+        new_bytes,
+        bool(flags & _NEEDS_PARENT),
+        bool(flags & _TIP),
+        bool(flags & _HIDDEN),
+        key,
+    )
+
+
+def tag_row(row: bytes) -> TagRow:
+    """Read a row of ``tags``."""
+    name, record, digest, run, sequence = cbor2.loads(row)
+    return TagRow(name, record, Digest(digest), run, sequence)
+
+
+def pin_row(row: bytes) -> PinRow:
+    """Read a row of ``pins``."""
+    record, digest, run, sequence, reason = cbor2.loads(row)
+    return PinRow(record, Digest(digest), run, sequence, reason)
