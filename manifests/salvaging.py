@@ -18,6 +18,7 @@ from cas.damaged import damaged_store
 from cas.environment import ReadTransaction
 from cas.errors import ConflictError
 from cas.leases import LEASES
+from cas.mounts import refuse_network_file_system
 from cas.rawfile import RawFile
 from cas.records import REPAIRS, STORE
 from cas.repack import Draft
@@ -132,6 +133,8 @@ def salvage(
 def _salvage(store: Path, into: Path, source: Source | None, progress: OnProgress) -> SalvageReport:
     if into.exists():
         raise ConflictError(f"{into} is there already; salvage into a new place")
+    # Opening it would refuse it, but only after all the work.
+    refuse_network_file_system(into.resolve())
     reports: list[SalvageReport] = []
     with damaged_store(store) as damaged, RawFile(damaged.data_file) as file:
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from cas.errors import ConflictError, CorruptStoreError, HiveError, NotFoundError
-from manifests import Repository, salvage
+from cas.errors import AccessError, ConflictError, CorruptStoreError, HiveError, NotFoundError
+from manifests import Repository, salvage, salvaging
 from tests.damage import PAGE_BYTES, flip
 from tests.durability.salvaging import (
     SHAPES,
@@ -240,6 +240,19 @@ def test_it_refuses_what_is_in_use_or_there_already(
             salvage(shape.home, tmp_path / "new")
     with pytest.raises(NotFoundError):
         salvage(tmp_path / "nowhere", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_place_on_a_network_disk_is_refused_before_anything_is_read(
+    made: Callable[[str], Shape], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(place: Path) -> None:
+        raise AccessError("network", path=place)
+
+    monkeypatch.setattr(salvaging, "refuse_network_file_system", refuse)
+    monkeypatch.setattr(salvaging, "RawFile", None)
+    with pytest.raises(AccessError, match="network"):
+        salvage(made("small").home, tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 
