@@ -358,8 +358,8 @@ class Handle:
             return self.read(work)
         if threading.get_ident() in self._active:
             raise InvalidInputError("the file cannot be copied inside a transaction: end it first")
-        # To copy the file as it is, LMDB takes the writer's lock for a moment, and py-lmdb keeps
-        # the interpreter's meanwhile: a thread that writes could never go on and give its lock up.
+        # To copy the file as it is, LMDB waits for the writer's lock, and py-lmdb lets no thread
+        # abort a transaction meanwhile: one that has that lock could never give it up.
         with self._writer:
             self.read(work)
 
