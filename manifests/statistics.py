@@ -7,6 +7,7 @@ from functools import partial
 from heapq import heapify, heappop, heappush
 from typing import Final
 
+from cas.errors import MissingObjectError
 from cas.records import RecordReader
 from cas.store import ObjectStore
 from manifests.catalogue import Catalogue
@@ -25,7 +26,12 @@ _BATCH: Final = 2_000
 
 def measure(store: ObjectStore) -> StoreStats:
     """Return the statistics of a store. Reads the header of every reachable record."""
-    return stable(store, lambda reader: _Measurement(store, reader).result())
+    try:
+        return stable(store, lambda reader: _Measurement(store, reader).result())
+    except MissingObjectError:
+        # It takes many transactions, and something was forgotten and swept between them each time.
+        # In a single one, what is missing is damage.
+        return store.environment.read(lambda _: _Measurement(store, StoreReader(store)).result())
 
 
 class _Measurement:

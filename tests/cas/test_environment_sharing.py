@@ -439,18 +439,18 @@ def test_the_file_is_copied_beside_a_thread_that_gives_up_writing(
 
         def try_to_write() -> None:
             with contextlib.suppress(ConflictError):
-                environment.write(write)
+                opened.write(write)
 
         monkeypatch.setattr(ReadTransaction, "copy_to", copy)
 
-        with Environment.open(path, TABLES) as environment:
-            environment.write(partial(put, b"key", b"before"))
+        with Environment.open(path, TABLES) as opened:
+            opened.write(partial(put, b"key", b"before"))
             thread = threading.Thread(target=try_to_write)
             thread.start()
             writing.wait()
-            environment.copy(tmp_path / "copy", compact=compact)
+            opened.copy(tmp_path / "copy", compact=compact)
             thread.join()
-            environment.write(partial(put, b"key", b"after"))
+            opened.write(partial(put, b"key", b"after"))
         return "copied"
 
     assert in_child(work) == "+copied"

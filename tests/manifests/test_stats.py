@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from cas.records import RecordReader
 from manifests import Repository, StoreStats
 from manifests.catalogue import Catalogue
+from manifests.statistics import _Measurement
 from tests.damage import Vandal
 
 
@@ -194,3 +195,22 @@ def test_what_runs_share_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.M
         assert 0 < len(located) <= alone
         assert {run.unique_bytes for run in stats.runs.values()} == {0}
         assert {run.shared_bytes for run in stats.runs.values()} == {stats.unique_bytes}
+
+
+def test_what_is_forgotten_meanwhile_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As often as it may happen: measuring takes several transactions."""
+    walk, left = _Measurement._walk, [3, 2, 1]
+
+    def interfering(measurement: _Measurement, *arguments: Any) -> None:
+        if len(left) > 1:
+            repo.delete_run(f"run-{left.pop()}")
+            repo.gc(whole=True)
+        walk(measurement, *arguments)
+
+    with Repository.open(tmp_path) as repo:
+        for number in left:
+            repo.commit(f"run-{number}", {"text": f"{number} " * 500})
+        monkeypatch.setattr(_Measurement, "_walk", interfering)
+        assert list(repo.stats().runs) == ["run-3"]
