@@ -159,9 +159,14 @@ def leaf_nodes(data: bytes, page: int, name: str) -> list[RawNode]:
 def loose_nodes(data: bytes) -> Iterator[RawNode]:
     """Yield whatever may be a row of a leaf page, as far as places can be told, and perhaps more.
 
-    Its header may say anything, and so may a place. So the list of places is read to where the
-    header says that it ends, and at least up to the node that stands first.
+    Its header may say anything, and so may a place. Where the rows fill the end of the page exactly
+    in spite of that, it is these. Else the list of places is read to where the header says that it
+    ends, and at least up to the node that stands first, which may bring up rows of before.
     """
+    nodes = _filling_nodes(data)
+    if nodes is not None:
+        yield from nodes
+        return
     lower = HEADER.unpack_from(data)[3]
     first, seen = len(data), set[int]()
     for at in range(HEADER.size, len(data) - 1, 2):
@@ -175,6 +180,40 @@ def loose_nodes(data: bytes) -> Iterator[RawNode]:
         if node is not None:
             first = min(first, place)
             yield node
+
+
+def _filling_nodes(data: bytes) -> list[RawNode] | None:
+    """Return the rows that fill the end of a page exactly, None if it cannot be told which do.
+
+    They begin where the header says, and a list of places leads to them, which ends where the
+    header says. One of the three may be damaged, and any other field of the header.
+    """
+    lower, upper = HEADER.unpack_from(data)[3:]
+    listed = None
+    if HEADER.size < lower <= len(data) and lower % 2 == 0:
+        places = sorted(memoryview(data)[HEADER.size : lower].cast("H").tolist())
+        listed = _filling(data, places[0])
+        if listed is not None and list(listed) != places:
+            listed = None
+    standing = _filling(data, upper) if upper >= HEADER.size else None
+    if listed is None or standing is None:
+        found = listed or standing
+    else:
+        # If the list is the shorter one, either it or the beginning is wrong.
+        found = None if len(listed) < len(standing) else listed
+    return None if found is None else list(found.values())
+
+
+def _filling(data: bytes, at: int) -> dict[int, RawNode] | None:
+    """Return, by their places, the rows that stand from a place to the end of the page."""
+    nodes = {}
+    while at < len(data) - NODE.size:
+        node = _node(data, at)
+        if node is None:
+            return None
+        nodes[at] = node
+        at = even(at + NODE.size + len(node.key) + len(node.value))
+    return nodes if nodes and at == len(data) else None
 
 
 def _node(data: bytes, at: int) -> RawNode | None:

@@ -10,7 +10,7 @@ import pytest
 
 from cas.errors import CorruptStoreError, HiveError
 from cas.rawfile import RawFile
-from cas.rawpage import DamagedPageError, leaf_nodes, loose_nodes
+from cas.rawpage import HEADER, DamagedPageError, leaf_nodes, loose_nodes
 from cas.rawroots import find_last_commit
 from cas.stamp import STAMP_KEY
 from cas.table import Table
@@ -86,6 +86,24 @@ def test_rows_of_a_page_with_a_damaged_header_are_found() -> None:
             page[at] ^= 1 << bit
             assert {row[0] for row in rows} <= {node.key for node in loose_nodes(bytes(page))}
             page[at] ^= 1 << bit
+
+
+def test_rows_of_before_are_not_taken_for_those_of_a_page() -> None:
+    """They are still there between the list of places and the rows."""
+    rows = [(b"key %03d" % number, b"v" * number, 0) for number in range(20)]
+    old = [(b"old %03d" % number, b"gone", 0) for number in range(40)]
+    sound = bytearray(leaf_page(2, rows, PAGE_BYTES))
+    _, _, _, lower, upper = HEADER.unpack_from(sound)
+    before = leaf_page(2, old, upper)  # which fills what is free down to where the rows stand
+    free = slice(lower, upper)
+    sound[free] = before[free]
+    for at in range(lower):
+        for bit in range(8):
+            page = bytearray(sound)
+            page[at] ^= 1 << bit
+            assert [node.key for node in sorted(loose_nodes(bytes(page)))] == [
+                key for key, _value, _flags in rows
+            ], (at, bit)
 
 
 def test_pages_that_lead_in_circles_end(tmp_path: Path) -> None:
