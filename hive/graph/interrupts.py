@@ -72,7 +72,15 @@ class _Watcher:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Note that it was pressed, and do what would have been done."""
         self.pressed += 1
-        self._previous(number, frame)
+        try:
+            self._previous(number, frame)
+        except BaseException:
+            # ``asyncio.run`` ends with it, and takes its own handler away only if it finds that
+            # one. Put back later it would stay for good, and no other loop would get one.
+            previous, installed = self._previous, signal.getsignal(number)
+            if installed is self:
+                signal.signal(number, previous)
+            raise
 
 
 _watcher = _Watcher()

@@ -275,7 +275,7 @@ def test_a_child_and_its_parent_each_go_on(names: Names) -> None:
 def test_merging_fails_no_commit(
     names: Names, eager: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_store: Path) -> int:
+    def fail(*_given: object) -> int:
         raise OSError
 
     monkeypatch.setattr(cas.upkeep, "_open", fail)

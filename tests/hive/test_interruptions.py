@@ -438,13 +438,15 @@ def test_ctrl_c_between_a_node_and_its_checkpoint_counts_nothing_twice(
     manager: CheckpointManager, monkeypatch: pytest.MonkeyPatch, turn: int
 ) -> None:
     """Where Ctrl-C is raised at once: in a notebook, in a loop of one's own, or pressed twice."""
+    handler = signal.getsignal(signal.SIGINT)
     graph, ran = branching()
     expected = execute(manager, graph, {"n": 1}, run="whole")
     turns = itertools.count(1)
 
     def interrupted(choose: Any, *arguments: Any, **options: Any) -> Any:
         if next(turns) == turn:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         return choose(*arguments, **options)
 
     with monkeypatch.context() as patch:
@@ -452,6 +454,7 @@ def test_ctrl_c_between_a_node_and_its_checkpoint_counts_nothing_twice(
             patch.setattr(walk, name, partial(interrupted, getattr(routing, name)))
         with pytest.raises(KeyboardInterrupt):
             execute(manager, graph, {"n": 1})
+    assert signal.getsignal(signal.SIGINT) is handler
     result = execute(manager, graph, {"n": 1}, resume=True)
     assert (result.output, result.path) == (expected.output, expected.path)
     assert sorted(ran) == sorted("abcdj" * 2)  # effects: once each
