@@ -5,13 +5,14 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from cas.database import DATA_FILE
 from cas.errors import ConflictError, CorruptStoreError, NotFoundError
 from cas.failures import translate
+from cas.flock import FlockFile
 from cas.generation import GENERATION_FILE, LINE_BYTES, generation_directory, parse_generation_line
 
 __all__ = ["DamagedStore", "damaged_store"]
@@ -59,20 +60,18 @@ def damaged_store(store: Path) -> Iterator[DamagedStore]:
 def _kept_out(store: Path) -> Iterator[bytes]:
     """Hold the lock that transactions take, and give what the generation file says."""
     try:
-        descriptor = os.open(store / GENERATION_FILE, os.O_RDONLY | os.O_CLOEXEC)
+        file = FlockFile(store / GENERATION_FILE, os.O_RDONLY)
     except FileNotFoundError:
         yield b""
         return
-    try:
+    with closing(file):
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ConflictError(
                 f"a process is at work on the store {store}; stop it, then repeat"
             ) from error
-        yield os.pread(descriptor, LINE_BYTES + 1, 0)
-    finally:
-        os.close(descriptor)
+        yield os.pread(file.fileno(), LINE_BYTES + 1, 0)
 
 
 def _current(store: Path, line: bytes, present: set[int]) -> tuple[int, str]:

@@ -31,6 +31,7 @@ __all__ = [
     "OnProgress",
     "Progress",
     "deadline_of",
+    "silent",
     "upkeep_lock",
 ]
 
@@ -46,7 +47,8 @@ class Progress:
 
     The phases of a collection are ``mark``, ``sweep`` and ``index``, those of a compaction
     ``mark``, ``copy``, ``verify`` and ``switch``, those of forgetting by a policy ``look``,
-    ``weigh`` (only if it limits bytes) and ``forget``.
+    ``weigh`` (only if it limits bytes) and ``forget``, those of a salvage ``read`` and ``scan``
+    before those of the check.
     """
 
     phase: str
@@ -55,6 +57,10 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], None]
+
+
+def silent(_progress: Progress) -> None:
+    """Tell nobody how far a task is."""
 
 
 def deadline_of(time_budget: float | None) -> float | None:

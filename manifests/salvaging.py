@@ -26,7 +26,7 @@ from cas.roots import OWN_TABLES, ROOT_LOG
 from cas.salvage import Salvage
 from cas.sieve import Sieve
 from cas.store import HEADER_KEY, ObjectStore, new_header
-from cas.upkeep import OnProgress, Progress
+from cas.upkeep import OnProgress, silent
 from manifests.arguments import path_of
 from manifests.catalogue import Catalogue
 from manifests.check import check, parsed
@@ -127,7 +127,7 @@ def salvage(
     place = path_of(into, "into").absolute() / OBJECTS_FOLDER
     copy = None if source is None else path_of(source, "source")
     with opened_source(copy, open_home) as other:
-        return _salvage(store, place, other, progress or _silent)
+        return _salvage(store, place, other, progress or silent)
 
 
 def _salvage(store: Path, into: Path, source: Source | None, progress: OnProgress) -> SalvageReport:
@@ -231,7 +231,3 @@ def _mend(place: Path, taken: _Taken, source: Source | None, progress: OnProgres
 def _count(transaction: ReadTransaction) -> tuple[int, int]:
     runs = [run for run in Catalogue(transaction).runs() if run.last]
     return len(runs), sum(run.kept for run in runs)
-
-
-def _silent(_progress: Progress) -> None:
-    pass

@@ -12,7 +12,7 @@ import pydantic
 
 from cas.errors import InvalidInputError, ReadOnlyStoreError
 from cas.store import ObjectStore
-from cas.upkeep import OnProgress, Progress
+from cas.upkeep import OnProgress, silent
 from manifests import history, listing
 from manifests.arguments import check_seconds, listed, path_of
 from manifests.catalogue import Catalogue
@@ -102,7 +102,7 @@ class Upkeep:
 
         if not dry_run:
             self._refuse_read_only()
-        told = progress or _silent
+        told = progress or silent
         if run is not None:
             check_name(run, "run name")
         if isinstance(what, ForgetPlan):
@@ -256,7 +256,7 @@ class Upkeep:
         """
         from manifests.check import check
 
-        return check(self._store, read_data=read_data, progress=progress or _silent)
+        return check(self._store, read_data=read_data, progress=progress or silent)
 
     def repair(
         self,
@@ -292,7 +292,7 @@ class Upkeep:
         given = source._store if isinstance(source, Upkeep) else source
         place = Path(given) if isinstance(given, str) else given
         with opened_source(place, open_home) as other:
-            report = repair(self._store, other, dry_run=dry_run, progress=progress or _silent)
+            report = repair(self._store, other, dry_run=dry_run, progress=progress or silent)
         self._seen.lose(None)
         return report
 
@@ -393,7 +393,3 @@ def _pins(reader: StoreReader) -> list[Pin]:
         Pin(checkpoint=history.find_pinned(reader, row).checkpoint, reason=row.reason)
         for row in rows
     ]
-
-
-def _silent(_progress: Progress) -> None:
-    pass
