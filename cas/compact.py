@@ -213,7 +213,8 @@ class _Copy:
         """Yield the record numbers that consecutive rows of one group name."""
         for table in self._layout.roots:
             key: bytes | None = b""
-            group, numbers = b"", list[int]()
+            group: object = None
+            numbers = list[int]()
             while key is not None:
                 rows, key = self._environment.read(_RootRows(table, key, self._marked.generation))
                 for found, row in rows:

@@ -52,7 +52,7 @@ class RootTable:
     table: Table
     numbers: Callable[[bytes, bytes], Iterable[int]]
     renumbered: Callable[[bytes, bytes, Callable[[int], int]], bytes]
-    group: Callable[[bytes], bytes] = bytes
+    group: Callable[[bytes], object] = bytes
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,6 @@ from manifests.rows import (
     NEXT_RUN,
     NUMBERS,
     PINS,
-    RUN_NUMBER,
     RUNS,
     TAGS,
     CheckpointRow,
@@ -33,8 +32,10 @@ from manifests.rows import (
     checkpoint_value,
     key_place,
     key_row,
+    key_value,
     next_run_value,
     pin_row,
+    run_range,
     run_row,
     run_value,
     tag_row,
@@ -142,9 +143,9 @@ class Catalogue:
 
         ``below`` is the key to start under (exclusive); it need not be there.
         """
-        start = RUN_NUMBER.pack(run)
-        # No UTF-8 text begins with FF.
-        stop = start + (b"\xff" if below is None else below.encode())
+        start, stop = run_range(run)
+        if below is not None:
+            stop = key_place(run, below)
         for _key, row in self.transaction.items(KEYS, start, stop, reverse=True):
             sequence = key_row(row)
             found = self.checkpoint(run, sequence)
@@ -229,7 +230,7 @@ class CatalogueWriter(Catalogue):
 
     def put_key(self, run: int, key: str, sequence: int) -> None:
         """Let a key lead to a sequence."""
-        self._writing.put(KEYS, key_place(run, key), RUN_NUMBER.pack(sequence))
+        self._writing.put(KEYS, key_place(run, key), key_value(sequence))
 
     def mark_tip(self, run: int, sequence: int, *, tip: bool) -> None:
         """Note whether a checkpoint, if it is listed, ends a branch that its run left.

@@ -44,6 +44,7 @@ from manifests.rows import (
     key_place,
     key_row,
     pin_row,
+    run_of,
     run_row,
     tag_row,
 )
@@ -52,7 +53,6 @@ __all__ = ["CheckReport", "Findings", "check", "examine", "parsed", "raw_rows"]
 
 T = TypeVar("T")
 
-_RUN_BYTES: Final = 4
 OPAQUE: Final = (NUMBERS, STORE, REPAIRS, ROOT_LOG, LEASES, CLAIMS)
 """Checked tables of which only the checksums are verified."""
 MALFORMED: Final = (
@@ -300,7 +300,7 @@ class _Catalogue:
         """Check that every key leads to a checkpoint that has it."""
         for key, sealed in raw_rows(reader.transaction, KEYS):
             sequence = self._parsed(KEYS, key, sealed, key_row)
-            number = int.from_bytes(key[:_RUN_BYTES], "big")
+            number = run_of(key)
             if sequence is None or number not in names:
                 continue
             place = checkpoint_key(number, sequence)
@@ -327,7 +327,7 @@ class _Catalogue:
     def _effects(self, reader: RecordReader, names: dict[int, str]) -> None:
         for key, sealed in raw_rows(reader.transaction, EFFECTS):
             row = self._parsed(EFFECTS, key, sealed, effect_row)
-            number = int.from_bytes(key[:_RUN_BYTES], "big")
+            number = run_of(key)
             if row is None:
                 continue
             if number in names:

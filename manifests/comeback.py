@@ -40,6 +40,7 @@ from manifests.rows import (
     checkpoint_value,
     key_place,
     pin_row,
+    run_of,
     run_row,
     run_value,
     tag_row,
@@ -48,8 +49,6 @@ from manifests.rows import (
 __all__ = ["Comeback"]
 
 T = TypeVar("T")
-
-_RUN_BYTES: Final = 4
 
 
 class Comeback:
@@ -226,7 +225,7 @@ class Comeback:
                 self._note(run.number, each.sequence, listed)
 
     def _effect_name(self, key: bytes, row: bytes) -> str | None:
-        run = self._runs.get(int.from_bytes(key[:_RUN_BYTES], "big"))
+        run = self._runs.get(run_of(key))
         effect_row(row)
         return None if run is None else f"effect:{run.name}"
 

@@ -29,6 +29,7 @@ from manifests.catalogue import Catalogue, CatalogueWriter
 from manifests.kept import KeptValues
 from manifests.names import check_name, name_key
 from manifests.reading import StoreReader
+from manifests.rows import run_of, run_part, run_range
 
 __all__ = [
     "EFFECTS",
@@ -48,10 +49,6 @@ __all__ = [
 ]
 
 EFFECTS: Final = Table("effects")
-
-_RUN_BYTES: Final = 4
-_AFTER: Final = b"\xff"
-"""Behind a run number: above every name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +126,7 @@ def has_row(transaction: ReadTransaction, run: int, name: str) -> bool:
 
 def effect_rows(transaction: ReadTransaction, run: int) -> Iterator[EffectRow]:
     """Yield the effects of a run, by its number."""
-    start = run.to_bytes(_RUN_BYTES, "big")
-    for _key, row in transaction.items(EFFECTS, start, start + _AFTER):
+    for _key, row in transaction.items(EFFECTS, *run_range(run)):
         yield effect_row(row)
 
 
@@ -182,7 +178,7 @@ def drop_effects(transaction: WriteTransaction, run: int) -> list[int]:
 
 def effect_key(run: int, name: str) -> bytes:
     """Return the key of an effect's row, by run number and name."""
-    return run.to_bytes(_RUN_BYTES, "big") + name_key(name, "name of an effect")
+    return run_part(run) + name_key(name, "name of an effect")
 
 
 def effect_row(row: bytes) -> EffectRow:
@@ -210,6 +206,4 @@ def _renumbered(_key: bytes, row: bytes, new: Callable[[int], int]) -> bytes:
     return _row_bytes(replace(found, body=renumbered(found.body, new)))
 
 
-EFFECT_ROOTS: Final = RootTable(
-    "effects", EFFECTS, _numbers, _renumbered, group=lambda key: key[:_RUN_BYTES]
-)
+EFFECT_ROOTS: Final = RootTable("effects", EFFECTS, _numbers, _renumbered, group=run_of)

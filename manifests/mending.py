@@ -17,11 +17,9 @@ from manifests.check import MALFORMED, raw_rows
 from manifests.effects import EFFECTS, EffectRow, effect_key, effect_row, put_effect
 from manifests.healing import Healer
 from manifests.pending_rows import PENDING, PendingRow, pending_place, pending_row, put_row
-from manifests.rows import KEYS, RunRow, key_place, key_row
+from manifests.rows import KEYS, RunRow, behind_run, key_place, key_row, run_of, run_range
 
 __all__ = ["Mending", "known_keys", "wanted_bodies"]
-
-_RUN_BYTES = 4
 
 
 def wanted_bodies(transaction: WriteTransaction) -> set[Digest]:
@@ -39,12 +37,11 @@ def wanted_bodies(transaction: WriteTransaction) -> set[Digest]:
 
 def known_keys(transaction: WriteTransaction, run: int) -> dict[int, str]:
     """Return the keys of a run's checkpoints by sequence, as sound rows of ``keys`` have them."""
-    start = run.to_bytes(_RUN_BYTES, "big")
     found = {}
     twin = Table(KEYS.name, checked=False)
-    for key, sealed in transaction.items(twin, start, start + b"\xff"):
+    for key, sealed in transaction.items(twin, *run_range(run)):
         try:
-            found[key_row(KEYS.unseal(key, sealed))] = key[_RUN_BYTES:].decode()
+            found[key_row(KEYS.unseal(key, sealed))] = behind_run(key).decode()
         except MALFORMED:
             continue
     return found
@@ -81,8 +78,8 @@ class Mending:
                 self.transaction.delete(KEYS, key)
                 changed += 1
         for key, sequence in right.items():
-            number = int.from_bytes(key[:_RUN_BYTES], "big")
-            catalogue.put_key(number, key[_RUN_BYTES:].decode(), sequence)
+            number = run_of(key)
+            catalogue.put_key(number, behind_run(key).decode(), sequence)
             changed += 1
         if changed:
             self.fixed.append(f"{changed} keys of checkpoints")
@@ -97,7 +94,7 @@ class Mending:
     def _row(
         self, table: Table, key: bytes, row: PendingRow | EffectRow | None, names: dict[int, str]
     ) -> None:
-        run = names.get(int.from_bytes(key[:_RUN_BYTES], "big"))
+        run = names.get(run_of(key))
         if row is None or run is None:
             self.transaction.delete(table, key)
             self.dropped.append(f"a row of {table.name}")
@@ -112,7 +109,7 @@ class Mending:
             if isinstance(right, PendingRow):
                 put_row(self.transaction, key, right)
             else:
-                put_effect(self.transaction, int.from_bytes(key[:_RUN_BYTES], "big"), right)
+                put_effect(self.transaction, run_of(key), right)
             self.restored.append(f"{kind}:{place}")
 
     def _whole(self, row: PendingRow | EffectRow) -> PendingRow | EffectRow | None:
@@ -143,6 +140,6 @@ def _sound(table: Table, key: bytes, sealed: bytes) -> PendingRow | EffectRow | 
             pending_place(key)
             return pending_row(value)
         row = effect_row(value)
-        return row if effect_key(int.from_bytes(key[:_RUN_BYTES], "big"), row.name) == key else None
+        return row if effect_key(run_of(key), row.name) == key else None
     except MALFORMED:
         return None

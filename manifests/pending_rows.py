@@ -23,6 +23,7 @@ from cas.roots import RootTable
 from cas.writer import RecordWriter
 from manifests.bodies import StoredBody, body_fields, body_of, records_of, renumbered
 from manifests.packed import packed, unpacked
+from manifests.rows import behind_run, run_of, run_part, run_range
 
 __all__ = [
     "PENDING",
@@ -48,13 +49,11 @@ PENDING: Final = Table("pending")
 Anchor = int | str
 """A checkpoint of a run: its sequence, or its key if it has one."""
 
-_RUN_BYTES: Final = 4
+_SEQUENCE_BYTES: Final = 4
 _SEQUENCE: Final = b"\x00"
 _TEXT: Final = b"\x01"
 _UUID: Final = b"\x02"
 _SLOT_BYTES: Final = 16
-_AFTER: Final = b"\xff"
-"""Behind a run number: above every anchor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +88,13 @@ def known_row(transaction: ReadTransaction, key: bytes) -> PendingRow | None:
 
 def pending_records(transaction: ReadTransaction, run: int) -> list[int]:
     """Return the records that the pending writes of a run lead to, by its number."""
-    start = run.to_bytes(_RUN_BYTES, "big")
-    rows = transaction.items(PENDING, start, start + _AFTER)
+    rows = transaction.items(PENDING, *run_range(run))
     return [record for _key, row in rows for record in records_of(pending_row(row).bodies)]
 
 
 def pending_anchors(transaction: ReadTransaction, run: int) -> list[Anchor]:
     """Return the anchors at which a run has pending writes, by its number."""
-    start = run.to_bytes(_RUN_BYTES, "big")
-    rows = transaction.items(PENDING, start, start + _AFTER)
+    rows = transaction.items(PENDING, *run_range(run))
     return list(dict.fromkeys(pending_place(key)[1] for key, _row in rows))
 
 
@@ -129,8 +126,7 @@ def drop_pending(
     """
     records = []
     if anchors is None:
-        start = run.to_bytes(_RUN_BYTES, "big")
-        rows = transaction.items(PENDING, start, start + _AFTER)
+        rows = transaction.items(PENDING, *run_range(run))
         found = [(key, pending_row(row)) for key, row in rows]
     else:
         found = [pair for anchor in anchors for pair in pending_rows(transaction, run, anchor)]
@@ -149,9 +145,9 @@ def put_row(
 
 def pending_place(key: bytes) -> tuple[int, Anchor]:
     """Return (run number, anchor) of a row's key; ``CorruptStoreError`` if it is none."""
-    run = int.from_bytes(key[:_RUN_BYTES], "big")
-    kind, rest = key[_RUN_BYTES : _RUN_BYTES + 1], key[_RUN_BYTES + 1 : -_SLOT_BYTES]
-    if kind == _SEQUENCE and len(rest) == _RUN_BYTES:
+    run, place = run_of(key), behind_run(key)
+    kind, rest = place[:1], place[1:-_SLOT_BYTES]
+    if kind == _SEQUENCE and len(rest) == _SEQUENCE_BYTES:
         return run, int.from_bytes(rest, "big")
     if kind == _UUID:
         return run, unpacked(rest)
@@ -183,7 +179,7 @@ def _row_bytes(row: PendingRow, *, stray: bool) -> bytes:
 def anchor_prefix(run: int, anchor: Anchor) -> bytes:
     """Return what the keys of all rows of a checkpoint begin with, by run number and anchor."""
     if isinstance(anchor, int):
-        place = _SEQUENCE + anchor.to_bytes(_RUN_BYTES, "big")
+        place = _SEQUENCE + anchor.to_bytes(_SEQUENCE_BYTES, "big")
     else:
         short = packed(anchor)
         if isinstance(short, bytes):
@@ -191,7 +187,7 @@ def anchor_prefix(run: int, anchor: Anchor) -> bytes:
         else:
             data = short.encode()
             place = _TEXT + len(data).to_bytes(1, "big") + data
-    return run.to_bytes(_RUN_BYTES, "big") + place
+    return run_part(run) + place
 
 
 def row_key(run: int, anchor: Anchor, path: str, task: str) -> bytes:
@@ -211,6 +207,4 @@ def _renumbered(_key: bytes, row: bytes, new: Callable[[int], int]) -> bytes:
     return _row_bytes(replace(found, writes=writes), stray=found.stray)
 
 
-PENDING_ROOTS: Final = RootTable(
-    "pending writes", PENDING, _numbers, _renumbered, group=lambda key: key[:_RUN_BYTES]
-)
+PENDING_ROOTS: Final = RootTable("pending writes", PENDING, _numbers, _renumbered, group=run_of)

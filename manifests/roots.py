@@ -18,11 +18,9 @@ from cas.roots import Layout, RootTable
 from manifests.claims import CLAIMS
 from manifests.effects import EFFECT_ROOTS, EFFECTS
 from manifests.pending_rows import PENDING, PENDING_ROOTS
-from manifests.rows import CHECKPOINTS, PINS, TABLES, TAGS
+from manifests.rows import CHECKPOINTS, PINS, TABLES, TAGS, run_of
 
 __all__ = ["LAYOUT", "STORE_TABLES"]
-
-_RUN_BYTES: Final = 4
 
 
 def _fields(kind: str, table: Table, place: int) -> RootTable:
@@ -39,11 +37,6 @@ def _fields(kind: str, table: Table, place: int) -> RootTable:
     return RootTable(kind, table, numbers, renumbered)
 
 
-def _run(key: bytes) -> bytes:
-    """Return the run number in a key of ``checkpoints``."""
-    return key[:_RUN_BYTES]
-
-
 def _leased(key: bytes, row: bytes) -> Iterable[int]:
     return cbor2.loads(row) if is_part(key) else ()
 
@@ -54,7 +47,7 @@ def _leased_anew(key: bytes, row: bytes, new: Callable[[int], int]) -> bytes:
 
 _LEASES: Final = RootTable("leases", LEASES, _leased, _leased_anew)
 _ROOTS: Final = (
-    replace(_fields("checkpoints", CHECKPOINTS, 0), group=_run),
+    replace(_fields("checkpoints", CHECKPOINTS, 0), group=run_of),
     _fields("tags", TAGS, 1),
     _fields("pins", PINS, 0),
     PENDING_ROOTS,

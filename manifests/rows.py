@@ -1,7 +1,7 @@
 """The rows of the catalogue: what each table holds, and its bytes.
 
 Rows are CBOR arrays in checksummed tables. Composite keys have parts of fixed width; names are
-keys of their own tables only.
+keys of their own tables only. What belongs to a run has the run's number in front of its key.
 """
 
 from __future__ import annotations
@@ -25,21 +25,25 @@ __all__ = [
     "NUMBERS",
     "PINS",
     "RUNS",
-    "RUN_NUMBER",
     "TABLES",
     "TAGS",
     "CheckpointRow",
     "PinRow",
     "RunRow",
     "TagRow",
+    "behind_run",
     "checkpoint_key",
     "checkpoint_place",
     "checkpoint_row",
     "checkpoint_value",
     "key_place",
     "key_row",
+    "key_value",
     "next_run_value",
     "pin_row",
+    "run_of",
+    "run_part",
+    "run_range",
     "run_row",
     "run_value",
     "tag_row",
@@ -60,8 +64,9 @@ MOST_RUNS: Final = 0xFFFF_FFFF
 NEXT_RUN: Final = b"next-run"
 """Key in ``numbers`` of the number that the next new run gets."""
 _NUMBER_BYTES: Final = 4
-RUN_NUMBER: Final = struct.Struct(">I")
-"""What a key of ``keys`` begins with, and what its row is: a sequence."""
+_NUMBER: Final = struct.Struct(">I")
+_AFTER: Final = b"\xff"
+"""Behind a run number: above every key of a run whose next byte begins a text or tells a kind."""
 
 _NEEDS_PARENT: Final = 1
 _TIP: Final = 2
@@ -124,6 +129,30 @@ class PinRow:
     reason: str
 
 
+def run_part(run: int) -> bytes:
+    """Return what the keys of everything that belongs to a run begin with, by its number."""
+    return _NUMBER.pack(run)
+
+
+def run_range(run: int) -> tuple[bytes, bytes]:
+    """Return where a run's keys begin and end (exclusive), in any such table but ``checkpoints``.
+
+    There the sequence follows, which may begin with any byte.
+    """
+    start = _NUMBER.pack(run)
+    return start, start + _AFTER
+
+
+def run_of(key: bytes) -> int:
+    """Return the run number that a key begins with; any number for a damaged key."""
+    return int.from_bytes(key[:_NUMBER_BYTES], "big")
+
+
+def behind_run(key: bytes) -> bytes:
+    """Return what stands behind the run number of a key."""
+    return key[_NUMBER_BYTES:]
+
+
 def checkpoint_key(run: int, sequence: int) -> bytes:
     """Return the key of a checkpoint's row, by run number and sequence."""
     return CHECKPOINT_KEY.pack(run, sequence)
@@ -139,12 +168,17 @@ def checkpoint_place(key: bytes) -> tuple[int, int]:
 
 def key_place(run: int, key: str) -> bytes:
     """Return the key of a row of ``keys``, by run number and checkpoint's key."""
-    return RUN_NUMBER.pack(run) + key.encode()
+    return _NUMBER.pack(run) + key.encode()
+
+
+def key_value(sequence: int) -> bytes:
+    """Return the row of ``keys`` that leads to a sequence."""
+    return _NUMBER.pack(sequence)
 
 
 def key_row(row: bytes) -> int:
     """Read a row of ``keys``: a sequence."""
-    (sequence,) = RUN_NUMBER.unpack(row)
+    (sequence,) = _NUMBER.unpack(row)
     return int(sequence)
 
 

@@ -48,6 +48,7 @@ from manifests.rows import (
     RUNS,
     TAGS,
     next_run_value,
+    run_of,
     run_row,
 )
 from manifests.sources import opened_source
@@ -60,7 +61,6 @@ _CARRIED: Final = (
     *(TAGS, PINS, PENDING, EFFECTS, CLAIMS),
 )
 _OTHERS: Final = (ROOT_LOG, LEASES)
-_RUN_BYTES: Final = 4
 _SPARE_BYTES: Final = 1 << 30
 
 
@@ -195,7 +195,7 @@ def _next_run(job: Salvage) -> int:
     number = 1
     for table in (NUMBERS, RUNS, CHECKPOINTS, PENDING, EFFECTS):
         for key, value in job.rows(table):
-            used = int.from_bytes(key[:_RUN_BYTES], "big")
+            used = run_of(key)
             if table == NUMBERS:
                 used = int.from_bytes(value or b"", "big") - 1
             elif table == RUNS:
