@@ -12,7 +12,8 @@ from hive.cli.options import HomeOption, JsonOption, open_to_read
 from hive.cli.output import heading, line, styled, terminal_width, write_json
 from hive.cli.text import escape
 from hive.cli.textdiff import text_changes
-from hive.cli.values import glimpse, pretty, to_json
+from hive.cli.values import to_json
+from hive.literals import glimpse, pretty
 
 if TYPE_CHECKING:
     from hive.cli.shapes import DiffJson

@@ -12,7 +12,8 @@ import typer
 from hive.cli.failures import FAILED, say
 from hive.cli.output import Column, line, table, write_json
 from hive.cli.text import count, escape
-from hive.cli.values import describe, to_json
+from hive.cli.values import to_json
+from hive.literals import describe
 
 if TYPE_CHECKING:
     from hive.cli.shapes import WaitJson

@@ -10,7 +10,8 @@ from hive.cli.describe import checkpoint_json, tags_by_id
 from hive.cli.options import HomeOption, JsonOption, RefArgument, open_to_read
 from hive.cli.output import Column, line, table, terminal_width, write_json, write_raw
 from hive.cli.text import count, escape, size
-from hive.cli.values import describe_outline, pretty, to_json
+from hive.cli.values import describe_outline, to_json
+from hive.literals import pretty
 from hive.text import kind_of
 
 if TYPE_CHECKING:

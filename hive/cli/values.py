@@ -1,6 +1,6 @@
-"""Show values of a state: as JSON for programs, as Python-like text for people.
+"""Values of a state as JSON for programs, and what is known of one in a line.
 
-Neither is an encoding: the store's own is in docs/format.md. JSON has fewer types than a state, so
+JSON is no encoding here: the store's own is in docs/format.md. It has fewer types than a state, so
 what it lacks becomes an object with one key that starts with ``$`` (see docs/cli.md).
 """
 
@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import base64
 import math
-import sys
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from hive.cli.text import count, escape, escape_lines
+from hive.cli.text import count, escape
+from hive.literals import describe, is_huge, is_unregistered
 
 if TYPE_CHECKING:
     from manifests import Outline
 
-__all__ = ["describe", "describe_outline", "glimpse", "pretty", "to_json"]
-
-_SIZED = (str, bytes, bytearray, list, tuple, set, frozenset, dict)
+__all__ = ["describe_outline", "to_json"]
 
 
 def to_json(value: Any) -> Any:
@@ -34,7 +31,7 @@ def to_json(value: Any) -> Any:
     if value is None or isinstance(value, (bool, str)):
         return value
     if type(value) is int:
-        return {"$value": hex(value), "type": "int"} if _is_huge(value) else value
+        return {"$value": hex(value), "type": "int"} if is_huge(value) else value
     if type(value) is float:
         return value if math.isfinite(value) else {"$float": str(value)}
     if isinstance(value, (bytes, bytearray)):
@@ -48,64 +45,13 @@ def to_json(value: Any) -> Any:
         if all(isinstance(key, str) and not key.startswith("$") for key in value):
             return {key: to_json(item) for key, item in value.items()}
         return {"$dict": [[to_json(key), to_json(item)] for key, item in value.items()]}
-    if _is_unregistered(value):
+    if is_unregistered(value):
         return {
             "$unregistered": value.name,
             "version": value.version,
             "fields": to_json(value.fields),
         }
     return {"$value": str(value), "type": type(value).__name__}
-
-
-def pretty(value: Any, *, width: int = 80) -> str:
-    """Return a value as text for a terminal: a string as its own lines, else as indented Python."""
-    if isinstance(value, str):
-        return escape_lines(value)
-    lines: list[str] = []
-    _lay_out(value, "", "", "", width, lines)
-    return escape_lines("\n".join(lines))
-
-
-def describe(value: Any, *, width: int = 40) -> str:
-    """Return a value in one short line: small ones whole, large ones by type and length."""
-    if _is_unregistered(value):
-        return escape(f"{value.name}, not registered here")
-    if isinstance(value, _SIZED):
-        # Only the start is looked at: the repr of a 200 MB value would take minutes.
-        is_text = isinstance(value, (str, bytes, bytearray))
-        if len(value) > width or not (is_text or _is_small(value)):
-            noun = "character" if isinstance(value, str) else "byte" if is_text else "item"
-            return f"{type(value).__name__}, {count(len(value), noun)}"
-    text = escape(_leaf(value))
-    return text if len(text) <= width else text[: width - 3] + "..."
-
-
-def glimpse(value: Any, *, width: int = 60) -> str:
-    """Return the beginning of a value in one line of at most ``width`` characters."""
-    text = ""
-    for part in _tokens(value):
-        text += part
-        if len(text) > width:
-            break
-    text = escape(text[: width + 1])
-    return text if len(text) <= width else text[: width - 3] + "..."
-
-
-def _tokens(value: Any) -> Iterator[str]:
-    """Yield a value's text piece by piece, so that no more is made than is looked at."""
-    if isinstance(value, (str, bytes, bytearray)):
-        yield repr(value[:1_000])
-    elif _has_parts(value):
-        opening, closing = _brackets(value)
-        yield opening
-        separator = ""
-        for name, item in _items(value):
-            yield separator + name
-            yield from _tokens(item)
-            separator = ", "
-        yield f",{closing}" if type(value) is tuple and len(value) == 1 else closing
-    else:
-        yield _leaf(value)
 
 
 def describe_outline(outline: Outline, *, width: int = 40) -> str:
@@ -117,97 +63,3 @@ def describe_outline(outline: Outline, *, width: int = 40) -> str:
     if outline.length is None:
         return escape(outline.type)
     return escape(f"{outline.type}, {count(outline.length, outline.unit.removesuffix('s'))}")
-
-
-def _lay_out(
-    value: Any, indent: str, before: str, after: str, width: int, lines: list[str]
-) -> None:
-    """Append the lines of a value; ``before`` and ``after`` stand on its first and last line."""
-    room = width - len(indent) - len(before) - len(after)
-    flat = _flat(value, room)
-    if flat is not None:
-        lines.append(indent + before + flat + after)
-        return
-    opening, closing = _brackets(value)
-    lines.append(indent + before + opening)
-    for name, item in _items(value):
-        _lay_out(item, indent + "    ", name, ",", width, lines)
-    lines.append(indent + closing + after)
-
-
-def _flat(value: Any, room: int) -> str | None:
-    """Return a value in one line, or None when it has parts and does not fit into ``room``."""
-    if not _has_parts(value):
-        return _leaf(value)
-    opening, closing = _brackets(value)
-    parts = []
-    left = room - len(opening) - len(closing)
-    for name, item in _items(value):
-        part = _flat(item, left - len(name))
-        if part is None or len(name) + len(part) > left:
-            return None
-        parts.append(name + part)
-        left -= len(name) + len(part) + 2
-    comma = "," if type(value) is tuple and len(value) == 1 else ""
-    return opening + ", ".join(parts) + comma + closing
-
-
-def _has_parts(value: Any) -> bool:
-    if isinstance(value, (list, tuple, dict, set, frozenset)):
-        return len(value) > 0
-    return _is_unregistered(value)
-
-
-def _brackets(value: Any) -> tuple[str, str]:
-    for kind, brackets in (
-        (list, ("[", "]")),
-        (tuple, ("(", ")")),
-        (dict, ("{", "}")),
-        (frozenset, ("frozenset({", "})")),
-    ):
-        if isinstance(value, kind):
-            return brackets
-    if _is_unregistered(value):
-        return f"{value.name}(", ")"
-    return "{", "}"
-
-
-def _items(value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the parts of a value, each with what stands before it."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield f"{_flat(key, sys.maxsize)}: ", item
-    elif isinstance(value, (set, frozenset)):
-        for item in sorted(value, key=repr):
-            yield "", item
-    elif _is_unregistered(value):
-        yield "", value.fields
-    else:
-        for item in value:
-            yield "", item
-
-
-def _leaf(value: Any) -> str:
-    return hex(value) if type(value) is int and _is_huge(value) else repr(value)
-
-
-def _is_unregistered(value: Any) -> bool:
-    """Tell whether it stands for an instance of a class that only its application knows."""
-    from manifests import UnregisteredValue
-
-    return isinstance(value, UnregisteredValue)
-
-
-def _is_huge(number: int) -> bool:
-    """Tell whether Python might refuse to write a number in decimal digits (over 4,300 of them)."""
-    return number.bit_length() > 14_000
-
-
-def _is_small(value: Any) -> bool:
-    items = [*value.keys(), *value.values()] if isinstance(value, dict) else list(value)
-    return len(items) <= 4 and all(
-        item is None
-        or isinstance(item, (bool, int, float))
-        or (isinstance(item, str) and len(item) <= 16)
-        for item in items
-    )

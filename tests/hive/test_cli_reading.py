@@ -18,7 +18,7 @@ from hive.cli.lanes import Lanes
 from hive.cli.launches import while_executing
 from hive.cli.quantities import parse_since
 from hive.cli.textdiff import text_changes
-from hive.cli.values import glimpse
+from hive.literals import glimpse
 from manifests import Repository
 from tests.hive.command_line import hive, on_terminal
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hive.cli.text import age, count, escape, escape_lines, size
-from hive.cli.values import describe, pretty, to_json
+from hive.cli.values import to_json
+from hive.literals import describe, pretty
 from manifests import UnregisteredValue
 
 anything = st.recursive(
