@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from manifests.collection import CompactReport, GcReport
     from manifests.commits import PreparedCommit
     from manifests.diff import Change, Touched
+    from manifests.effects import RecordedEffect
     from manifests.events import Event
     from manifests.excerpt import Excerpt
     from manifests.export import ExportReport
@@ -65,6 +66,7 @@ __all__ = [
     "Pin",
     "PreparedCommit",
     "Reason",
+    "RecordedEffect",
     "Redaction",
     "RefLike",
     "Registry",
@@ -111,6 +113,7 @@ _PLACES = {
     "Pin": "manifests.upkeep",
     "PreparedCommit": "manifests.commits",
     "Reason": "manifests.retention",
+    "RecordedEffect": "manifests.effects",
     "Redaction": "manifests.paths",
     "RefLike": "manifests.refs",
     "Registry": "manifests.registry",

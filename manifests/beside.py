@@ -11,13 +11,26 @@ from manifests.ancestry import Behind, behind
 from manifests.bodies import BodyEncoder
 from manifests.catalogue import Catalogue
 from manifests.commits import CommitEncoder, abandon
-from manifests.effects import PreparedEffect, has_effect, read_effects
+from manifests.effects import (
+    PreparedEffect,
+    RecordedEffect,
+    count_effects,
+    has_effect,
+    read_effects,
+)
 from manifests.group import GroupCommitter
 from manifests.kept import KeptValues
 from manifests.limits import check_limit
 from manifests.manifest import microseconds
 from manifests.names import check_name
-from manifests.pending import PendingWrite, PreparedWrites, check_anchor, check_writes, read_pending
+from manifests.pending import (
+    PendingWrite,
+    PreparedWrites,
+    check_anchor,
+    check_writes,
+    count_pending,
+    read_pending,
+)
 from manifests.pending_rows import Anchor
 from manifests.reading import stable
 from manifests.refs import RefLike
@@ -79,6 +92,14 @@ class Beside(Upkeep):
         check_anchor(anchor)
         return stable(self._store, lambda reader: read_pending(reader, self._values, run, anchor))
 
+    def count_pending(self, run: str, anchor: Anchor) -> int:
+        """Return how many pending writes a checkpoint has; reads none of their values.
+
+        ``NotFoundError`` if the checkpoint was forgotten.
+        """
+        check_anchor(anchor)
+        return self._store.read(lambda reader: count_pending(reader, run, anchor))
+
     def record_effect(self, run: str, name: str, value: Any) -> Any:
         """Record what a run did outside, under a name, unless it has; returns what is recorded.
 
@@ -98,11 +119,19 @@ class Beside(Upkeep):
     def effect(self, run: str, name: str, default: Any = None) -> Any:
         """Return a recorded effect, or ``default`` if the run has none of that name."""
         found = stable(self._store, lambda reader: read_effects(reader, self._values, run, name))
-        return found.get(name, default)
+        return found[0].value if found else default
 
     def effects(self, run: str) -> dict[str, Any]:
         """Return all effects that a run recorded, by name."""
+        return {found.name: found.value for found in self.recorded_effects(run)}
+
+    def recorded_effects(self, run: str) -> list[RecordedEffect]:
+        """Return all effects of a run with what is known of each, the earliest first."""
         return stable(self._store, lambda reader: read_effects(reader, self._values, run))
+
+    def count_effects(self, run: str) -> int:
+        """Return how many effects a run recorded; reads none of their values."""
+        return self._store.read(lambda reader: count_effects(reader, run))
 
     # For frameworks that own their runs
 

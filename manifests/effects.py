@@ -36,7 +36,9 @@ __all__ = [
     "EFFECT_ROOTS",
     "EffectRow",
     "PreparedEffect",
+    "RecordedEffect",
     "copy_effects",
+    "count_effects",
     "drop_effects",
     "effect_key",
     "effect_records",
@@ -58,6 +60,22 @@ class EffectRow:
     name: str
     at: int
     body: StoredBody
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedEffect:
+    """What a run did outside and must not do again.
+
+    Attributes:
+        name: The name it was recorded under.
+        after: The run's last sequence at that time; 0 if there was none, or if the run was forked
+            from another that had done it.
+        value: What was recorded.
+    """
+
+    name: str
+    after: int
+    value: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,21 +120,33 @@ def has_effect(reader: StoreReader, run: str, name: str) -> bool:
 
 def read_effects(
     reader: StoreReader, kept: KeptValues, run: str, name: str | None = None
-) -> dict[str, Any]:
-    """Return the effects of a run, or the one of a name if there is one, by name."""
+) -> list[RecordedEffect]:
+    """Return the effects of a run, or the one of a name if there is one; the earliest first."""
 
     def look_up(records: RecordReader) -> list[EffectRow]:
         found = Catalogue(records.transaction).run(run)
         if found is None:
             return []
         if name is None:
-            return list(effect_rows(records.transaction, found.number))
+            return sorted(effect_rows(records.transaction, found.number), key=_order)
         row = _get(records.transaction, found.number, name)
         return [] if row is None else [row]
 
     rows = reader.run(look_up)
     values = values_of([row.body for row in rows], reader, kept)
-    return dict(zip([row.name for row in rows], values, strict=True))
+    return [
+        RecordedEffect(row.name, row.at, value) for row, value in zip(rows, values, strict=True)
+    ]
+
+
+def count_effects(records: RecordReader, run: str) -> int:
+    """Return how many effects a run has; their values are not read."""
+    found = Catalogue(records.transaction).run(run)
+    return 0 if found is None else sum(1 for _ in effect_rows(records.transaction, found.number))
+
+
+def _order(row: EffectRow) -> tuple[int, str]:
+    return row.at, row.name
 
 
 def has_row(transaction: ReadTransaction, run: int, name: str) -> bool:

@@ -47,6 +47,7 @@ __all__ = [
     "anchor_of",
     "check_anchor",
     "check_writes",
+    "count_pending",
     "is_unresolved",
     "pending_bodies",
     "pending_writes",
@@ -253,13 +254,19 @@ def read_pending(
     reader: StoreReader, kept: KeptValues, name: str, anchor: Anchor
 ) -> list[PendingWrite]:
     """Return the pending writes of a checkpoint, ordered by (path, task, index)."""
+    found = reader.run(lambda records: _found(records, name, anchor))
+    return pending_writes(found, reader, kept)
 
-    def look_up(records: RecordReader) -> list[PendingBody]:
-        catalogue = Catalogue(records.transaction)
-        run = catalogue.run(name)
-        if run is None:
-            return []
-        found = _canonical(catalogue, run, anchor)
-        return pending_bodies(records.transaction, run.number, [found])[0]
 
-    return pending_writes(reader.run(look_up), reader, kept)
+def count_pending(records: RecordReader, name: str, anchor: Anchor) -> int:
+    """Return how many pending writes a checkpoint has; their values are not read."""
+    return len(_found(records, name, anchor))
+
+
+def _found(records: RecordReader, name: str, anchor: Anchor) -> list[PendingBody]:
+    catalogue = Catalogue(records.transaction)
+    run = catalogue.run(name)
+    if run is None:
+        return []
+    there = _canonical(catalogue, run, anchor)
+    return pending_bodies(records.transaction, run.number, [there])[0]

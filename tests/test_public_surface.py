@@ -41,9 +41,9 @@ SURFACE = {
     "manifests": """
         Branch Change CheckReport Checkpoint Clock CompactReport Compared Damage Event Events
         Excerpt ExportReport Footprint ForgetPlan GcReport ImportReport KeepEvery Match OnEvent
-        Outline Part PendingWrite Pin PreparedCommit Reason Redaction RefLike Registry
-        RepairReport Repository RetentionPolicy RunInfo RunStats SalvageReport Snapshot StoreStats
-        Touched TreeParameters Unread UnregisteredValue Verdict salvage system_clock
+        Outline Part PendingWrite Pin PreparedCommit Reason RecordedEffect Redaction RefLike
+        Registry RepairReport Repository RetentionPolicy RunInfo RunStats SalvageReport Snapshot
+        StoreStats Touched TreeParameters Unread UnregisteredValue Verdict salvage system_clock
     """,
 }
 

@@ -13,6 +13,7 @@ from hive.cli.copies import backup, export, import_bundle
 from hive.cli.demo import demo
 from hive.cli.diff import diff
 from hive.cli.doctor import doctor
+from hive.cli.effects import effects
 from hive.cli.failures import guarded, run_to_the_end
 from hive.cli.forget import forget, rm
 from hive.cli.grep import grep
@@ -42,7 +43,7 @@ app = typer.Typer(
 )
 for command in (
     *(demo, run, resume, abandon),
-    *(runs, log, show, diff, grep, stats),
+    *(runs, log, show, diff, grep, effects, stats),
     *(tag, untag, pin, unpin, fork),
     *(forget, rm, gc, compact, check, salvage, doctor, export, backup, ui),
 ):

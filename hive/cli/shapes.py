@@ -94,8 +94,29 @@ class LogJson(CheckpointJson):
     """against the parent; null if that was forgotten"""
 
 
+class PendingJson(TypedDict):
+    task: str
+    path: str
+    """where the task stands among the others of its step"""
+    index: int
+    """which of the task's writes it is; below zero for a framework's own"""
+    name: str
+    value: Any
+    """see Values in JSON"""
+
+
 class ShownStateJson(CheckpointJson):
     state: Any
+    """see Values in JSON"""
+    pending: list[PendingJson]
+    """what tasks behind this checkpoint have written that is in no state yet"""
+
+
+class RecordedEffectJson(TypedDict):
+    name: str
+    after: int
+    """the run's last sequence when it was recorded; 0 for none, or what came with a fork"""
+    value: Any
     """see Values in JSON"""
 
 
@@ -422,6 +443,7 @@ SHAPES: Final[dict[str, Any]] = {
     "runs": list[RunJson],
     "log": list[LogJson],
     "show": ShownStateJson | ShownValueJson,
+    "effects": list[RecordedEffectJson],
     "diff": DiffJson,
     "grep": list[MatchJson],
     "stats": StatsJson,

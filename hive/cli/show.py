@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -11,12 +12,12 @@ from hive.cli.options import HomeOption, JsonOption, RefArgument, open_to_read
 from hive.cli.output import Column, line, table, terminal_width, write_json, write_raw
 from hive.cli.text import count, escape, size
 from hive.cli.values import describe_outline, to_json
-from hive.literals import pretty
+from hive.literals import glimpse, pretty
 from hive.text import kind_of
 
 if TYPE_CHECKING:
-    from hive.cli.shapes import ShownStateJson, ShownValueJson
-    from manifests import Checkpoint, Outline, Repository
+    from hive.cli.shapes import PendingJson, ShownStateJson, ShownValueJson
+    from manifests import Checkpoint, Outline, PendingWrite, Repository
 
 __all__ = ["show"]
 
@@ -51,8 +52,9 @@ def show(
 ) -> None:
     """Show a checkpoint, or one value of its state.
 
-    Without PATH: the checkpoint and the keys of its state, each in a few words. With PATH: the
-    value there, a text as its own lines, everything else as indented Python.
+    Without PATH: the checkpoint and the keys of its state, each in a few words, and what tasks
+    behind it have written that is in no state yet. With PATH: the value there, a text as its own
+    lines, everything else as indented Python.
     """
     from hive import InvalidInputError
 
@@ -71,6 +73,8 @@ def show(
             line()
         if path is None or summary:
             _show_outline(repo.outline(checkpoint, path or "", stop=PARTS_SHOWN))
+            if path is None:
+                _show_pending(repo.pending(checkpoint.run, checkpoint.sequence))
             return
         value = repo.value(checkpoint, path)
     if raw:
@@ -85,6 +89,8 @@ def _as_json(
     shown: Any = checkpoint_json(checkpoint, tags)
     if path is None:
         shown["state"] = to_json(repo.restore(checkpoint))
+        pending = repo.pending(checkpoint.run, checkpoint.sequence)
+        shown["pending"] = [_pending_json(write) for write in pending]
     else:
         shown["path"] = path
         shown["value"] = to_json(repo.value(checkpoint, path))
@@ -138,6 +144,36 @@ def _show_outline(outline: Outline) -> None:
     left = (outline.length or 0) - len(outline.parts)
     if left > 0:
         line(f"... and {left:,} more")
+
+
+def _show_pending(writes: Sequence[PendingWrite]) -> None:
+    if not writes:
+        return
+    line()
+    table(
+        [
+            Column(title="PENDING", shrinks=True),
+            Column(title="VALUE", shrinks=True),
+            Column(title="TASK", shrinks=True),
+        ],
+        [[write.name, glimpse(write.value), _task(write)] for write in writes[:PARTS_SHOWN]],
+    )
+    if len(writes) > PARTS_SHOWN:
+        line(f"... and {len(writes) - PARTS_SHOWN:,} more")
+
+
+def _task(write: PendingWrite) -> str:
+    return f"{write.task} ({write.path})" if write.path else write.task
+
+
+def _pending_json(write: PendingWrite) -> PendingJson:
+    return {
+        "task": write.task,
+        "path": write.path,
+        "index": write.index,
+        "name": write.name,
+        "value": to_json(write.value),
+    }
 
 
 def _write_raw(value: object, path: str) -> None:

@@ -15,7 +15,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from hive.errors import ConflictError, CorruptionError, HiveError, InvalidInputError, NotFoundError
-from hive.ui import diff_pages, run_pages, step_pages
+from hive.ui import beside_pages, diff_pages, run_pages, step_pages
 from hive.ui.guard import Guard, Keys
 from hive.ui.request import MovedError, Query
 from hive.ui.site import Site
@@ -35,6 +35,8 @@ _PAGES: Final[dict[str, Page]] = {
     "/step": step_pages.step,
     "/parts": step_pages.parts,
     "/text": step_pages.text,
+    "/pending": beside_pages.pending,
+    "/effects": beside_pages.effects,
     "/diff": diff_pages.diff,
     "/compare": diff_pages.compare,
 }

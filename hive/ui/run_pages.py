@@ -55,6 +55,8 @@ def run(site: Site, query: Query) -> str:
         status=site.status_of(head),
         line=timeline_of(site.repository, name, query.number("below") or None),
         below=query.text("below"),
+        effects=site.repository.count_effects(name),
+        pending=site.repository.count_pending(name, head.sequence),
         error=failure_of(site.repository, head),
     )
 

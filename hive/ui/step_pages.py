@@ -51,6 +51,7 @@ def step(site: Site, query: Query) -> str:
         touched_more=len(touched) - _TOUCHED,
         tags=repository.tagged().get(found.id, []),
         error="" if focused else failure_of(repository, found),
+        pending=0 if focused else repository.count_pending(found.run, found.sequence),
         has_record=bool(repository.execution_outline(found, stop=0).length),
     )
 

@@ -23,6 +23,7 @@ CASES: dict[str, tuple[list[str], str]] = {
     "show": (["bees", "n"], r"^2\n$"),
     "diff": (["bees@1", "bees@2"], "~ n: 1 -> 2"),
     "grep": (["buzz"], r"^bees@1 text: buzz"),
+    "effects": (["bees"], r"sting +2 +'buzz"),
     "stats": ([], "on disk"),
     "doctor": ([], r"ok +versions"),
     "tag": (["gold", "bees@1"], "gold names bees@1"),
@@ -52,6 +53,7 @@ def repo(home: Path, tmp_path: Path) -> Iterator[Repository]:
         opened.commit("bees", {"n": 1, "text": f"buzz{EVIL}"}, node="n")
         opened.commit("bees", {"n": 2, "text": f"buzz{EVIL}"}, node="n")
         opened.commit("wasps", {"evil": EVIL})
+        opened.record_effect("bees", "sting", f"buzz{EVIL}")
         opened.tag("old", "wasps")
         opened.pin("wasps", "audit")
         opened.export(["bees"], tmp_path / "bundle")

@@ -19,7 +19,7 @@ from hive.cli.launches import while_executing
 from hive.cli.quantities import parse_since
 from hive.cli.textdiff import text_changes
 from hive.literals import glimpse
-from manifests import Repository
+from manifests import PendingWrite, Repository
 from tests.hive.command_line import hive, on_terminal
 
 EVIL = "\x1b[2J\u202e"
@@ -220,6 +220,48 @@ def test_every_checkpoint_has_one_star(data: st.DataObject) -> None:
         joins, own = lanes.draw(name, parents[name])
         assert own.count("*") == 1
         assert all(set(each) <= set("|/_ ") and "/" in each for each in joins)
+
+
+# what is beside the states
+
+
+def test_show_says_what_is_pending(repo: Repository) -> None:
+    assert "PENDING" not in hive("show", "drones").output
+    assert hive("show", "drones", "--json").json["pending"] == []
+    writes = [
+        PendingWrite("task-1", n, "out\u202e", {"n": n, "e": EVIL}, "pull, a") for n in range(201)
+    ]
+    repo.put_pending("drones", 1, [*writes, PendingWrite("task-2", -3, "__interrupt__", "ok?")])
+    lines = hive("show", "drones").output.splitlines()
+    (at,) = (number for number, line in enumerate(lines) if line.startswith("PENDING"))
+    assert re.fullmatch(r"__interrupt__ +'ok\?' +task-2", lines[at + 1])
+    evil = r"out\\u202e +\{'n': 0, 'e': '\\x1b\[2J\\u202e'\} +task-1 \(pull, a\)"
+    assert re.fullmatch(evil, lines[at + 2])
+    assert lines[-1] == "... and 2 more"
+    assert len(lines) == at + 202
+    shown = hive("show", "drones", "--json").json["pending"]
+    assert len(shown) == 202
+    assert shown[1] == {
+        **{"task": "task-1", "path": "pull, a", "index": 0},
+        **{"name": "out\u202e", "value": {"n": 0, "e": EVIL}},
+    }
+    assert "pending" not in hive("show", "drones", "count", "--json").json
+
+
+def test_effects_are_listed(repo: Repository) -> None:
+    assert hive("effects", "bees").output == "This run recorded no effects.\n"
+    assert hive("effects", "bees", "--json").json == []
+    assert hive("effects", "wasps").code == 3
+    repo.record_effect("bees", "pay\u202e", {"receipt": b"1", "to": EVIL})
+    repo.record_effect("hornets", "early", None)  # its first checkpoint may be on its way
+    assert hive("effects", "bees").output.splitlines() == [
+        "EFFECT     AFTER  VALUE",
+        "pay\\u202e      4  {'receipt': b'1', 'to': '\\x1b[2J\\u202e'}",
+    ]
+    assert hive("effects", "bees", "--json").json == [
+        {"name": "pay\u202e", "after": 4, "value": {"receipt": {"$bytes": "MQ=="}, "to": EVIL}}
+    ]
+    assert hive("effects", "hornets", "--json").json[0]["after"] == 0
 
 
 # grep

@@ -36,6 +36,19 @@ def test_the_first_one_wins(repo: Repository, home: Path) -> None:
         repo.record_effect("run", "bad", object())
 
 
+def test_they_are_listed_by_when_they_were_recorded(repo: Repository) -> None:
+    repo.record_effect("run", "pay", LONG)
+    repo.commit("run", {"n": 2})
+    repo.record_effect("run", "book", 2)
+    repo.record_effect("run", "ask", 1)
+    listed = [(found.name, found.after) for found in repo.recorded_effects("run")]
+    assert listed == [("pay", 1), ("ask", 2), ("book", 2)]
+    assert repo.recorded_effects("run")[0].value == LONG
+    assert (repo.count_effects("run"), repo.count_effects("nobody")) == (3, 0)
+    repo.fork("run@2", "other")
+    assert [found.after for found in repo.recorded_effects("other")] == [0, 1, 1]
+
+
 def test_one_of_many_at_once_wins_for_all(repo: Repository) -> None:
     found: list[int] = []
 

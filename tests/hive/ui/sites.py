@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 from hive.ui.application import create_app
 from hive.ui.guard import ENTRY, Keys
 from hive.ui.site import Site
-from manifests import Checkpoint, Repository, system_clock
+from manifests import Checkpoint, PendingWrite, Repository, system_clock
 
 __all__ = [
     "HOSTILE",
@@ -145,6 +145,11 @@ def store_of_hostile_names(home: Path) -> None:
                 labels={"<label>": "</dd>"},
                 execution={"error": "</pre><script>alert('error')</script>"},
             )
-            repository.commit(name, {**state, "text": "other <em>text</em>"}, node=name[:200])
+            last = repository.commit(
+                name, {**state, "text": "other <em>text</em>"}, node=name[:200]
+            )
+            write = PendingWrite(name[:200], 0, "<i>name</i>", state, name[:200])
+            repository.put_pending(name, last.sequence, [write])
+            repository.record_effect(name, f"<b>effect</b> {name[:200]}", state)
         repository.tag("<tag>", (HOSTILE[0], 1))
         repository.fork((HOSTILE[1], 2), "<fork>")

@@ -31,6 +31,8 @@ PAGES = {
     "part": "/step?run=survey&at=20&path=messages[3]",
     "text": "/step?run=survey&at=20&path=messages[3].content",
     "differences": "/diff?run=survey&at=20&from=17",
+    "pending": "/pending?run=..%2F..%2Fetc%2Fpasswd&at=2",
+    "effects": "/effects?name=..%2F..%2Fetc%2Fpasswd",
     "problem": "/run?name=absent",
     "hostile": "/step?run=%3Cscript%3Ealert%28%27run%27%29%3C%2Fscript%3E&at=1",
 }

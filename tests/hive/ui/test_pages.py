@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from hive.ui.links import Commands
-from manifests import Repository
+from manifests import PendingWrite, Repository
 from tests.hive.ui.sites import HOSTILE, commit_survey, pages_of, store_of_hostile_names
 
 
@@ -317,6 +317,40 @@ def test_references_lead_to_their_steps(repo: Repository) -> None:
     pages.get("/go", expects=400)
 
 
+# Beside the states
+
+
+def test_pending_writes_of_a_step(repo: Repository) -> None:
+    commit_survey(repo)
+    pages = pages_of(repo)
+    for page in (pages.get("/step", run="survey", at=12), pages.get("/run", name="survey")):
+        assert not links(page, "/pending")
+    repo.put_pending("survey", 12, [PendingWrite("t", n, f"<n{n}>", "<v>") for n in range(101)])
+    for page in (pages.get("/step", run="survey", at=12), pages.get("/run", name="survey")):
+        assert links(page, "/pending") == ["/pending?run=survey&at=12"]
+        assert "101 writes" in page
+    page = pages.get("/pending", run="survey", at=12)
+    assert "&lt;n99&gt;" in page
+    assert "&lt;n100&gt;" not in page
+    (more,) = (link for link in links(page, "/pending") if "start" in link)
+    rest = pages.client.get(more).text
+    assert "&lt;n100&gt;" in rest
+    assert not [link for link in links(rest, "/pending") if "start" in link]
+    assert "There are none." in pages.get("/pending", run="survey", at=3)
+
+
+def test_effects_of_a_run(repo: Repository) -> None:
+    repo.record_effect("survey", "early", 1)
+    commit_survey(repo)
+    repo.record_effect("survey", "pay", {"receipt": "<b>"})
+    page = pages_of(repo).get("/run", name="survey")
+    assert links(page, "/effects") == ["/effects?name=survey"]
+    page = pages_of(repo).get("/effects", name="survey")
+    assert "{&#39;receipt&#39;: &#39;&lt;b&gt;&#39;}" in page
+    assert "hive effects survey" in page
+    assert links(page, "/step") == ["/step?run=survey&at=12"]
+
+
 # Differences
 
 
@@ -383,6 +417,8 @@ def test_runs_are_compared_with_one_another(repo: Repository) -> None:
         ("/parts", {"run": "survey", "at": "1", "path": "messages[__import__('os')]"}, 400),
         ("/diff", {"run": "survey", "at": "1"}, 404),
         ("/compare", {"run": "survey", "at": "1", "with": "absent"}, 404),
+        ("/pending", {"run": "survey", "at": "9"}, 404),
+        ("/effects", {"name": "absent"}, 404),
         ("/", {"page": "1e9"}, 400),
     ],
 )
