@@ -12,7 +12,7 @@ records that one transaction staged.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Final
 
@@ -25,7 +25,7 @@ from cas.owner import Owner
 from cas.store import ObjectStore
 from cas.writer import RecordWriter
 
-__all__ = ["LEASES", "STAGE_BYTES", "Lease", "drop_dead_leases", "is_part", "leased_records"]
+__all__ = ["LEASES", "STAGE_BYTES", "Lease", "drop_dead_leases", "is_part"]
 
 LEASES: Final = Table("leases")
 STAGE_BYTES: Final = 32 * 1024 * 1024
@@ -103,16 +103,6 @@ class Lease:
 def is_part(key: bytes) -> bool:
     """Whether a row of ``leases`` holds record numbers, not the owner."""
     return len(key) > _ID_BYTES
-
-
-def leased_records(transaction: ReadTransaction) -> Iterator[int]:
-    """Yield the record numbers under leases whose process lives, as a root of the collector."""
-    alive = False
-    for key, row in transaction.items(LEASES):
-        if len(key) == _ID_BYTES:
-            alive = Owner.from_bytes(row).is_alive()
-        elif alive:
-            yield from cbor2.loads(row)
 
 
 def drop_dead_leases(transaction: WriteTransaction) -> int:

@@ -49,7 +49,16 @@ from manifests.rows import (
     tag_row,
 )
 
-__all__ = ["CheckReport", "Findings", "check", "examine", "parsed", "raw_rows"]
+__all__ = [
+    "MALFORMED",
+    "OPAQUE",
+    "CheckReport",
+    "Findings",
+    "check",
+    "examine",
+    "parsed",
+    "raw_rows",
+]
 
 T = TypeVar("T")
 

@@ -32,6 +32,8 @@ __all__ = [
     "claim_rows",
     "drop_claim",
     "give_up",
+    "hold",
+    "let_go",
 ]
 
 CLAIMS: Final = Table("claims")

@@ -13,14 +13,13 @@ from manifests.forms import Form, Forms, LinkForm, Tagged, as_corruption, pairs
 from manifests.paths import Field, Step, path_text
 from manifests.trees import LIST_NODE
 
-__all__ = ["Change", "Difference", "Touched", "changes", "differences", "touched"]
+__all__ = ["Change", "Difference", "Kind", "Touched", "changes", "differences", "touched"]
 
 # Aligning two lists compares every item with every other; beyond this many pairs, what lies
 # between the equal beginning and the equal end is compared by position.
 _MOST_PAIRS: Final = 4_000_000
 _LEAVES: Final = 16
 """Leaves of a list read at once."""
-
 
 Kind = Literal["added", "removed", "changed"]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["GAP", "Column", "fit"]
+__all__ = ["GAP", "LEAST", "Column", "fit"]
 
 GAP: Final = 2
 """Spaces between two columns."""

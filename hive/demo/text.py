@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["Piece", "sentences", "split_pieces", "title_of", "words"]
+__all__ = ["MAX_PIECE_CHARS", "Piece", "sentences", "split_pieces", "title_of", "words"]
 
 PIECE_CHARS = 1_200
 """Paragraphs of one section are joined up to about this length."""

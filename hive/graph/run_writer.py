@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from manifests.claims import RunClaim
     from manifests.events import Event
 
-__all__ = ["CheckpointWarning", "RunWriter", "is_transient"]
+__all__ = ["STOPS", "CheckpointWarning", "RunWriter", "is_transient"]
 
 STOPS: Final = frozenset({"paused", "failed", "final"})
 """The kinds of checkpoint at which a run stops; ``exit`` durability writes these at once."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hive.plan.approval import ApprovalResult
     from hive.plan.plan import PlanStep
 
-__all__ = ["Actions", "FunctionAction", "GraphAction", "check_answer"]
+__all__ = ["FEEDBACK", "Actions", "FunctionAction", "GraphAction", "check_answer"]
 
 FEEDBACK = "feedback"
 """The argument that receives what the judge said of the attempt before; None in the first one."""

@@ -13,7 +13,7 @@ import pytest
 import manifests.constructors
 from cas.digest import Digest
 from cas.errors import ConflictError, HiveError, InvalidInputError
-from cas.leases import LEASES, STAGE_BYTES, leased_records
+from cas.leases import LEASES, STAGE_BYTES
 from cas.objects import Object
 from manifests import Repository
 from manifests.decoder import Decoder
@@ -40,8 +40,7 @@ def test_a_large_state_is_staged_and_restores(home: Path) -> None:
         prepared = repo.prepare("run", state)
         assert prepared.lease is not None
         assert prepared.object_bytes <= STAGE_BYTES
-        staged = repo._store.environment.read(lambda view: set(leased_records(view)))
-        assert staged
+        assert leases(repo) > 1  # the owner, and what was staged
         checkpoint = repo.write(prepared)
         assert leases(repo) == 0
         assert checkpoint.new_bytes >= 48 * MIB
