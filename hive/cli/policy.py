@@ -18,52 +18,51 @@ __all__ = ["PolicyOptions", "policy_from", "with_policy_options"]
 Command = TypeVar("Command", bound=Callable[..., None])
 
 
+def _option(*names: str, metavar: str, help: str, least: int | None = None) -> Any:
+    """Return an option that is None when it is not given."""
+    return typer.Option(*names, metavar=metavar, help=help, min=least, show_default=False)
+
+
 class PolicyOptions(TypedDict):
     """What was given on the command line, by the names of the parameters."""
 
     policy: Annotated[
         str | None,
-        typer.Option(
+        _option(
             "--policy",
             metavar="MODE",
             help="all, latest_only or prune_old. Without it: prune_old if there is a --keep "
             "option.",
-            show_default=False,
         ),
     ]
     keep_last: Annotated[
         int | None,
-        typer.Option(
-            "--keep-last", min=1, metavar="N", help="Of each run, the N newest.", show_default=False
-        ),
+        _option("--keep-last", metavar="N", help="Of each run, the N newest.", least=1),
     ]
     keep_within: Annotated[
         str | None,
-        typer.Option(
+        _option(
             "--keep-within",
             "--max-age",
             metavar="SPAN",
             help="Those at most that old: 12h, 7d, 2w.",
-            show_default=False,
         ),
     ]
     keep_every: Annotated[
         list[str] | None,
-        typer.Option(
+        _option(
             "--keep-every",
             metavar="UNIT[:N]",
             help="Of each run, the newest of each of the last N hours, days or weeks: day:30. "
             "May be repeated.",
-            show_default=False,
         ),
     ]
     keep_kind: Annotated[
         list[str] | None,
-        typer.Option(
+        _option(
             "--keep-kind",
             metavar="KIND",
             help="Those of that kind: paused, failed, final. May be repeated.",
-            show_default=False,
         ),
     ]
     keep_tagged: Annotated[
@@ -75,55 +74,36 @@ class PolicyOptions(TypedDict):
     ]
     max_checkpoints: Annotated[
         int | None,
-        typer.Option(
+        _option(
             "--max-checkpoints",
-            min=1,
             metavar="N",
             help="At most N in all; the runs extended longest ago go first.",
-            show_default=False,
+            least=1,
         ),
     ]
     max_bytes: Annotated[
         str | None,
-        typer.Option(
+        _option(
             "--max-bytes",
             metavar="SIZE",
             help="At most so many bytes of distinct objects in all: 2GB.",
-            show_default=False,
         ),
     ]
     max_checkpoints_per_run: Annotated[
         int | None,
-        typer.Option(
-            "--max-checkpoints-per-run",
-            min=1,
-            metavar="N",
-            help="At most N of each run.",
-            show_default=False,
-        ),
+        _option("--max-checkpoints-per-run", metavar="N", help="At most N of each run.", least=1),
     ]
     max_bytes_per_run: Annotated[
         str | None,
-        typer.Option(
-            "--max-bytes-per-run",
-            metavar="SIZE",
-            help="At most so many bytes of each run.",
-            show_default=False,
-        ),
+        _option("--max-bytes-per-run", metavar="SIZE", help="At most so many bytes of each run."),
     ]
 
 
 _DEFAULTS: Final = {"keep_tagged": False, "keep_tips": True}
 """Of the options that are not None when they are not given."""
-_SAME: Final = (
-    "keep_last",
-    "keep_tagged",
-    "max_checkpoints",
-    "max_checkpoints_per_run",
-)
-
-
-_OPTIONS = {"mode": "policy", "keep_kinds": "keep-kind"}
+_SAME: Final = ("keep_last", "keep_tagged", "max_checkpoints", "max_checkpoints_per_run")
+"""Those that a policy takes as they are."""
+_RENAMED: Final = {"mode": "policy", "keep_kinds": "keep-kind"}
 """The options that are called otherwise than the fields of a policy."""
 
 
@@ -176,17 +156,17 @@ def policy_from(options: PolicyOptions) -> RetentionPolicy | None:
         return RetentionPolicy(**given, keep_tips=options["keep_tips"])
     except ValidationError as error:
         problems = "; ".join(
-            f"{_option(problem['loc'])}{problem['msg']}" for problem in error.errors()
+            f"{_prefix(problem['loc'])}{problem['msg']}" for problem in error.errors()
         )
         raise InvalidInputError(f"these options make no policy: {problems}") from error
 
 
-def _option(location: tuple[int | str, ...]) -> str:
+def _prefix(location: tuple[int | str, ...]) -> str:
     """Return the option that a problem of a policy is about; empty if it is about several."""
     if not location:
         return ""
     field = str(location[0])
-    return f"--{_OPTIONS.get(field, field.replace('_', '-'))}: "
+    return f"--{_RENAMED.get(field, field.replace('_', '-'))}: "
 
 
 def _every(text: str) -> KeepEvery:
