@@ -10,7 +10,8 @@ from cas.records import RecordReader
 from manifests.ancestry import Behind, behind
 from manifests.bodies import BodyEncoder
 from manifests.catalogue import Catalogue
-from manifests.commits import CommitEncoder, abandon
+from manifests.commit_encoder import CommitEncoder
+from manifests.commits import abandon
 from manifests.effects import (
     PreparedEffect,
     RecordedEffect,

@@ -16,14 +16,10 @@ from cas.store import ObjectStore
 from cas.writer import RecordWriter
 from manifests.commits import abandon
 from manifests.decoder import Decoder, StoredObject
-from manifests.encoder import Encoder
+from manifests.encoding import Encoding
 from manifests.kept import KeptValues, Restoring
-from manifests.parameters import TreeParameters
-from manifests.paths import Redaction
 from manifests.pieces import PieceSink
 from manifests.reading import StoreReader
-from manifests.redacting import RedactingEncoder
-from manifests.registry import Registry
 
 __all__ = [
     "INLINE_BYTES",
@@ -91,19 +87,11 @@ class EncodedValues:
 
 
 class BodyEncoder:
-    """Encodes values for rows, with the classes and sizes of one repository."""
+    """Encodes values for rows, as one repository does."""
 
-    def __init__(
-        self,
-        store: ObjectStore,
-        registry: Registry,
-        parameters: TreeParameters,
-        redaction: Redaction | None,
-    ) -> None:
+    def __init__(self, store: ObjectStore, encoding: Encoding) -> None:
         self._store = store
-        self._registry = registry
-        self._parameters = parameters
-        self._redaction = redaction
+        self._encoding = encoding
 
     def encode(self, named: Sequence[tuple[str, Any]]) -> EncodedValues:
         """Encode (name, value) pairs. A redaction sees each value under its name in the state.
@@ -114,9 +102,7 @@ class BodyEncoder:
         """
         lease = Lease(self._store)
         sink = PieceSink(lease.stage, STAGE_BYTES // 2)
-        encoder = Encoder(self._registry, self._parameters, sink)
-        if self._redaction is not None:
-            encoder = RedactingEncoder(self._registry, self._parameters, sink, self._redaction)
+        encoder = self._encoding.of_state(sink)
         bodies: list[bytes] = []
         try:
             for name, value in named:

@@ -19,8 +19,9 @@ from manifests.beside import Beside
 from manifests.bodies import BodyEncoder
 from manifests.browsing import Browsing
 from manifests.clock import Clock, system_clock
-from manifests.commits import CommitEncoder
+from manifests.commit_encoder import CommitEncoder
 from manifests.diff import Change, Touched
+from manifests.encoding import Encoding
 from manifests.events import Forked, Restored
 from manifests.group import GroupCommitter
 from manifests.kept import KeptValues
@@ -72,8 +73,9 @@ class Repository(Browsing, Beside, Saving):
         self.registry = registry
         self._values = KeptValues(registry, self._store.kept.most_bytes)
         parameters = TreeParameters.from_header(self._store.parameters)
-        self._encoder = CommitEncoder(self._store, registry, parameters, self._redact)
-        self._bodies = BodyEncoder(self._store, registry, parameters, self._redact)
+        encoding = Encoding(registry, parameters, self._redact)
+        self._encoder = CommitEncoder(self._store, encoding)
+        self._bodies = BodyEncoder(self._store, encoding)
 
     def with_registry(self, registry: Registry) -> Self:
         """Return the same open store with other classes. Closing either closes both."""

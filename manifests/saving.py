@@ -17,7 +17,8 @@ from cas.errors import (
 )
 from manifests import history
 from manifests.claiming import Claiming
-from manifests.commits import CommitEncoder, PreparedCommit, abandon
+from manifests.commit_encoder import CommitEncoder
+from manifests.commits import PreparedCommit, abandon
 from manifests.events import Saved
 from manifests.listeners import Operation
 from manifests.manifest import Checkpoint

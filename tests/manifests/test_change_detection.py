@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from cas.errors import InvalidInputError
 from manifests import Registry, Repository
-from manifests.commits import CommitEncoder, PreparedCommit
+from manifests.commit_encoder import CommitEncoder
+from manifests.commits import PreparedCommit
 from manifests.encoder import Encoder
 from manifests.incremental import Memory
 from manifests.likeness import Likeness
@@ -226,8 +227,7 @@ def handed_over(
 
 def encoded_anew(repo: Repository, prepared: PreparedCommit, state: Any) -> PreparedCommit:
     """Return the same commit prepared by an encoder that remembers nothing."""
-    remembering = repo._encoder
-    fresh = CommitEncoder(repo._store, repo.registry, remembering._parameters, None)
+    fresh = CommitEncoder(repo._store, repo._encoder._encoding)
     manifest = prepared.manifest
     fresh.distrust(prepared.run)
     return fresh.prepare(

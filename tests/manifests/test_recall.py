@@ -258,10 +258,10 @@ def test_nothing_is_taken_over_from_where_it_may_not_be_listed(home: Path) -> No
     with Repository.open(home) as repo:
         first = repo.commit("run", chat(40))
         place = repo.prepare("run", chat(40)).place
-        assert recalled(repo._store, repo._encoder._parameters, place) is not None
+        assert recalled(repo._store, repo._encoder._encoding.parameters, place) is not None
         repo.write(repo.prepare("new", chat(40), parent=first.id))
         repo.delete_run("run", force=True)
-        assert recalled(repo._store, repo._encoder._parameters, place) is None
+        assert recalled(repo._store, repo._encoder._encoding.parameters, place) is None
 
 
 def test_what_is_named_as_changed_is_not_believed_of_a_restored_state(home: Path) -> None:
