@@ -24,6 +24,7 @@ from cas.datafile import check_data_file
 from cas.digest import Digest
 from cas.environment import Environment, ReadTransaction
 from cas.errors import CorruptionError, MissingObjectError, StoreFullError
+from cas.failures import translate
 from cas.objects import frame_address
 from cas.packs import Pack
 from cas.packwalk import pack_rows, pack_start
@@ -359,22 +360,38 @@ def check_structure(environment: Environment) -> list[Damage]:
                 f"a check looks at a copy of the store's file, and there is no room for it in "
                 f"{directory.parent}; free some, then repeat"
             ) from error
-        # A sound file may end early, behind pages that were never written because they are free.
-        os.truncate(copy, max(copy.stat().st_size, check_data_file(copy).used_bytes))
         try:
-            problems: list[str] = verify(str(directory))  # type: ignore[no-untyped-call]
-        except VerifyError as error:
-            problems = [str(error)]
+            problems = _problems(copy)
+        except OSError as error:
+            raise translate(error, copy) from error
     return [Damage("structure", f"LMDB's file is damaged: {problem}") for problem in problems]
+
+
+def _problems(data_file: Path) -> list[str]:
+    """Return what is wrong with a data file that nobody else has."""
+    # A sound file may end early, behind pages that were never written because they are free.
+    size = max(data_file.stat().st_size, check_data_file(data_file).used_bytes)
+    os.truncate(data_file, size)
+    try:
+        return list(verify(str(data_file.parent)))  # type: ignore[no-untyped-call]
+    except VerifyError as error:
+        return [str(error)]
 
 
 @contextmanager
 def private_directory(store: Path) -> Iterator[Path]:
-    """A directory of this user alone for a while, beside the store if that can be written."""
+    """A directory of this user alone for a while, beside the store if that can be written.
+
+    Raises:
+        HiveError: No folder for temporary files can be written either.
+    """
     try:
         name = tempfile.mkdtemp(prefix=f".{store.name}.checking.", dir=store.parent)
     except OSError:
-        name = tempfile.mkdtemp(prefix="hive-check-")
+        try:
+            name = tempfile.mkdtemp(prefix="hive-check-")
+        except OSError as error:
+            raise translate(error, store.parent) from error
     try:
         yield Path(name)
     finally:

@@ -23,6 +23,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -136,7 +137,9 @@ class Compactor:
                 draft.close()
         finally:
             shutil.rmtree(directory, ignore_errors=True)
-        clear_leftovers(store)
+            # What was replaced; or the draft under its new name, if it could not become current.
+            with suppress(OSError):
+                clear_leftovers(store)
         return Compaction(
             objects=draft.next_record - 1,
             objects_left_out=marked.dead_records,

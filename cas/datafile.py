@@ -74,6 +74,16 @@ class Meta:
         """The length that the file needs, were all its pages written."""
         return (self.last_page + 1) * self.page_bytes
 
+    @property
+    def has_possible_roots(self) -> bool:
+        """Whether its roots are pages of the file.
+
+        Those of the older meta page need not be: where the write of a meta page fails, LMDB puts
+        back the numbers that stood there, and leaves the roots of the commit that failed.
+        """
+        roots = (self.free_root, self.main_root)
+        return all(root == _NO_PAGE or 1 < root <= self.last_page for root in roots)
+
 
 class DamagedMetaError(Exception):
     """One meta page makes no sense; perhaps a writer is at work on it."""
@@ -111,10 +121,7 @@ def parse_meta(data: bytes, number: int) -> Meta:
     # Another flag of the main tree hides the tables in it, which would then read as empty.
     if (fields[10], fields[17], fields[18]) != (_FREE_TREE_FLAGS, 0, 0):
         raise DamagedMetaError(f"meta page {number} has impossible flags")
-    roots_are_known = all(
-        root == _NO_PAGE or 1 < root <= meta.last_page for root in (meta.free_root, meta.main_root)
-    )
-    if meta.last_page < 1 or not roots_are_known:
+    if meta.last_page < 1:
         raise DamagedMetaError(f"meta page {number} names pages that cannot be")
     return meta
 
@@ -169,7 +176,10 @@ def newest_meta(descriptor: int) -> Meta:
         if attempt:
             time.sleep(_PAUSE_SECONDS)
         try:
-            return max(_read_metas(descriptor), key=lambda meta: meta.transaction)
+            newest = max(_read_metas(descriptor), key=lambda meta: meta.transaction)
+            if not newest.has_possible_roots:
+                raise DamagedMetaError("its last commit names pages that cannot be")
+            return newest
         except DamagedMetaError as error:
             reason = str(error)
             if os.fstat(descriptor).st_size < _META.size:

@@ -21,6 +21,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
+import lmdb
+
 from cas.ballast import BALLAST_FILE, restore_ballast
 from cas.creation import create_store, remove_dead_creations
 from cas.database import MapLimits, create_database
@@ -212,7 +214,7 @@ class Environment:
                 handle.copy(file.fileno(), compact=compact)
                 os.fsync(file.fileno())
             sync_directory(place.parent)
-        except OSError as error:
+        except (lmdb.Error, OSError) as error:
             raise translate(error, place) from error
 
     def replace(self, finish: Callable[[ReadTransaction], Path]) -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from blake3 import blake3
@@ -323,11 +323,21 @@ class GenerationLock:
 
         Raises:
             InvalidInputError: The number is not above the current one.
+            OSError: It cannot be written; the one before stays the current one.
         """
-        if generation <= self.read():
-            raise InvalidInputError(
-                f"generation {generation} does not follow generation {self.generation}"
-            )
-        os.pwrite(self._opened().fileno(), generation_line(generation), 0)
-        os.fsync(self._opened().fileno())
+        before = self.read()
+        if generation <= before:
+            raise InvalidInputError(f"generation {generation} does not follow generation {before}")
+        try:
+            self._write(generation)
+        except BaseException:
+            # Others would see it all the same, and a power failure take it back under them.
+            with suppress(OSError):
+                self._write(before)
+            raise
         self.read()
+
+    def _write(self, generation: int) -> None:
+        descriptor = self._opened().fileno()
+        os.pwrite(descriptor, generation_line(generation), 0)
+        os.fsync(descriptor)

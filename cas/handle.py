@@ -349,6 +349,7 @@ class Handle:
 
         Raises:
             InvalidInputError: This thread is inside a transaction, and the copy not compact.
+            lmdb.Error: The copy cannot be written.
         """
 
         def work(view: ReadTransaction) -> None:

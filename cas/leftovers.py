@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from cas.errors import ConflictError
+from cas.errors import HiveError
 from cas.generation import GENERATION_FILE, parse_generation_line
 from cas.upkeep import upkeep_lock
 
@@ -24,9 +24,10 @@ DRAFT_PREFIX: Final = ".compacting."
 def remove_leftovers(store: Path) -> None:
     """Remove what is left behind, unless somebody collects or compacts right now.
 
-    A failure is none: the next compaction tries again.
+    A failure is none: the next compaction tries again. A full disk may be full because of them,
+    and is opened all the same.
     """
-    with suppress(OSError, ConflictError):
+    with suppress(OSError, HiveError):
         if find_leftovers(store):
             with upkeep_lock(store, deadline=0.0):
                 clear_leftovers(store)

@@ -123,7 +123,8 @@ class RawFile:
             meta = parse_meta(data, slot)
         except (DamagedMetaError, UnsupportedFormatError):
             return None
-        return (meta, data) if meta.page_bytes == self.page_bytes else None
+        is_sound = meta.page_bytes == self.page_bytes and meta.has_possible_roots
+        return (meta, data) if is_sound else None
 
     def meta_number(self, slot: int) -> int:
         """Return the transaction number that stands in a meta page, whatever it is worth."""

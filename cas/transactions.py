@@ -278,16 +278,17 @@ class ReadTransaction:
         return cursor.next() if forward else cursor.prev()
 
     def copy_to(self, environment: lmdb.Environment, descriptor: int, *, compact: bool) -> None:
-        """Copy the file of ``environment``, this transaction's, as ``Environment.copy`` says."""
+        """Copy the file of ``environment``, this transaction's, as ``Environment.copy`` says.
+
+        Raises:
+            lmdb.Error: It cannot be written. Only the caller knows where to.
+        """
         if self._transaction is None:
             raise InvalidInputError(_ENDED)
-        try:
-            if compact:
-                environment.copyfd(descriptor, compact=True, txn=self._transaction)
-            else:
-                environment.copyfd(descriptor)
-        except lmdb.Error as error:
-            raise translate(error, self._path) from error
+        if compact:
+            environment.copyfd(descriptor, compact=True, txn=self._transaction)
+        else:
+            environment.copyfd(descriptor)
 
     def table_names(self) -> list[str]:
         """Return the names of all tables in the store, also of those it was opened without."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shutil
@@ -10,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+import cas.upkeep
 from cas.environment import Environment
-from cas.errors import CorruptionError, HiveError, StoreFullError
+from cas.errors import CorruptionError, CorruptStoreError, HiveError, StoreFullError
 from cas.generation import GenerationLock
 from cas.objects import Object
 from cas.packs import Pack
@@ -332,6 +334,36 @@ def test_an_interruption_changes_nothing(names: Names, place: Path, phase: str) 
     assert names.compact().objects == 1
 
 
+@pytest.mark.parametrize("part", ["the names", "the number"])
+def test_a_failure_while_switching_changes_nothing(
+    names: Names, place: Path, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even the number that others would see, and a power failure would take back."""
+    names.save("a", leaf("a"))
+    before = names.reachable()
+    number = (place / "generation").read_bytes()
+    wanted = os.stat(place if part == "the names" else place / "generation").st_ino
+    sync, failed = os.fsync, list[int]()
+
+    def fail(descriptor: int) -> None:
+        if os.fstat(descriptor).st_ino == wanted and not failed:
+            failed.append(descriptor)
+            raise OSError(errno.EIO, "Input/output error")
+        sync(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(CorruptStoreError, match="input/output error"):
+            names.compact()
+    assert failed
+    assert (place / "generation").read_bytes() == number
+    assert [found.name for found in place.glob("g[0-9]*")] == ["g1"]
+    assert names.reachable() == before
+    assert names.compact().objects == 1
+    assert [found.name for found in place.glob("g[0-9]*")] == ["g2"]
+    assert names.reachable() == before
+
+
 @pytest.mark.parametrize("step", ["rename", "advance", "after"])
 def test_a_crash_while_switching_leaves_the_old_or_the_new_store(
     names: Names, place: Path, step: str, monkeypatch: pytest.MonkeyPatch
@@ -381,6 +413,27 @@ def test_a_generation_in_the_way_is_no_obstacle(names: Names, place: Path) -> No
     shutil.copytree(place / "g1", place / "g2")
     assert names.compact().objects == 1
     check_store(names, collected=True)
+
+
+def test_leftovers_that_cannot_be_removed_keep_nobody_out(
+    names: Names, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may be what fills the disk."""
+    names.save("a", leaf("a"))
+    names.close()
+    left = place / ".compacting.1.left"
+    left.mkdir()
+    with monkeypatch.context() as patch:
+
+        def full(*_arguments: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        patch.setattr(cas.upkeep, "_open", full)
+        with Environment.open(place, [NAMES]) as environment:
+            assert environment.read(lambda tx: tx.count(NAMES)) == 1
+    assert left.exists()
+    Environment.open(place, [NAMES]).close()
+    assert not left.exists()
 
 
 def test_a_read_only_handle_cannot_compact(names: Names, place: Path) -> None:

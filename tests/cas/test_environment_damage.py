@@ -234,6 +234,20 @@ def test_meta_pages_of_distant_transactions_are_an_error(path: Path) -> None:
     assert "do not follow each other" in outcome
 
 
+def test_a_commit_whose_meta_page_could_not_be_written_harms_nobody(path: Path) -> None:
+    """LMDB puts back the numbers of the page then, and leaves the roots of the failed commit."""
+    right = in_child(partial(look, path))
+
+    def fail(data: Path) -> None:
+        with data.open("rb") as file:
+            newest = newest_meta(file.fileno())
+        page = (newest.transaction + 1) % 2
+        for root in (16 + 24 + 40, 16 + 72 + 40):
+            overwrite(data, page * PAGE + root, struct.pack("=Q", newest.last_page + 3))
+
+    assert damaged(path, fail) == right
+
+
 def test_a_flipped_bit_of_a_meta_page_is_noticed_or_harmless(
     path: Path, seed: int, rounds: Callable[[int, int], int]
 ) -> None:

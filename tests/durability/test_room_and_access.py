@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import resource
@@ -110,6 +111,32 @@ def test_a_check_that_has_no_room_for_its_copy_says_so(disk: Path) -> None:
         with pytest.raises(StoreFullError, match="a check looks at a copy of the store's file"):
             repo.check()
         (disk / "rest").unlink()
+        assert repo.check().ok
+
+
+@needs_root
+def test_a_backup_that_has_no_room_names_the_disk_that_is_full(disk: Path, home: Path) -> None:
+    with Repository.open(home) as repo:
+        for number in range(120):
+            repo.commit("r", noise(number))
+        with pytest.raises(StoreFullError, match=f"no room left for this write to {disk}"):
+            repo.backup(disk / "copy")
+    assert [place.name for place in disk.rglob("*")] == ["copy"]
+
+
+def test_a_check_that_cannot_make_its_copy_whole_says_so(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_arguments: Any) -> None:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    with Repository.open(home) as repo:
+        repo.commit("r", noise(0))
+        for function in ("truncate", "mkdir"):
+            with monkeypatch.context() as patch:
+                patch.setattr(os, function, full)
+                with pytest.raises(StoreFullError):
+                    repo.check()
         assert repo.check().ok
 
 
