@@ -19,7 +19,17 @@ from manifests.healing import Healer
 from manifests.pending_rows import PENDING, PendingRow, pending_place, pending_row, put_row
 from manifests.rows import KEYS, RunRow, behind_run, key_place, key_row, run_of, run_range
 
-__all__ = ["Mending", "known_keys", "wanted_bodies"]
+__all__ = ["Mending", "Notes", "known_keys", "wanted_bodies"]
+
+
+@dataclass(slots=True)
+class Notes:
+    """What a repair does, as its report will say it (see ``RepairReport``)."""
+
+    restored: list[str] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+    moved: list[tuple[str, int, int]] = field(default_factory=list)
+    fixed: list[str] = field(default_factory=list)
 
 
 def wanted_bodies(transaction: WriteTransaction) -> set[Digest]:
@@ -53,9 +63,7 @@ class Mending:
 
     transaction: WriteTransaction
     healer: Healer
-    restored: list[str] = field(default_factory=list)
-    dropped: list[str] = field(default_factory=list)
-    fixed: list[str] = field(default_factory=list)
+    notes: Notes
 
     def keys(self, runs: Iterable[RunRow]) -> None:
         """Let exactly the keys of listed checkpoints lead to them."""
@@ -82,7 +90,7 @@ class Mending:
             catalogue.put_key(number, behind_run(key).decode(), sequence)
             changed += 1
         if changed:
-            self.fixed.append(f"{changed} keys of checkpoints")
+            self.notes.fixed.append(f"{changed} keys of checkpoints")
 
     def beside(self, runs: Iterable[RunRow]) -> None:
         """Keep pending writes and effects that are whole, and drop the others."""
@@ -97,20 +105,20 @@ class Mending:
         run = names.get(run_of(key))
         if row is None or run is None:
             self.transaction.delete(table, key)
-            self.dropped.append(f"a row of {table.name}")
+            self.notes.dropped.append(f"a row of {table.name}")
             return
         place = run if isinstance(row, EffectRow) else f"{run}@{pending_place(key)[1]}"
         kind = "effect" if isinstance(row, EffectRow) else "pending"
         right = self._whole(row)
         if right is None:
             self.transaction.delete(table, key)
-            self.dropped.append(f"{kind}:{place}")
+            self.notes.dropped.append(f"{kind}:{place}")
         elif right != row:
             if isinstance(right, PendingRow):
                 put_row(self.transaction, key, right)
             else:
                 put_effect(self.transaction, run_of(key), right)
-            self.restored.append(f"{kind}:{place}")
+            self.notes.restored.append(f"{kind}:{place}")
 
     def _whole(self, row: PendingRow | EffectRow) -> PendingRow | EffectRow | None:
         """Return a row whose values all are there, under the records they have now."""

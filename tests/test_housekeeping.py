@@ -64,6 +64,14 @@ def test_no_two_decisions_have_one_number() -> None:
     assert len(set(numbers)) == len(numbers)
 
 
+@pytest.mark.parametrize("package", ["cas", "manifests"])
+def test_the_architecture_page_names_every_module(package: str) -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    table = page.split(f"\n## {package}\n")[1].split("\n## ")[0]
+    named = set(re.findall(r"`(\w+)`", table))
+    assert {file.stem for file in (ROOT / package).glob("[!_]*.py")} <= named
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_every_public_name_is_documented(module: str) -> None:
     import importlib
