@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from hive import errors
 from hive.graph.names import name_problem
 from hive.text import kind_of, one
 
-__all__ = ["check_instance", "check_services", "run_name", "text_keyed"]
+if TYPE_CHECKING:
+    from hive.graph.checkpoint_manager import CheckpointManager
+
+__all__ = ["check_instance", "check_services", "enabled", "run_name", "text_keyed"]
 
 
 def check_services(runtime: object, checkpoint_manager: object) -> None:
@@ -31,6 +34,11 @@ def check_services(runtime: object, checkpoint_manager: object) -> None:
             f"checkpoint_manager is {_what(checkpoint_manager)}: pass a CheckpointManager, such as "
             "CheckpointManager(home), or None"
         )
+
+
+def enabled(manager: CheckpointManager | None) -> CheckpointManager | None:
+    """Return a manager that saves; None for one that is configured not to."""
+    return manager if manager is not None and manager.config.enabled else None
 
 
 def check_instance(value: object, kind: type, name: str) -> None:

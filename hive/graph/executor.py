@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hive import errors
-from hive.graph.arguments import check_instance, check_services, text_keyed
+from hive.graph.arguments import check_instance, check_services, enabled, text_keyed
 from hive.graph.execution import Execution
 from hive.graph.goal import Goal
 from hive.graph.implementation import node_for
@@ -138,9 +138,7 @@ class GraphExecutor:
         check_instance(graph, GraphSpec, "graph")
         check_instance(goal, Goal, "goal")
         nodes = self._implementations(graph)
-        manager = self.checkpoint_manager
-        if manager is not None and not manager.config.enabled:
-            manager = None
+        manager = enabled(self.checkpoint_manager)
         request = StartRequest(
             graph,
             goal,
@@ -157,46 +155,55 @@ class GraphExecutor:
             run=start.run,
             decisions=start.decisions,
         )
+        result = await self._go_on(request, start, nodes, manager)
+        self.runtime.end_run(result.success, _narrative(result), result.output, run=start.run)
+        return result
+
+    async def _go_on(
+        self,
+        request: StartRequest,
+        start: Start,
+        nodes: dict[str, Node],
+        manager: CheckpointManager | None,
+    ) -> ExecutionResult:
+        """Execute a run from where it stands until it stops, and save its checkpoints."""
         writer = None if manager is None else manager.writer(start.run, start.tip)
         recorder = Recorder(
             writer,
             run=start.run,
-            graph=graph,
-            goal=goal,
+            graph=request.graph,
+            goal=request.goal,
             runtime=self.runtime,
             checkpoint_id=None if start.tip is None else str(start.tip.id),
             last_kind=None if start.tip is None else start.tip.kind,
         )
         setting = Setting(
-            graph=graph,
-            goal=goal,
+            graph=request.graph,
+            goal=request.goal,
             run=start.run,
             nodes=nodes,
             effects=Effects(recorder),
             sleep=self._sleep,
             timer=self._timer,
         )
-        execution = Execution(Walk(setting, start.memory, start.progress, self.runtime, recorder))
+        progress = start.progress
+        execution = Execution(Walk(setting, start.memory, progress, self.runtime, recorder))
         began = self._timer()
-        recorder.tell_begin(start.progress.steps)
+        recorder.tell_begin(progress.steps)
         status = "interrupted"
+        goes_on = progress.status == "running"
         try:
             async with recording(
-                recorder,
-                self.runtime,
-                start.run,
-                goes_on=start.progress.status == "running",
-                pause=execution.pause,
+                recorder, self.runtime, start.run, goes_on=goes_on, pause=execution.pause
             ):
                 if start.unsaved:
-                    await recorder.save(start.unsaved, None, start.progress, start.memory)
+                    await recorder.save(start.unsaved, None, progress, start.memory)
                 result = await execution.drive()
-                status = start.progress.status
+                status = progress.status
         finally:
             if manager is not None and writer is not None:
                 manager.release(writer)
-            recorder.tell_end(status, start.progress.steps, self._timer() - began)
-        self.runtime.end_run(result.success, _narrative(result), result.output, run=start.run)
+            recorder.tell_end(status, progress.steps, self._timer() - began)
         return result
 
     def _implementations(self, graph: GraphSpec) -> dict[str, Node]:

@@ -13,13 +13,14 @@ from hive.graph.background import in_thread
 from hive.graph.copies import copy_value
 from hive.graph.equality import is_same_data
 from hive.graph.fingerprint import canonical_text, differences, shortened
+from hive.graph.found import ResumePoint, point_of, unused_name
 from hive.graph.memory import SharedMemory
 from hive.graph.progress import BranchProgress, Progress
 from hive.graph.records import names_to_change, renamed_record
 from hive.graph.runtime import Decision
 
 if TYPE_CHECKING:
-    from hive.graph.checkpoint_manager import CheckpointManager, ResumePoint
+    from hive.graph.checkpoint_manager import CheckpointManager
     from hive.graph.goal import Goal
     from hive.graph.spec import GraphSpec
     from manifests import Checkpoint
@@ -69,15 +70,7 @@ class StartRequest:
         Raises:
             ConflictError: The store has a run of that name.
         """
-        run = run_name(self.run, self.graph.id)
-        if manager is not None and self.run is not None:
-            head = await in_thread(partial(manager.latest, run))
-            if head is not None:
-                raise errors.ConflictError(
-                    f"there is a run {run!r} already (at checkpoint {head.sequence}): pass "
-                    "resume=True to continue it, or choose another name",
-                    run=run,
-                )
+        run = await unused_name(manager, self.run, self.graph.id)
         given = copy_value(self.input_data, "input_data")
         progress = Progress(next_node=self.graph.entry_node, input_data=given, inputs=[given])
         return Start(run, SharedMemory(given), progress, unsaved="input")
@@ -127,12 +120,12 @@ class StartRequest:
             NotFoundError: There is no such checkpoint.
             ConflictError: Graph or goal changed, or the run's head is not the executor's.
         """
-        if ref is None:
-            return await self._continue_run(manager)
-        point = await in_thread(partial(manager.point_at, ref))
-        checkpoint = point.checkpoint
-        if point.is_head and self.run in (None, checkpoint.run):
+        point, is_own = await point_of(manager, self.run, ref)
+        if point is None:
+            return await self.new_run(manager)
+        if is_own:
             return self._at_head(point)
+        checkpoint = point.checkpoint
         # Everything is checked before the fork exists, so that a refusal leaves nothing behind.
         start = self._from_point(checkpoint.run, point)
         if start.progress.status == "completed" and self.input_data:
@@ -147,19 +140,8 @@ class StartRequest:
             start.unsaved = start.unsaved or "resumed"
         return start
 
-    async def _continue_run(self, manager: CheckpointManager) -> Start:
-        if self.run is None:
-            raise errors.InvalidInputError("resume=True needs the name of the run: pass run=")
-        point = await in_thread(partial(manager.resume_point, self.run))
-        return await self.new_run(manager) if point is None else self._at_head(point)
-
     def _at_head(self, point: ResumePoint) -> Start:
-        if not point.is_head:
-            raise errors.ConflictError(
-                f"the head of run {point.checkpoint.run!r} was not written by a graph executor; "
-                f"continue from '{point.checkpoint.run}@{point.checkpoint.sequence}' as a fork",
-                run=point.checkpoint.run,
-            )
+        point.refuse_foreign_head("a graph executor")
         start = self._from_point(point.checkpoint.run, point)
         given = self.input_data
         known = not given or any(is_same_data(given, old) for old in start.progress.inputs)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hive import errors
-from hive.graph.arguments import check_instance, check_services, text_keyed
+from hive.graph.arguments import check_instance, check_services, enabled, text_keyed
 from hive.graph.executor import GraphExecutor
 from hive.graph.goal import Goal
 from hive.graph.recording import recording
@@ -195,9 +195,7 @@ class FlexibleGraphExecutor:
             step = plan.get_step(name)
             if step is not None and isinstance(answer, ApprovalResult):
                 check_answer(actions[name], step, answer, f"approvals[{name!r}]")
-        manager = self.checkpoint_manager
-        if manager is not None and not manager.config.enabled:
-            manager = None
+        manager = enabled(self.checkpoint_manager)
         request = PlanStartRequest(
             plan,
             goal,
@@ -215,6 +213,20 @@ class FlexibleGraphExecutor:
             run=start.run,
             decisions=start.decisions,
         )
+        result = await self._go_on(request, start, actions, manager)
+        narrative = f"{result.status} after {result.steps_executed} attempts of steps"
+        self.runtime.end_run(result.success, narrative, result.results, run=start.run)
+        return result
+
+    async def _go_on(
+        self,
+        request: PlanStartRequest,
+        start: PlanStart,
+        actions: dict[str, Node],
+        manager: CheckpointManager | None,
+    ) -> PlanExecutionResult:
+        """Execute a run from where it stands until it stops, and save its checkpoints."""
+        plan, goal = request.plan, request.goal
         writer = None if manager is None else manager.writer(start.run, start.tip)
         recorder = PlanRecorder(
             writer,
@@ -224,30 +236,20 @@ class FlexibleGraphExecutor:
             runtime=self.runtime,
             checkpoint_id=None if start.tip is None else str(start.tip.id),
         )
+        effects = Effects(recorder)
         execution = PlanExecution(
             plan=plan,
             progress=start.progress,
             config=self._config,
-            work=Work(
-                start.run,
-                goal,
-                actions,
-                self._judge,
-                self._sleep,
-                self._timer,
-                Effects(recorder),
-            ),
+            work=Work(start.run, goal, actions, self._judge, self._sleep, self._timer, effects),
             runtime=self.runtime,
             recorder=recorder,
             ask=self._ask,
         )
+        goes_on = start.progress.status is ExecutionStatus.RUNNING
         try:
             async with recording(
-                recorder,
-                self.runtime,
-                start.run,
-                goes_on=start.progress.status is ExecutionStatus.RUNNING,
-                pause=execution.pause,
+                recorder, self.runtime, start.run, goes_on=goes_on, pause=execution.pause
             ):
                 if start.unsaved is not None:
                     await execution.save_start(start.unsaved)
@@ -257,8 +259,6 @@ class FlexibleGraphExecutor:
                 manager.release(writer)
         result = summary(plan, start.progress, execution)
         result.run_id, result.checkpoint_id = start.run, recorder.checkpoint_id
-        narrative = f"{result.status} after {result.steps_executed} attempts of steps"
-        self.runtime.end_run(result.success, narrative, result.results, run=start.run)
         return result
 
     def _actions_of(self, plan: Plan, given: Mapping[str, Any] | None) -> dict[str, Node]:

@@ -8,11 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hive import errors
-from hive.graph.arguments import run_name
 from hive.graph.background import in_thread
 from hive.graph.copies import copy_value
 from hive.graph.equality import is_same_data
 from hive.graph.fingerprint import canonical_text, differences, shortened, text_of
+from hive.graph.found import ResumePoint, point_of, unused_name
 from hive.graph.runtime import Decision
 from hive.plan.decisions import answer_all
 from hive.plan.progress import PlanProgress
@@ -20,7 +20,7 @@ from hive.plan.replan import adopt, restart
 from hive.plan.status import ExecutionStatus, StepStatus
 
 if TYPE_CHECKING:
-    from hive.graph.checkpoint_manager import CheckpointManager, ResumePoint
+    from hive.graph.checkpoint_manager import CheckpointManager
     from hive.graph.goal import Goal
     from hive.plan.plan import Plan
     from manifests import Checkpoint
@@ -67,15 +67,7 @@ class PlanStartRequest:
         Raises:
             ConflictError: The store has a run of that name.
         """
-        run = run_name(self.run, self.plan.id)
-        if manager is not None and self.run is not None:
-            head = await in_thread(partial(manager.latest, run))
-            if head is not None:
-                raise errors.ConflictError(
-                    f"there is a run {run!r} already (at checkpoint {head.sequence}): pass "
-                    "resume=True to continue it, or choose another name",
-                    run=run,
-                )
+        run = await unused_name(manager, self.run, self.plan.id)
         given = copy_value(self.context, "context")
         progress = PlanProgress.of(self.plan, given)
         answer_all(self.plan, progress, self.approvals)
@@ -93,30 +85,17 @@ class PlanStartRequest:
             NotFoundError: There is no such checkpoint.
             ConflictError: Plan or goal changed, or the run's head is not the executor's.
         """
-        if ref is None:
-            if self.run is None:
-                raise errors.InvalidInputError("resume=True needs the name of the run: pass run=")
-            point = await in_thread(partial(manager.resume_point, self.run))
-            return await self.new_run(manager) if point is None else self._at_head(point)
-        point = await in_thread(partial(manager.point_at, ref))
-        checkpoint = point.checkpoint
-        if point.is_head and self.run in (None, checkpoint.run):
-            return self._at_head(point)
+        point, is_own = await point_of(manager, self.run, ref)
+        if point is None:
+            return await self.new_run(manager)
+        if is_own:
+            point.refuse_foreign_head("an executor")
+            return self._from_point(point)
         # Everything is checked before the fork exists, so that a refusal leaves nothing behind.
         start = self._from_point(point)
-        start.tip = await in_thread(partial(manager.fork, checkpoint, self.run))
+        start.tip = await in_thread(partial(manager.fork, point.checkpoint, self.run))
         start.run = start.tip.run
         return start
-
-    def _at_head(self, point: ResumePoint) -> PlanStart:
-        if not point.is_head:
-            run, sequence = point.checkpoint.run, point.checkpoint.sequence
-            raise errors.ConflictError(
-                f"the head of run {run!r} was not written by an executor; continue from "
-                f"'{run}@{sequence}' as a fork",
-                run=run,
-            )
-        return self._from_point(point)
 
     def _from_point(self, point: ResumePoint) -> PlanStart:
         run, record = point.checkpoint.run, point.execution
