@@ -20,7 +20,8 @@ from hive.graph.found import InterruptedRun, ResumePoint
 from hive.graph.housekeeping import Housekeeper
 from hive.graph.newer import refuse_newer
 from hive.graph.records import completed
-from hive.graph.run_writer import STOPS, CheckpointWarning, RunWriter
+from hive.graph.run_writer import STOPS, RunWriter
+from hive.graph.save_errors import CheckpointWarning
 from hive.graph.saves import write_together
 from hive.graph.schema import StateSchema
 from hive.graph.standing import ABANDONED

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hive import errors
 from hive.graph.background import drop_after_fork, in_thread, is_alone
 from hive.graph.outcome import Outcome
+from hive.graph.save_errors import SaveErrors
 from hive.graph.saves import Pend, Save, Staged
 from hive.graph.transient import is_transient
 
@@ -26,17 +26,13 @@ if TYPE_CHECKING:
     from manifests.claims import RunClaim
     from manifests.events import Event
 
-__all__ = ["STOPS", "CheckpointWarning", "RunWriter", "is_transient"]
+__all__ = ["STOPS", "RunWriter"]
 
 STOPS: Final = frozenset({"paused", "failed", "final"})
 """The kinds of checkpoint at which a run stops; ``exit`` durability writes these at once."""
 
 _PENDING: Final = "branch"
 _LOGGER: Final = logging.getLogger("hive.graph")
-
-
-class CheckpointWarning(UserWarning):
-    """A checkpoint was not saved, or not dropped, and the run goes on without that."""
 
 
 class RunWriter:
@@ -62,7 +58,8 @@ class RunWriter:
         """Write on top of ``tip``, the run's head; None if the run must be new."""
         self.run = run
         self.config = config
-        self.problems: list[Exception] = []
+        self._errors = SaveErrors(run, config, repository.events)
+        self.problems = self._errors.problems
         self._schema = schema
         self._repository = repository
         self._tip = tip
@@ -111,7 +108,7 @@ class RunWriter:
             if self.config.durability == "async":
                 return self._queue(Save(self, prepared, None), prepared.id)
         except errors.HiveError as error:
-            self._judge(error)
+            self._errors.judge(error)
             return Staged(None)
         if self.config.durability == "exit":
             self._held = prepared
@@ -142,7 +139,7 @@ class RunWriter:
         try:
             return await outcome.wait()
         except errors.HiveError as error:
-            self._judge(error)
+            self._errors.judge(error)
             return None
 
     def flush(self) -> Digest | None:
@@ -226,7 +223,7 @@ class RunWriter:
                 prepared = prepared if self.is_next(prepared) else again()
             return self.write(prepared, again=again)
         except errors.HiveError as error:
-            self._judge(error)
+            self._errors.judge(error)
             return None
 
     def _queue(self, save: Save, digest: Digest | None) -> Staged:
@@ -267,7 +264,7 @@ class RunWriter:
             try:
                 await in_thread(write)
             except errors.HiveError as error:
-                self._judge(error)
+                self._errors.judge(error)
 
     def effect(self, name: str, default: Any) -> Any:
         """Return a recorded side effect of the run, or ``default``."""
@@ -282,7 +279,7 @@ class RunWriter:
         try:
             return self._repository.record_effect(self.run, name, value)
         except errors.HiveError as error:
-            self._judge(error)
+            self._errors.judge(error)
             return value
 
     # Who goes on with the run
@@ -301,7 +298,7 @@ class RunWriter:
         try:
             self._claim = self._repository.claim(self.run, tip, stopped=tip.kind in STOPS)
         except errors.HiveError as error:
-            self._judge(error)
+            self._errors.judge(error)
 
     def let_go(self) -> None:
         """End the claim in this process."""
@@ -378,7 +375,7 @@ class RunWriter:
                 failure, self._failure = self._failure, None
         if failure is not None:
             self._last = self._tip_id
-            self._judge(failure)
+            self._errors.judge(failure)
         self._surface_housekeeping()
 
     def _surface_housekeeping(self) -> None:
@@ -386,7 +383,7 @@ class RunWriter:
         for what, error in self._housekeeper.take_problems():
             if not isinstance(error, errors.HiveError):
                 raise error
-            self._warn(error, what)
+            self._errors.warn(error, what)
 
     def is_heard(self, level: int) -> bool:
         """Whether anybody is told of an event of a run, which is logged at that level."""
@@ -395,20 +392,3 @@ class RunWriter:
     def tell(self, event: Event) -> None:
         """Tell whoever subscribed to the manager."""
         self._repository.events.emit(event)
-
-    def _judge(self, error: Exception) -> None:
-        code = error.code if isinstance(error, errors.HiveError) else None
-        name = type(error).__name__
-        from hive.graph.events import SaveFailed
-
-        self.tell(SaveFailed(run=self.run, error=name, code=code, seconds=0.0))
-        # Going on after a conflict would repeat the side effects of whoever continues the run.
-        conflict = isinstance(error, errors.ConflictError)
-        expected = isinstance(error, errors.HiveError)
-        if self.config.on_save_error == "raise" or conflict or not expected:
-            raise error
-        self._warn(error, "a checkpoint was not saved")
-
-    def _warn(self, error: Exception, what: str) -> None:
-        self.problems.append(error)
-        warnings.warn(f"run {self.run!r}: {what}: {error}", CheckpointWarning, stacklevel=2)

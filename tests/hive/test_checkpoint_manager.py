@@ -31,7 +31,7 @@ from hive import (
     StoreFullError,
 )
 from hive.graph.checkpoint_manager import CheckpointWarning
-from hive.graph.run_writer import is_transient
+from hive.graph.transient import is_transient
 from manifests import commits
 from tests.hive.crashing import in_child
 
