@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 from manifests.cbor import FROZENSET, NODE, PAIRS, REGISTERED, SCALAR, SET, TREE_DICT, TUPLE
@@ -64,20 +65,22 @@ def search(
     The same line at the same place of a run counts once. At most ``limit`` matches.
     """
     searcher = _Searcher(Forms(registry, reader.load), pattern)
-    found: list[Match] = []
-    seen: set[tuple[str, _Place, _Line]] = set()
     with as_corruption():
-        for count, (checkpoint, root) in enumerate(checkpoints, 1):
-            for place, line in searcher.new_lines(checkpoint.run, root):
-                token = checkpoint.run, place, line
-                if token not in seen:
-                    seen.add(token)
-                    path = path_text([step for _kind, step in place], "")
-                    found.append(Match(checkpoint, path, *line))
-                    if len(found) == limit:
-                        return found
-            searched(count)
-    return found
+        return list(islice(_matches(searcher, checkpoints, searched), limit))
+
+
+def _matches(
+    searcher: _Searcher, checkpoints: Iterable[tuple[Checkpoint, Form]], searched: OnSearched
+) -> Iterator[Match]:
+    seen: set[tuple[str, _Place, _Line]] = set()
+    for count, (checkpoint, root) in enumerate(checkpoints, 1):
+        for place, line in searcher.new_lines(checkpoint.run, root):
+            token = checkpoint.run, place, line
+            if token not in seen:
+                seen.add(token)
+                path = path_text([step for _kind, step in place], "")
+                yield Match(checkpoint, path, *line)
+        searched(count)
 
 
 class _Searcher:

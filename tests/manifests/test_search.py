@@ -75,6 +75,7 @@ def test_a_line_counts_once_for_the_oldest_checkpoint_of_each_run(repo: Reposito
     ]
     assert told(repo, "needle", refs=["b"])[0][:2] == ("b", 2)
     assert len(told(repo, "needle", runs=["a", "b"], limit=2)) == 2
+    assert told(repo, "needle", runs=["a", "b"], limit=0) == []
     assert told(repo, "message 299 ", refs=["a@1"])[0][2] == "['messages'][299]"
 
 
