@@ -9,7 +9,7 @@ the list of tables with the highest number is looked for in all pages.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
@@ -166,17 +166,21 @@ class _Stamps:
 def _counted(file: RawFile, tables: Sequence[RawRow]) -> tuple[int, int]:
     """Return root epoch and next record number as a list of tables leads to them, else zeros."""
     walk = TreeWalk(file, _no_free_pages(file), _FEW_PAGES)
-    for row in tables:
-        if row.key != STORE.name.encode() or row.value is None or len(row.value) != TREE.size:
-            continue
-        for leaf in walk.leaves(Tree.of_record(STORE.name, row.value), lambda _nodes: True):
-            for found in leaf:
-                with suppress(CorruptStoreError):
-                    value = STORE.unseal(found.key, found.value or b"")
-                    counters = Counters.of_row(value) if found.key == COUNTERS_KEY else None
-                    if counters is not None:
-                        return counters.root_epoch, counters.next_record
+    for row in _store_rows(walk, tables):
+        if row.key == COUNTERS_KEY:
+            with suppress(CorruptStoreError):
+                counters = Counters.of_row(STORE.unseal(row.key, row.value or b""))
+                if counters is not None:
+                    return counters.root_epoch, counters.next_record
     return 0, 0
+
+
+def _store_rows(walk: TreeWalk, tables: Sequence[RawRow]) -> Iterator[RawRow]:
+    """Yield the rows of the table that holds the counters, wherever a list of tables has it."""
+    for row in tables:
+        if row.key == STORE.name.encode() and row.value is not None and len(row.value) == TREE.size:
+            for leaf in walk.leaves(Tree.of_record(STORE.name, row.value), lambda _nodes: True):
+                yield from leaf
 
 
 def _rows(walk: TreeWalk, tree: Tree) -> list[RawRow]:

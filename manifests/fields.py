@@ -196,7 +196,10 @@ def _dataclass_functions(cls: type) -> tuple[ToFields, FromFields]:
 
 
 def _model_functions(cls: type[pydantic.BaseModel]) -> tuple[ToFields, FromFields]:
-    allows_extra = cls.model_config.get("extra") == "allow"
+    return _fields_of_model(cls), _model_of_fields(cls)
+
+
+def _fields_of_model(cls: type[pydantic.BaseModel]) -> ToFields:
     slots = _slots_beside(cls, ())
     defaults = frozenset(
         name
@@ -232,6 +235,12 @@ def _model_functions(cls: type[pydantic.BaseModel]) -> tuple[ToFields, FromField
             raise InvalidInputError("an extra or private attribute has the name of another one")
         return stored
 
+    return to_fields
+
+
+def _model_of_fields(cls: type[pydantic.BaseModel]) -> FromFields:
+    allows_extra = cls.model_config.get("extra") == "allow"
+
     def default(name: str) -> Any:
         info = cls.model_fields[name]
         return _missing(name) if info.is_required() else info.get_default(call_default_factory=True)
@@ -243,12 +252,7 @@ def _model_functions(cls: type[pydantic.BaseModel]) -> tuple[ToFields, FromField
             raise ValueError("a name is no text")
         extra = {name: fields.pop(name) for name in extra_names}
         private = {name: fields.pop(name) for name in private_names}
-        for name, attribute in cls.__private_attributes__.items():
-            if name not in private:
-                factory: Any = attribute.default_factory
-                content = attribute.get_default() if factory is None else factory()
-                if content is not PydanticUndefined:
-                    private[name] = content
+        _add_defaults(private, cls)
         model = cls.__new__(cls)
         model.__setstate__(
             {
@@ -260,4 +264,14 @@ def _model_functions(cls: type[pydantic.BaseModel]) -> tuple[ToFields, FromField
         )
         return model
 
-    return to_fields, from_fields
+    return from_fields
+
+
+def _add_defaults(private: dict[str, Any], cls: type[pydantic.BaseModel]) -> None:
+    """Add the private attributes that were not stored and have a default, as pydantic makes it."""
+    for name, attribute in cls.__private_attributes__.items():
+        if name not in private:
+            factory: Any = attribute.default_factory
+            content = attribute.get_default() if factory is None else factory()
+            if content is not PydanticUndefined:
+                private[name] = content

@@ -208,15 +208,21 @@ class Resolver:
         end = after.to_bytes(len(whole), "big") if after < 1 << 8 * len(whole) else None
         for _key, row in self._reader.transaction.items(INDEX, whole, end):
             for number in index_numbers(row):
-                try:
-                    if self._reader.digest_of(number).hex().startswith(prefix):
-                        record = self._reader.read(number)
-                        if record.payload.startswith(_MANIFEST_HEAD):
-                            yield record
-                except UNREADABLE:
-                    # A damaged record cannot be shown to be what was asked for; a reference that
-                    # names its run and sequence still reports the damage.
-                    continue
+                record = self._manifest(number, prefix)
+                if record is not None:
+                    yield record
+
+    def _manifest(self, number: int, prefix: str) -> Record | None:
+        """Return a record if it is a manifest whose digest begins with these hex digits."""
+        try:
+            if not self._reader.digest_of(number).hex().startswith(prefix):
+                return None
+            record = self._reader.read(number)
+        except UNREADABLE:
+            # A damaged record cannot be shown to be what was asked for; a reference that names its
+            # run and sequence still reports the damage.
+            return None
+        return record if record.payload.startswith(_MANIFEST_HEAD) else None
 
     def _place_of(self, digest: Digest) -> Listed | None:
         return self._origin(digest) or next(self._scan(str(digest)), None)

@@ -7,6 +7,7 @@ Names that a shell would take apart, or a terminal obey, are left out.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import typer
@@ -57,11 +58,8 @@ def _complete(
     found: list[str] = []
     try:
         with hive.open(home, create=False, read_only=True) as repo:
-            for name in names(repo):
-                if name.startswith(incomplete) and _is_harmless(name):
-                    found.append(name)
-                    if len(found) == MOST:
-                        break
+            fitting = (name for name in names(repo) if name.startswith(incomplete))
+            found.extend(islice(filter(_is_harmless, fitting), MOST))
     except Exception:
         # No store, no access, damage: whoever runs the command is told; Tab tells nothing.
         return found

@@ -28,6 +28,17 @@ BATCH: Final = 200
 """Checkpoints compared between two steps of the progress bar."""
 PARTS_SHOWN: Final = 6
 _SIGNS: Final = {"added": "+", "removed": "-", "changed": ""}
+_COLUMNS: Final = (
+    Column(title=""),
+    Column(title="SEQ", right=True),
+    Column(title="ID", spare=3),
+    Column(title="KIND", spare=1),
+    Column(title="NODE", shrinks=True),
+    Column(title="AGE", right=True, spare=2),
+    Column(title="NEW", right=True),
+    Column(title="CHANGED", shrinks=True),
+    Column(title="NAMES", shrinks=True),
+)
 
 
 def log(
@@ -59,8 +70,6 @@ def log(
     is gone, and a name alone one whose value was replaced. Lines on the left join a checkpoint
     to the one it was made from.
     """
-    from manifests.clock import system_clock
-
     with open_to_read(home) as repo:
         found = repo.log(run, limit=None if everything else limit + 1, below=before)
         shown = found if everything else found[:limit]
@@ -76,12 +85,26 @@ def log(
     if not shown:
         line(f"no checkpoint before {before}")
         return
+    names = [", ".join(_names(checkpoint, tags, forks)) for checkpoint in shown]
+    table(_COLUMNS, _rows(shown, touched, names))
+    if more:
+        line(f"... older ones: --before {shown[-1].sequence}, --limit N or --all")
+
+
+def _rows(
+    shown: Sequence[Checkpoint],
+    touched: Sequence[Sequence[Touched] | None],
+    names: Sequence[str],
+) -> list[list[str]]:
+    """Return what the table has of each checkpoint, and rows for the lines between them."""
+    from manifests.clock import system_clock
+
     moment = system_clock()
     rows: list[list[str]] = []
     lanes = Lanes()
-    for checkpoint, parts in zip(shown, touched, strict=True):
+    for checkpoint, parts, called in zip(shown, touched, names, strict=True):
         joins, own = lanes.draw(checkpoint.id, checkpoint.parent)
-        rows += [[graph, *[""] * 8] for graph in joins]
+        rows += [[graph, *[""] * (len(_COLUMNS) - 1)] for graph in joins]
         rows.append(
             [
                 own,
@@ -92,25 +115,10 @@ def log(
                 age(moment - checkpoint.created_at),
                 size(checkpoint.new_bytes),
                 _changed(parts),
-                ", ".join(_names(checkpoint, tags, forks)),
+                called,
             ]
         )
-    table(
-        [
-            Column(title=""),
-            Column(title="SEQ", right=True),
-            Column(title="ID", spare=3),
-            Column(title="KIND", spare=1),
-            Column(title="NODE", shrinks=True),
-            Column(title="AGE", right=True, spare=2),
-            Column(title="NEW", right=True),
-            Column(title="CHANGED", shrinks=True),
-            Column(title="NAMES", shrinks=True),
-        ],
-        rows,
-    )
-    if more:
-        line(f"... older ones: --before {shown[-1].sequence}, --limit N or --all")
+    return rows
 
 
 def _touched(repo: Repository, shown: Sequence[Checkpoint]) -> list[list[Touched] | None]:

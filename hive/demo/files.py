@@ -147,25 +147,30 @@ def _walk(top: Path, skipped: set[Path]) -> Iterator[tuple[str, int | str]]:
             yield prefix or ".", _reason(error)
             continue
         for entry in found:
-            path = prefix + entry.name
-            place = folder / entry.name
+            path, place = prefix + entry.name, folder / entry.name
             if entry.name.startswith(".") or entry.is_symlink():
                 continue
             if skipped and place.resolve() in skipped:
                 continue
             try:
-                if entry.is_dir(follow_symlinks=False):
-                    if entry.name not in PASSED_OVER:
-                        folders.append((place, path + "/"))
-                elif entry.is_file(follow_symlinks=False):
-                    # A name that is not UTF-8 reaches Python as lone surrogates, which no state
-                    # can hold; encoding it finds out.
-                    path.encode("utf-8")
-                    yield path, entry.stat(follow_symlinks=False).st_size
-            except UnicodeEncodeError:
-                yield ascii(path), "name is not UTF-8"
+                if not entry.is_dir(follow_symlinks=False):
+                    yield from _sized(entry, path)
+                elif entry.name not in PASSED_OVER:
+                    folders.append((place, path + "/"))
             except OSError as error:
                 yield path, _reason(error)
+
+
+def _sized(entry: os.DirEntry[str], path: str) -> Iterator[tuple[str, int | str]]:
+    """Yield a regular file with its size, if its name can be kept."""
+    if entry.is_file(follow_symlinks=False):
+        try:
+            # A name that is not UTF-8 reaches Python as lone surrogates, which no state can hold;
+            # encoding it finds out.
+            path.encode("utf-8")
+            yield path, entry.stat(follow_symlinks=False).st_size
+        except UnicodeEncodeError:
+            yield ascii(path), "name is not UTF-8"
 
 
 def _reason(error: OSError) -> str:

@@ -68,19 +68,18 @@ def _unordered_outputs(plan: Plan, order: Order) -> Iterator[str]:
 def _references(
     step: PlanStep, plan: Plan, order: Order, given: Collection[str] | None
 ) -> Iterator[str]:
+    before = order.before[step.id]
     for key, value in step.inputs.items():
         place = f"steps[{step.id!r}].inputs[{key!r}]"
-        for words in references_in(value):
-            if words[0] == STEPS:
-                source = words[1] if len(words) > 1 else ""
-                if source not in order.before[step.id]:
+        for name, *parts in references_in(value):
+            if name == STEPS:
+                source = parts[0] if parts else ""
+                if source not in before:
                     yield f"{place}: {source!r} is no step that this one depends on"
-                continue
-            if given is None or words[0] in given or words[0] in plan.context:
-                continue
-            makers = [other.id for other in plan.steps if words[0] in other.expected_outputs]
-            if makers and not order.before[step.id] & {*makers}:
-                yield f"{place}: {words[0]!r} comes from {makers}, on which it does not depend"
+            elif given is not None and name not in given and name not in plan.context:
+                makers = [other.id for other in plan.steps if name in other.expected_outputs]
+                if makers and not before & {*makers}:
+                    yield f"{place}: {name!r} comes from {makers}, on which it does not depend"
 
 
 def _bad_id(place: str, text: str) -> Iterator[str]:

@@ -100,48 +100,58 @@ def _agent(described: AgentDescription, folder: Path) -> Agent:
     of_plans = (described.graphs, described.judge, described.limits)
     if described.plan is None and any(of_plans):
         raise InvalidInputError("graphs, judge and limits are for a description with a plan")
-    problems: list[str] = []
-
-    def named(target: str | None, place: str) -> Any:
-        try:
-            return None if target is None else look_up(target, folder)
-        except HiveError as error:
-            problems.append(f"{place}: {error}")
-            return None
-
-    def graph(fields: Mapping[str, Any], place: str) -> GraphSpec:
-        nodes = [dict(node) for node in fields.get("nodes", ()) if isinstance(node, Mapping)]
-        for number, node in enumerate(nodes):
-            if isinstance(node.get("function"), str):
-                node["function"] = named(node["function"], f"{place}.nodes[{number}].function")
-        return GraphSpec.model_validate({**fields, "nodes": nodes} if nodes else dict(fields))
-
-    work = described.plan or graph(described.graph or {}, "graph")
+    names = _Names(folder)
     judge = None
     if described.judge is not None:
-        function = named(described.judge.function, "judge.function")
+        function = names.target(described.judge.function, "judge.function")
         judge = HybridJudge(described.judge.rules, function)
-    limits = None if described.limits is None else _limits(described.limits)
     agent = Agent(
-        work=work,
+        work=described.plan or names.graph(described.graph or {}, "graph"),
         goal=described.goal,
-        functions={
-            name: named(target, f"functions[{name!r}]")
-            for name, target in described.functions.items()
-        },
-        nodes={name: named(target, f"nodes[{name!r}]") for name, target in described.nodes.items()},
+        functions=names.targets(described.functions, "functions"),
+        nodes=names.targets(described.nodes, "nodes"),
         graphs={
-            name: graph(fields, f"graphs[{name!r}]") for name, fields in described.graphs.items()
+            name: names.graph(fields, f"graphs[{name!r}]")
+            for name, fields in described.graphs.items()
         },
         judge=judge,
-        limits=limits,
+        limits=None if described.limits is None else _limits(described.limits),
         checkpoints=described.checkpoints,
-        registry=named(described.registry, "registry"),
-        schema=named(described.schema_, "schema"),
+        registry=names.target(described.registry, "registry"),
+        schema=names.target(described.schema_, "schema"),
     )
-    if problems:
-        raise InvalidInputError("; ".join(problems))
+    if names.problems:
+        raise InvalidInputError("; ".join(names.problems))
     return agent
+
+
+class _Names:
+    """Looks up what a description names, and collects the ``problems`` with that."""
+
+    def __init__(self, folder: Path) -> None:
+        self.problems: list[str] = []
+        self._folder = folder
+
+    def target(self, name: str | None, place: str) -> Any:
+        """Return what a name leads to; None, and a problem, if it leads nowhere."""
+        try:
+            return None if name is None else look_up(name, self._folder)
+        except HiveError as error:
+            self.problems.append(f"{place}: {error}")
+            return None
+
+    def targets(self, names: Mapping[str, str], place: str) -> dict[str, Any]:
+        """Return what each of some names leads to."""
+        return {key: self.target(name, f"{place}[{key!r}]") for key, name in names.items()}
+
+    def graph(self, fields: Mapping[str, Any], place: str) -> GraphSpec:
+        """Return a graph whose nodes may name their functions."""
+        nodes = [dict(node) for node in fields.get("nodes", ()) if isinstance(node, Mapping)]
+        for number, node in enumerate(nodes):
+            name = node.get("function")
+            if isinstance(name, str):
+                node["function"] = self.target(name, f"{place}.nodes[{number}].function")
+        return GraphSpec.model_validate({**fields, "nodes": nodes} if nodes else dict(fields))
 
 
 def _limits(fields: Mapping[str, int]) -> ExecutorConfig:
