@@ -71,7 +71,10 @@ def overview(home: Path | None, *, as_json: bool) -> None:
 def _answer(repo: Repository, info: RunInfo, moment: datetime) -> NextStepJson:
     """Say how a paused run goes on: with an answer, or, after Ctrl-C, without one."""
     from hive.cli.waiting import waits_in
+    from hive.threads import is_thread
 
+    if is_thread(info.head):
+        return _step("hive show", info.name, f"what it asks; paused {_when(info, moment)}")
     kinds = {wait["kind"] for wait in waits_in(repo, info.head)}
     if not kinds:
         return _resume(repo, info.name, f"paused {_when(info, moment)}")

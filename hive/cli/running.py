@@ -196,11 +196,17 @@ def _read_input(given: str) -> dict[str, Any]:
 
 
 def _expect_run(repo: Repository, name: str) -> None:
-    """Refuse what is not the name of a run, such as ``run@3``."""
-    found = repo.resolve(name)
-    if found.run != name:
-        from hive import InvalidInputError
+    """Refuse what is not the name of a run, such as ``run@3``, and a thread of LangGraph."""
+    from hive import InvalidInputError
+    from hive.threads import is_thread
 
+    found = repo.resolve(name)
+    if is_thread(found):
+        raise InvalidInputError(
+            f"run {name!r} is a thread of LangGraph, so its own program goes on with it: "
+            "graph.invoke(None, config), or Command(resume=...) for an answer"
+        )
+    if found.run != name:
         raise InvalidInputError(
             f"{name!r} names a checkpoint of {found.run!r}; only a run resumes, at its last step"
         )

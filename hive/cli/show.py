@@ -99,8 +99,8 @@ def _as_json(
 
 
 def _failure(repo: Repository, checkpoint: Checkpoint) -> str:
-    if checkpoint.kind != "failed":  # without the executors, which take a while to import
-        return ""
+    if checkpoint.kind != "failed" and checkpoint.key is None:
+        return ""  # without the executors, which take a while to import
     from hive.graph.standing import failure_of
 
     return failure_of(repo, checkpoint)

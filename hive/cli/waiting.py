@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from hive.cli.ending import wait_json
 from hive.cli.output import Column, line, table
 from hive.cli.text import age
+from hive.literals import glimpse
 
 if TYPE_CHECKING:
     from hive.cli.shapes import RunJson, WaitJson
@@ -16,9 +17,19 @@ if TYPE_CHECKING:
 
 __all__ = ["show_waiting", "waits_in"]
 
+_MESSAGE: Final = 200
+"""Characters of what an interrupt asks that are shown."""
+
 
 def waits_in(repo: Repository, head: Checkpoint) -> list[WaitJson]:
     """Return what a run with that last checkpoint waits for, in the shape of docs/cli.md."""
+    from hive.threads import is_thread, questions_of
+
+    if is_thread(head):
+        return [
+            {"kind": "input", "step": asked.node, "message": glimpse(asked.value, width=_MESSAGE)}
+            for asked in questions_of(repo, head)
+        ]
     if head.kind != "paused":
         return []
     from hive.runner.waiting import waits_of

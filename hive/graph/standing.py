@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Literal
 
 from hive import errors
+from hive.threads import failure_of_thread, is_thread, standing_of_thread
 
 if TYPE_CHECKING:
     from manifests import Checkpoint, Repository
@@ -30,7 +31,8 @@ def standing_of(repository: Repository, head: Checkpoint) -> Standing:
     ``done``, ``failed`` and ``paused`` are what an executor noted, ``abandoned`` is what a person
     said. Else it is ``running`` while the process that claimed it lives and goes on with it, and
     ``interrupted`` afterwards. A run that nobody ever claimed, since a program committed to it by
-    itself, is ``unfinished``: whether that program goes on is not known.
+    itself, is ``unfinished``: whether that program goes on is not known. Of a thread of LangGraph
+    more can be told, see :mod:`hive.threads`.
     """
     claim = repository.claim_of(head.run)
     stopped = _OF_KIND.get(head.kind)
@@ -38,12 +40,14 @@ def standing_of(repository: Repository, head: Checkpoint) -> Standing:
     if stopped is not None and (claim is None or claim.at != head.sequence):
         return stopped
     if claim is None:
-        return "unfinished"
+        return standing_of_thread(repository, head) if is_thread(head) else "unfinished"
     return "running" if claim.is_held else "interrupted"
 
 
 def failure_of(repository: Repository, checkpoint: Checkpoint) -> str:
     """Return why a run failed there, if its executor noted that; else an empty text."""
+    if is_thread(checkpoint):
+        return failure_of_thread(repository, checkpoint)
     if checkpoint.kind != "failed":
         return ""
     try:

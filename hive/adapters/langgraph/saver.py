@@ -22,6 +22,7 @@ from langgraph.checkpoint.base import (
     get_checkpoint_metadata,
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.checkpoint.serde.types import ERROR
 
 from hive.adapters.langgraph.codecs import MESSAGES, ThreadRegistry
 from hive.adapters.langgraph.delta import delta_history
@@ -223,6 +224,9 @@ class HiveSaver(Closing, Threads, BaseCheckpointSaver[Any]):
         special: dict[int, PendingWrite] = {}
         for number, (channel, value) in enumerate(writes):
             index = WRITES_IDX_MAP.get(channel, number)
+            if channel == ERROR and isinstance(self.serde, StrictSerializer):
+                # What its serializer would make of it, as a text that other programs can show too.
+                value = value if isinstance(value, str) else repr(value)
             target = ordinary if index >= 0 else special
             target[index] = PendingWrite(task_id, index, channel, value, path)
         for found, replace in ((ordinary, False), (special, True)):
