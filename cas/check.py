@@ -31,6 +31,7 @@ from cas.packwalk import pack_rows, pack_start
 from cas.records import (
     INDEX,
     INDEX_BEHIND,
+    NUMBER_BYTES,
     OBJECTS,
     REPAIRS,
     STORE,
@@ -38,9 +39,9 @@ from cas.records import (
     PackCache,
     RecordReader,
     index_key,
-    index_numbers,
     record_key,
     record_place,
+    row_numbers,
 )
 from cas.store import ObjectStore
 from cas.upkeep import SLICE_SECONDS, OnProgress, Progress
@@ -55,7 +56,6 @@ __all__ = [
     "private_directory",
 ]
 
-_NUMBER_BYTES: Final = 6
 _RAW_REPAIRS: Final = type(REPAIRS)(REPAIRS.name, checked=False)
 
 
@@ -266,7 +266,7 @@ class ObjectCheck:
 
     def _indexed(self, reader: RecordReader, number: int, digest: bytes) -> None:
         row = reader.transaction.get(INDEX, index_key(digest)) or b""
-        if number not in index_numbers(row):
+        if number not in row_numbers(row):
             text = f"object {digest.hex()[:12]} (record {number}) is missing in the index"
             self._report("index", text, record=number, digest=Digest(digest), key=index_key(digest))
 
@@ -276,10 +276,10 @@ class ObjectCheck:
         for found, row in reader.transaction.items(INDEX, key):
             if time.perf_counter() > end and found != key:
                 return found
-            if not row or len(row) % _NUMBER_BYTES or len(found) != len(index_key(bytes(32))):
+            if not row or len(row) % NUMBER_BYTES or len(found) != len(index_key(bytes(32))):
                 self._report("index", f"the index row {found.hex()} is damaged", key=found)
                 continue
-            for number in index_numbers(row):
+            for number in row_numbers(row):
                 if number in self.broken:
                     continue
                 try:

@@ -19,11 +19,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import lmdb
 
 from cas.ballast import BALLAST_FILE, restore_ballast
+from cas.closing import Closing
 from cas.creation import create_store, remove_dead_creations
 from cas.database import MapLimits, create_database
 from cas.errors import (
@@ -50,7 +51,6 @@ from cas.transactions import MapFullSignal, ReadTransaction, WriteTransaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from types import TracebackType
 
     from cas.handle import Handle
 
@@ -61,7 +61,7 @@ T = TypeVar("T")
 _DEFAULT_MAP_BYTES = 1 << 30
 
 
-class Environment:
+class Environment(Closing):
     """An open store of named tables, for any number of threads.
 
     Environments of one path share one LMDB handle within a process. They survive ``fork``: a
@@ -258,19 +258,6 @@ class Environment:
         if self._handle is not None:
             release(self._handle)
             self._handle = None
-
-    def __enter__(self) -> Self:
-        """Return the environment itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close the environment."""
-        self.close()
 
 
 def _refuse_bytes(path: Path) -> None:

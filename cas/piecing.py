@@ -18,6 +18,7 @@ from cas.packs import Pack
 from cas.packwalk import pack_rows
 from cas.rawtree import Loss, RawRow
 from cas.records import (
+    NUMBER_BYTES,
     OBJECTS,
     UNREADABLE,
     PackCache,
@@ -35,8 +36,7 @@ __all__ = ["PackTaker", "complete", "piece_packs"]
 _MOST_TRIES: Final = 16
 _MOST_BYTES: Final = 64 << 20
 """Most bytes of rows that are looked at for one pack, all versions together."""
-_NUMBER_BYTES: Final = 6
-_NUMBERS: Final = 1 << 8 * _NUMBER_BYTES
+_NUMBERS: Final = 1 << 8 * NUMBER_BYTES
 
 
 class PackTaker:
@@ -194,7 +194,7 @@ def complete(draft: Draft) -> None:
             pack = Pack(base, b"".join([row for _key, row in rows]))
             for place, number in enumerate(pack.numbers):
                 key = index_key(pack.digest(place))
-                entries.append(key + number.to_bytes(_NUMBER_BYTES, "big"))
+                entries.append(key + number.to_bytes(NUMBER_BYTES, "big"))
             next_record = pack.numbers[-1] + 1
     draft.append_index(entries)
     draft.put(lambda writing: _count(writing, next_record))

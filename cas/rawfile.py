@@ -12,9 +12,9 @@ import sys
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
+from cas.closing import Closing
 from cas.datafile import PAGE_SIZES, DamagedMetaError, Meta, parse_meta, refuse_other_format
 from cas.errors import CorruptStoreError, HiveError, UnsupportedFormatError
 from cas.failures import translate
@@ -38,7 +38,7 @@ _MOST_VALUE_BYTES: Final = 64 << 20
 """Largest value that is read: no row of a store comes near it, and a damaged one may say 4 GiB."""
 
 
-class RawFile:
+class RawFile(Closing):
     """An open data file. ``pages`` counts those of which anything is there."""
 
     def __init__(self, path: Path) -> None:
@@ -67,17 +67,6 @@ class RawFile:
     def close(self) -> None:
         """Close the file."""
         os.close(self._descriptor)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _read(self, at: int, size: int) -> bytes:
         try:

@@ -12,22 +12,23 @@ from cas.packs import FRAGMENT_BYTES, NewRecord, Pack
 from cas.packwalk import pack_rows
 from cas.records import (
     INDEX,
+    NUMBER_BYTES,
     OBJECTS,
     REPAIRS,
     UNREADABLE,
     PackCache,
     RecordReader,
     index_key,
-    index_numbers,
     record_key,
+    row_numbers,
 )
+from cas.removal import put_in_index
 from cas.repairs import sound_repairs
 from cas.writer import Counters
 
 __all__ = ["rebuild_index", "recount", "rewrite_packs"]
 
 _LAST_FRAGMENT: Final = 0xFFFF
-_NUMBER_BYTES: Final = 6
 
 
 def rewrite_packs(
@@ -47,7 +48,7 @@ def rewrite_packs(
     for number in gone | repairs.keys():
         found = transaction.last_at_or_before(OBJECTS, record_key(number, _LAST_FRAGMENT))
         if found is not None:
-            keys.add(found[0][:_NUMBER_BYTES] + bytes(2))
+            keys.add(found[0][:NUMBER_BYTES] + bytes(2))
     for key in sorted(keys):
         _rewrite(transaction, key, gone, repairs, hopeless=key in hopeless)
     for number, repair in repairs.items():
@@ -103,8 +104,8 @@ def rebuild_index(transaction: WriteTransaction) -> int:
     reader = RecordReader(transaction, PackCache(), set())
     changed: dict[bytes, list[int]] = {}
     for key, row in transaction.items(INDEX):
-        numbers = [number for number in index_numbers(row) if _is_indexed(reader, key, number)]
-        if numbers != index_numbers(row) or len(row) % _NUMBER_BYTES:
+        numbers = [number for number in row_numbers(row) if _is_indexed(reader, key, number)]
+        if numbers != row_numbers(row) or len(row) % NUMBER_BYTES:
             changed[key] = numbers
     for base, rows, _after in pack_rows(transaction, b""):
         pack = Pack(base, b"".join([row for _key, row in rows]))
@@ -112,15 +113,11 @@ def rebuild_index(transaction: WriteTransaction) -> int:
             key = index_key(pack.digest(place))
             known = changed.get(key)
             if known is None:
-                known = index_numbers(transaction.get(INDEX, key) or b"")
+                known = row_numbers(transaction.get(INDEX, key) or b"")
             if number not in known:
                 changed[key] = [number, *known]
     for key, numbers in changed.items():
-        if numbers:
-            row = b"".join([number.to_bytes(_NUMBER_BYTES, "big") for number in numbers])
-            transaction.put(INDEX, key, row)
-        else:
-            transaction.delete(INDEX, key)
+        put_in_index(transaction, key, numbers)
     return len(changed)
 
 

@@ -20,6 +20,7 @@ from cas.packs import Pack
 __all__ = [
     "INDEX",
     "INDEX_BEHIND",
+    "NUMBER_BYTES",
     "OBJECTS",
     "REPAIRS",
     "STORE",
@@ -29,9 +30,10 @@ __all__ = [
     "Record",
     "RecordReader",
     "index_key",
-    "index_numbers",
+    "number_row",
     "record_key",
     "record_place",
+    "row_numbers",
 ]
 
 # Rows of these two tables carry no checksum: a record is verified by its own digest, and an index
@@ -52,7 +54,8 @@ _FRAGMENT_BITS: Final = 16
 _LAST_FRAGMENT: Final = (1 << _FRAGMENT_BITS) - 1
 _KEY_BYTES: Final = 8
 _PREFIX_BYTES: Final = 8
-_NUMBER_BYTES: Final = 6
+NUMBER_BYTES: Final = 6
+"""What a record number takes in a row of ``index``, big-endian."""
 
 
 def record_key(number: int, fragment: int = 0) -> bytes:
@@ -75,12 +78,15 @@ def index_key(digest: bytes) -> bytes:
     return digest[:_PREFIX_BYTES]
 
 
-def index_numbers(row: bytes) -> list[int]:
-    """Return the record numbers in an index row (six bytes each)."""
-    return [
-        int.from_bytes(row[at : at + _NUMBER_BYTES], "big")
-        for at in range(0, len(row), _NUMBER_BYTES)
-    ]
+def row_numbers(row: bytes) -> list[int]:
+    """Return the record numbers in a row of ``index``, or of another table that packs them so."""
+    places = range(0, len(row), NUMBER_BYTES)
+    return [int.from_bytes(row[at : at + NUMBER_BYTES], "big") for at in places]
+
+
+def number_row(numbers: Iterable[int]) -> bytes:
+    """Return the row that holds some record numbers."""
+    return b"".join([number.to_bytes(NUMBER_BYTES, "big") for number in numbers])
 
 
 class GenerationChangedError(Exception):
@@ -301,7 +307,7 @@ class RecordReader:
     def candidates_in(self, row: bytes, digest: bytes) -> tuple[int | None, int | None]:
         """Return what ``candidates`` does, given the digest's row of the index."""
         unreadable = None
-        for number in index_numbers(row):
+        for number in row_numbers(row):
             try:
                 if self.digest_of(number) == digest:
                     return number, None

@@ -16,15 +16,15 @@ from cas.records import (
     REPAIRS,
     UNREADABLE,
     index_key,
-    index_numbers,
+    number_row,
     record_key,
+    row_numbers,
 )
 from cas.repairs import sound_repairs
 from cas.writer import Counters
 
-__all__ = ["sweep_index", "sweep_pack", "sweep_stray_repairs"]
+__all__ = ["put_in_index", "sweep_index", "sweep_pack", "sweep_stray_repairs"]
 
-_NUMBER_BYTES: Final = 6
 _LEAST_ROWS: Final = 64
 """What is looked at even if time is up, so that every call gets further."""
 
@@ -98,17 +98,17 @@ def _take_repair(transaction: WriteTransaction, number: int, counters: Counters)
 def _remove_from_index(transaction: WriteTransaction, digest: bytes, number: int) -> None:
     key = index_key(digest)
     row = transaction.get(INDEX, key)
-    numbers = index_numbers(row) if row is not None else []
+    numbers = row_numbers(row) if row is not None else []
     if number not in numbers:
         return  # The record's digest is damaged; no reader takes the row that is left for it.
     numbers.remove(number)
-    _put_in_index(transaction, key, numbers)
+    put_in_index(transaction, key, numbers)
 
 
-def _put_in_index(transaction: WriteTransaction, key: bytes, numbers: list[int]) -> None:
+def put_in_index(transaction: WriteTransaction, key: bytes, numbers: list[int]) -> None:
+    """Let a row of the index name these records, which may be none."""
     if numbers:
-        row = b"".join([number.to_bytes(_NUMBER_BYTES, "big") for number in numbers])
-        transaction.put(INDEX, key, row)
+        transaction.put(INDEX, key, number_row(numbers))
     else:
         transaction.delete(INDEX, key)
 
@@ -136,8 +136,8 @@ def sweep_index(
     for place, (key, row) in enumerate(transaction.items(INDEX, start)):
         if place >= _LEAST_ROWS and time.perf_counter() > end:
             return key
-        numbers = index_numbers(row)
+        numbers = row_numbers(row)
         left = [number for number in numbers if number >= len(marks) or marks[number] != DEAD]
         if len(left) != len(numbers):
-            _put_in_index(transaction, key, left)
+            put_in_index(transaction, key, left)
     return None

@@ -22,13 +22,21 @@ from cas.packs import (
     Pack,
 )
 from cas.packwalk import packs_up
-from cas.records import INDEX, OBJECTS, PackCache, Record, RecordReader, index_key, record_key
+from cas.records import (
+    INDEX,
+    NUMBER_BYTES,
+    OBJECTS,
+    PackCache,
+    Record,
+    RecordReader,
+    index_key,
+    record_key,
+)
 from cas.transactions import MapFullSignal
 
 __all__ = ["Draft"]
 
 _TRANSACTION_BYTES: Final = 8 << 20
-_NUMBER_BYTES: Final = 6
 LEAST_PACK_BYTES: Final = 32 * 1024
 """Payload bytes below which a pack also takes what comes next, whatever it belongs to."""
 
@@ -111,7 +119,7 @@ class Draft:
         if record.number >= len(self._numbers):
             self._numbers.extend(bytes(record.number + 1 - len(self._numbers)))
         self._numbers[record.number] = number
-        entry = index_key(digest) + number.to_bytes(_NUMBER_BYTES, "big")
+        entry = index_key(digest) + number.to_bytes(NUMBER_BYTES, "big")
         if self._index is not None:
             self._index.append(entry)
         else:

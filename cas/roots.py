@@ -22,7 +22,7 @@ from typing import Final
 
 from cas.environment import ReadTransaction, Table, WriteTransaction
 from cas.errors import UnsupportedFormatError
-from cas.records import INDEX, OBJECTS, REPAIRS, STORE
+from cas.records import INDEX, OBJECTS, REPAIRS, STORE, number_row, row_numbers
 
 __all__ = ["OWN_TABLES", "ROOT_LOG", "Layout", "RootTable", "cut_log", "log_roots", "logged_since"]
 
@@ -32,7 +32,6 @@ OWN_TABLES: Final = (OBJECTS, INDEX, REPAIRS, ROOT_LOG, STORE)
 _ADDED: Final = b"+"
 _DROPPED: Final = b"-"
 _EPOCH_BYTES: Final = 8
-_NUMBER_BYTES: Final = 6
 
 
 @dataclass(frozen=True)
@@ -89,18 +88,14 @@ def log_roots(
     transaction: WriteTransaction, epoch: int, numbers: Iterable[int], *, added: bool
 ) -> None:
     """Note under the epoch that a change made which older records it named, or dropped."""
-    row = b"".join([number.to_bytes(_NUMBER_BYTES, "big") for number in numbers])
-    transaction.put(ROOT_LOG, _epoch_key(epoch), (_ADDED if added else _DROPPED) + row)
+    sign = _ADDED if added else _DROPPED
+    transaction.put(ROOT_LOG, _epoch_key(epoch), sign + number_row(numbers))
 
 
 def logged_since(transaction: ReadTransaction, epoch: int) -> Iterator[tuple[bool, list[int]]]:
     """Yield (added, record numbers) for each row of the log above ``epoch``."""
     for _key, row in transaction.items(ROOT_LOG, _epoch_key(epoch + 1)):
-        numbers = [
-            int.from_bytes(row[at : at + _NUMBER_BYTES], "big")
-            for at in range(1, len(row), _NUMBER_BYTES)
-        ]
-        yield row[:1] == _ADDED, numbers
+        yield row[:1] == _ADDED, row_numbers(row[1:])
 
 
 def cut_log(transaction: WriteTransaction, epoch: int) -> None:

@@ -36,7 +36,6 @@ from cas.writer import COUNTERS_KEY, Counters
 
 __all__ = ["Salvage"]
 
-_NUMBER_BYTES: Final = 6
 _KEY_BYTES: Final = 8
 _MOST_KEY_BYTES: Final = 511
 _PROGRESS_LEAVES: Final = 1_024

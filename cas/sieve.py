@@ -9,11 +9,11 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple
 
 from blake3 import blake3
 
+from cas.closing import Closing
 from cas.repack import Draft
 from cas.table import Table
 
@@ -36,7 +36,7 @@ class Version(NamedTuple):
     value: bytes
 
 
-class Sieve:
+class Sieve(Closing):
     """Collects rows by table and key. It is deleted at the end of its ``with`` block."""
 
     def __init__(self, directory: Path, tables: Iterable[Table], *, map_bytes: int) -> None:
@@ -45,15 +45,8 @@ class Sieve:
         self._twins = {table.name: Table(table.name, checked=False) for table in tables}
         self._draft = Draft(directory, self._twins.values(), map_bytes=map_bytes)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Delete what was collected."""
         self._draft.close()
         shutil.rmtree(self._directory, ignore_errors=True)
 

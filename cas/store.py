@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self, TypeVar
 
 import cbor2
 
+from cas.closing import Closing
 from cas.digest import Digest
 from cas.environment import Environment, ReadTransaction, Table, WriteTransaction
 from cas.errors import CorruptStoreError, UnsupportedFormatError
@@ -38,7 +38,7 @@ HEADER_KEY: Final = b"header"
 _MOST_KNOWN: Final = 100_000
 
 
-class ObjectStore:
+class ObjectStore(Closing):
     """Objects by address. Share one per process and store; it is safe to use from threads."""
 
     def __init__(self, environment: Environment, *, kept_bytes: int = KEPT_BYTES) -> None:
@@ -106,17 +106,6 @@ class ObjectStore:
     def close(self) -> None:
         """Release the environment. Closing twice is harmless."""
         self.environment.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def read(self, work: Callable[[RecordReader], T], *, cache: PackCache | None = None) -> T:
         """Run ``work`` with a reader in one read transaction and return its result.

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
+from cas.closing import Closing
 from cas.errors import ConflictError
 from cas.failures import translate
 from cas.flock import FlockFile
@@ -97,7 +97,7 @@ def upkeep_lock(store: Path, deadline: float | None, *, read_only: bool = False)
         file.close()
 
 
-class BriefUpkeep:
+class BriefUpkeep(Closing):
     """The upkeep lock for one transaction, if nobody has it. The ``with`` gives it back."""
 
     def __init__(self, store: Path) -> None:
@@ -115,15 +115,8 @@ class BriefUpkeep:
         self._has_lock = self._has_lock or _try_lock(self._file)
         return self._has_lock
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Give the lock back. May be repeated."""
         if self._file is not None:
             self._file.close()
             self._file = None

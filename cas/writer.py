@@ -23,6 +23,7 @@ from cas.packs import (
 )
 from cas.records import (
     INDEX,
+    NUMBER_BYTES,
     OBJECTS,
     REPAIRS,
     STORE,
@@ -40,7 +41,6 @@ __all__ = ["COUNTERS_KEY", "STORE", "Counters", "RecordWriter"]
 
 COUNTERS_KEY: Final = b"counters"
 _COUNTERS: Final = struct.Struct(">7Q")
-_NUMBER_BYTES: Final = 6
 
 _ONE_ROW: Final = 1 << 31
 _MOST_FRESH_BYTES: Final = 4 * 1024 * 1024
@@ -316,7 +316,7 @@ class RecordWriter(RecordReader):
         # The same first eight bytes may already lead to another object: keep both numbers. The new
         # one first: an older record of the same object is one that could not be healed.
         key = index_key(digest)
-        self.writing.put(INDEX, key, number.to_bytes(_NUMBER_BYTES, "big") + others)
+        self.writing.put(INDEX, key, number.to_bytes(NUMBER_BYTES, "big") + others)
         self.learned[digest] = number
         # What was saved is what the next turn restores. A large commit is not kept in memory.
         self._fresh_bytes += len(payload)

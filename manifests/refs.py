@@ -14,7 +14,7 @@ from typing import Final
 
 from cas.digest import Digest
 from cas.errors import InvalidInputError, NotFoundError
-from cas.records import INDEX, UNREADABLE, Record, RecordReader, index_numbers
+from cas.records import INDEX, UNREADABLE, Record, RecordReader, row_numbers
 from manifests.catalogue import Catalogue
 from manifests.cbor import MANIFEST, tag_head
 from manifests.manifest import Checkpoint, Manifest, ManifestReader
@@ -207,7 +207,7 @@ class Resolver:
         after = int.from_bytes(whole, "big") + 1
         end = after.to_bytes(len(whole), "big") if after < 1 << 8 * len(whole) else None
         for _key, row in self._reader.transaction.items(INDEX, whole, end):
-            for number in index_numbers(row):
+            for number in row_numbers(row):
                 record = self._manifest(number, prefix)
                 if record is not None:
                     yield record

@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
+from cas.closing import Closing
 from cas.errors import (
     InvalidInputError,
 )
@@ -46,7 +46,7 @@ from manifests.upkeep import OBJECTS_FOLDER
 __all__ = ["LAST_SEEN", "OBJECTS_FOLDER", "LastSeen", "Repository"]
 
 
-class Repository(Browsing, Beside, Saving):
+class Repository(Browsing, Beside, Saving, Closing):
     """Saves and restores the states of runs. Safe to share by threads; close it when done."""
 
     def __init__(
@@ -142,17 +142,6 @@ class Repository(Browsing, Beside, Saving):
     def close(self) -> None:
         """Release the store. Closing twice is harmless."""
         self._store.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _see_head(self, found: history.Found, moment: int) -> None:
         if found.is_head:

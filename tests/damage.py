@@ -10,7 +10,7 @@ import lmdb
 from blake3 import blake3
 
 from cas.digest import DIGEST_BYTES
-from cas.records import index_key, index_numbers, record_key
+from cas.records import index_key, record_key, row_numbers
 from cas.stamp import put_stamp
 
 __all__ = ["PAGE_BYTES", "Vandal", "data_file", "flip"]
@@ -81,7 +81,7 @@ class Vandal:
 
     def number(self, digest: bytes) -> int:
         """The number under which the index knows an object."""
-        (number,) = index_numbers(self.row("index", index_key(digest)))
+        (number,) = row_numbers(self.row("index", index_key(digest)))
         return number
 
     def pack_key(self, number: int) -> bytes:

@@ -12,7 +12,7 @@ from cas.errors import CorruptionError
 from cas.objects import Object
 from cas.packs import Pack
 from cas.packwalk import packs_up
-from cas.records import INDEX, RecordReader, index_key, index_numbers
+from cas.records import INDEX, RecordReader, index_key, row_numbers
 from cas.roots import Layout, RootTable
 from cas.store import ObjectStore
 from cas.sweep import Collector, Sweep
@@ -173,7 +173,7 @@ def check_store(names: Names, *, collected: bool = False) -> None:
             present = dict(_records(reader))
             found: list[int] = []
             for key, row in reader.transaction.items(INDEX):
-                for number in index_numbers(row):
+                for number in row_numbers(row):
                     if number in present:
                         assert index_key(present[number]) == key
                         found.append(number)
@@ -193,8 +193,8 @@ def check_store(names: Names, *, collected: bool = False) -> None:
         assert all(number < counters.next_record for number in present)
         if collected:
             assert reached.keys() == present.keys(), "garbage is left"
-            assert sum(
-                len(index_numbers(row)) for _k, row in reader.transaction.items(INDEX)
-            ) == len(present), "the index names what is gone"
+            assert sum(len(row_numbers(row)) for _k, row in reader.transaction.items(INDEX)) == len(
+                present
+            ), "the index names what is gone"
 
     names.store.read(work)

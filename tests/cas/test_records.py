@@ -28,8 +28,8 @@ from cas.records import (
     PackCache,
     RecordReader,
     index_key,
-    index_numbers,
     record_key,
+    row_numbers,
 )
 from cas.store import ObjectStore
 from cas.writer import RecordWriter
@@ -69,7 +69,7 @@ def test_keys_of_records_are_in_the_order_of_their_numbers(number: int, fragment
 @given(st.lists(st.integers(0, (1 << 48) - 1)))
 def test_an_index_row_lists_numbers(numbers: list[int]) -> None:
     row = b"".join(number.to_bytes(6, "big") for number in numbers)
-    assert index_numbers(row) == numbers
+    assert row_numbers(row) == numbers
 
 
 def test_records_are_found_by_number_with_their_links_and_sizes(store: ObjectStore) -> None:
