@@ -44,6 +44,7 @@ from cas.records import (
     row_numbers,
 )
 from cas.store import ObjectStore
+from cas.table import CHECKSUM_BYTES
 from cas.upkeep import SLICE_SECONDS, OnProgress, Progress
 from cas.writer import Counters
 
@@ -56,7 +57,7 @@ __all__ = [
     "private_directory",
 ]
 
-_RAW_REPAIRS: Final = type(REPAIRS)(REPAIRS.name, checked=False)
+_SEALED_REPAIRS: Final = REPAIRS.sealed
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +179,9 @@ class ObjectCheck:
             self._counted.payload_bytes += pack.size(index)
             if number < checked_to:
                 continue  # in another pack, which was merged into this one since
-            stand_in = repairs and reader.transaction.get(_RAW_REPAIRS, record_key(number))
+            stand_in = repairs and reader.transaction.get(_SEALED_REPAIRS, record_key(number))
             if stand_in:
-                self._counted.stored_bytes += len(stand_in) - _CHECKSUM_BYTES
+                self._counted.stored_bytes += len(stand_in) - CHECKSUM_BYTES
                 self._repaired(reader, number)
             else:
                 self._record(reader, pack, index, number)
@@ -314,9 +315,6 @@ class ObjectCheck:
     ) -> None:
         table = INDEX.name if kind == "index" else OBJECTS.name if kind == "pack" else None
         self.damage.append(Damage(kind, text, record, digest, table, key))
-
-
-_CHECKSUM_BYTES: Final = len(REPAIRS.seal(b"", b""))
 
 
 _Part = Callable[[RecordReader, bytes, float], bytes | None]

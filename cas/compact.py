@@ -45,12 +45,12 @@ from cas.packwalk import packs_up
 from cas.records import STORE, GenerationChangedError, PackCache, RecordReader
 from cas.repack import Draft
 from cas.roots import OWN_TABLES, Layout, RootTable
-from cas.upkeep import SLICE_SECONDS, OnProgress, Progress, upkeep_lock
+from cas.store import HEADER_KEY
+from cas.upkeep import SLICE_SECONDS, OnProgress, Progress, silent, upkeep_lock
 from cas.writer import Counters
 
 __all__ = ["Compaction", "Compactor"]
 
-_HEADER_KEY: Final = b"header"
 _MOST_ROUNDS: Final = 8
 _FEW_RECORDS: Final = 2_000
 """What may be left to copy while others wait: some tens of milliseconds."""
@@ -102,7 +102,7 @@ class Compactor:
         with upkeep_lock(store, None):
             for _ in range(_TRIES):
                 try:
-                    return self._compact(store, progress or _ignore)
+                    return self._compact(store, progress or silent)
                 except GenerationChangedError:
                     continue  # A tool without the upkeep lock swept or replaced the file.
                 except OSError as error:
@@ -324,7 +324,7 @@ class _Copy:
                     if not draft.knows(number):
                         self._add(reader, number)
                 draft.append(root.table, key, root.renumbered(key, row, draft.new_number))
-        self._verify(_ignore)
+        self._verify(silent)
         for table in self._layout.plain:
             for key, row in transaction.items(table):
                 draft.append(table, key, row)
@@ -351,10 +351,10 @@ class _Copy:
             payload_bytes=draft.payload_bytes,
             stored_bytes=draft.stored_bytes,
         )
-        header = transaction.get(STORE, _HEADER_KEY)
+        header = transaction.get(STORE, HEADER_KEY)
         if header is None:
             raise CorruptStoreError("the store has no header; restore it from a copy")
-        writing.put(STORE, _HEADER_KEY, header)
+        writing.put(STORE, HEADER_KEY, header)
         new.save(writing)
         if self._holds_no_garbage(transaction, old):
             Moment.of(new).save_as_collected(writing)
@@ -391,7 +391,3 @@ class _RootRows:
                 return rows, key
             rows.append((key, list(self._table.numbers(key, row))))
         return rows, None
-
-
-def _ignore(_progress: Progress) -> None:
-    """Report to nobody."""

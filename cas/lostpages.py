@@ -29,14 +29,13 @@ from cas.rawpage import (
     leaf_nodes,
     loose_nodes,
 )
-from cas.records import OBJECTS, record_place
+from cas.records import OBJECTS, RECORD_KEY_BYTES, record_place
 from cas.stamp import STAMP_KEY
 from cas.table import Table
 from cas.upkeep import OnProgress, Progress
 
 __all__ = ["FoundPage", "LostPages", "is_sealed"]
 
-_KEY_BYTES: Final = 8
 _LIKELY_NUMBERS: Final = 1 << 40
 """Record numbers of stores are below it; a key of the index hardly ever is, read as one."""
 _PROGRESS_PAGES: Final = 4_096
@@ -120,9 +119,11 @@ class LostPages:
             found.rows = [
                 (OBJECTS, key, row)
                 for key, row in others
-                if len(key) == _KEY_BYTES and record_place(key)[0] < self.numbers_below
+                if len(key) == RECORD_KEY_BYTES and record_place(key)[0] < self.numbers_below
             ]
-            found.is_sound = found.is_sound and all(len(key) == _KEY_BYTES for key, _row in others)
+            found.is_sound = found.is_sound and all(
+                len(key) == RECORD_KEY_BYTES for key, _row in others
+            )
         return found
 
     def _sorted(self, node: RawNode, found: FoundPage) -> tuple[bytes, bytes] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
 
 from cas.check import count_records
 from cas.digest import Digest
@@ -12,6 +11,7 @@ from cas.packs import FRAGMENT_BYTES, NewRecord, Pack
 from cas.packwalk import pack_rows
 from cas.records import (
     INDEX,
+    LAST_FRAGMENT,
     NUMBER_BYTES,
     OBJECTS,
     REPAIRS,
@@ -27,8 +27,6 @@ from cas.repairs import sound_repairs
 from cas.writer import Counters
 
 __all__ = ["rebuild_index", "recount", "rewrite_packs"]
-
-_LAST_FRAGMENT: Final = 0xFFFF
 
 
 def rewrite_packs(
@@ -46,7 +44,7 @@ def rewrite_packs(
     hopeless = set(damaged_keys)
     keys = set(hopeless)
     for number in gone | repairs.keys():
-        found = transaction.last_at_or_before(OBJECTS, record_key(number, _LAST_FRAGMENT))
+        found = transaction.last_at_or_before(OBJECTS, record_key(number, LAST_FRAGMENT))
         if found is not None:
             keys.add(found[0][:NUMBER_BYTES] + bytes(2))
     for key in sorted(keys):
@@ -54,7 +52,7 @@ def rewrite_packs(
     for number, repair in repairs.items():
         if number not in gone:
             _put(transaction, [_taken(repair, 0)])  # its pack could not be read, or is no more
-    for key, _row in list(transaction.items(type(REPAIRS)(REPAIRS.name, checked=False))):
+    for key, _row in list(transaction.items(REPAIRS.sealed)):
         transaction.delete(REPAIRS, key)
 
 

@@ -20,8 +20,10 @@ from cas.packs import Pack
 __all__ = [
     "INDEX",
     "INDEX_BEHIND",
+    "LAST_FRAGMENT",
     "NUMBER_BYTES",
     "OBJECTS",
+    "RECORD_KEY_BYTES",
     "REPAIRS",
     "STORE",
     "UNREADABLE",
@@ -51,8 +53,9 @@ UNREADABLE: Final = (CorruptionError, UnsupportedFormatError)
 """What looking a record up may raise: a flipped bit can make a pack seem to be of a newer Hive."""
 
 _FRAGMENT_BITS: Final = 16
-_LAST_FRAGMENT: Final = (1 << _FRAGMENT_BITS) - 1
-_KEY_BYTES: Final = 8
+LAST_FRAGMENT: Final = (1 << _FRAGMENT_BITS) - 1
+"""With it, the key of a record is at or behind every row of the pack that holds the record."""
+RECORD_KEY_BYTES: Final = 8
 _PREFIX_BYTES: Final = 8
 NUMBER_BYTES: Final = 6
 """What a record number takes in a row of ``index``, big-endian."""
@@ -60,12 +63,12 @@ NUMBER_BYTES: Final = 6
 
 def record_key(number: int, fragment: int = 0) -> bytes:
     """Return the key of a row of ``objects``: 48 bits of record number, 16 of fragment."""
-    return (number << _FRAGMENT_BITS | fragment).to_bytes(_KEY_BYTES, "big")
+    return (number << _FRAGMENT_BITS | fragment).to_bytes(RECORD_KEY_BYTES, "big")
 
 
 def record_place(key: bytes) -> tuple[int, int]:
     """Return (base number of the pack, fragment) of a key of ``objects``; refuse an odd one."""
-    if len(key) != _KEY_BYTES:
+    if len(key) != RECORD_KEY_BYTES:
         raise CorruptObjectError(f"the key {key.hex()} in the table of records is damaged")
     return divmod(int.from_bytes(key, "big"), 1 << _FRAGMENT_BITS)
 
@@ -204,7 +207,7 @@ class RecordReader:
 
     def _load(self, number: int) -> Pack:
         transaction = self.transaction
-        found = transaction.last_at_or_before(OBJECTS, record_key(number, _LAST_FRAGMENT))
+        found = transaction.last_at_or_before(OBJECTS, record_key(number, LAST_FRAGMENT))
         if found is None:
             raise MissingObjectError(f"record {number} is not in the store")
         key, row = found

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
 
-from cas.environment import ReadTransaction, Table
+from cas.environment import ReadTransaction
 from cas.packs import Pack
 from cas.records import REPAIRS, UNREADABLE, record_place
 
 __all__ = ["repair_links", "sound_repairs"]
 
-_SEALED: Final = Table(REPAIRS.name, checked=False)
-"""The same table, so that one damaged row does not end an iteration."""
-
 
 def sound_repairs(transaction: ReadTransaction) -> Iterator[tuple[bytes, bytes, Pack]]:
     """Yield (key, row, pack of one record). One that is damaged itself stands for nothing."""
-    for key, sealed in transaction.items(_SEALED):
+    for key, sealed in transaction.items(REPAIRS.sealed):  # so that a damaged row ends nothing
         try:
             row = REPAIRS.unseal(key, sealed)
             repair = Pack(record_place(key)[0], row)

@@ -17,6 +17,7 @@ from typing import Final
 
 from cas.check import Damage
 from cas.environment import ReadTransaction, WriteTransaction
+from cas.failures import MAX_KEY_BYTES
 from cas.holes import Hole, Holes
 from cas.lostpages import LostPages, is_sealed
 from cas.onebit import OneBit
@@ -25,7 +26,7 @@ from cas.rawfile import RawFile
 from cas.rawpage import TABLE, TREE, RawNode
 from cas.rawroots import find_last_commit
 from cas.rawtree import Loss, RawRow, Tree
-from cas.records import INDEX, OBJECTS, STORE, record_key
+from cas.records import INDEX, OBJECTS, RECORD_KEY_BYTES, STORE, record_key
 from cas.repack import Draft
 from cas.sieve import CURRENT, Sieve, Version
 from cas.stamp import STAMP_KEY
@@ -36,8 +37,6 @@ from cas.writer import COUNTERS_KEY, Counters
 
 __all__ = ["Salvage"]
 
-_KEY_BYTES: Final = 8
-_MOST_KEY_BYTES: Final = 511
 _PROGRESS_LEAVES: Final = 1_024
 
 
@@ -76,7 +75,7 @@ class Salvage:
         self._carried = {table.name: table for table in carried}
         self._wanted = {*self._carried, OBJECTS.name}
         self._checked = {**self._carried, **{table.name: table for table in others}}
-        self._twins = {name: Table(name, checked=False) for name in self._checked}
+        self._twins = {name: table.sealed for name, table in self._checked.items()}
         self._progress = progress
         self._one_bit = OneBit()
         self._packs = PackTaker(draft, sieve)
@@ -155,7 +154,7 @@ class Salvage:
         """Return what tells whether the rows of a page can be of a table."""
 
         def packs(nodes: Sequence[RawNode]) -> bool:
-            return all(len(node.key) == _KEY_BYTES for node in nodes)
+            return all(len(node.key) == RECORD_KEY_BYTES for node in nodes)
 
         def checked(nodes: Sequence[RawNode]) -> bool:
             whole = [node for node in nodes if not node.flags]
@@ -193,7 +192,7 @@ class Salvage:
     def _is_carried(self, table: Table, key: bytes) -> bool:
         if table == STORE and key not in (HEADER_KEY, COUNTERS_KEY):
             return False  # how far a collection was; the next one looks at everything
-        return table.name in self._carried and 0 < len(key) <= _MOST_KEY_BYTES
+        return table.name in self._carried and 0 < len(key) <= MAX_KEY_BYTES
 
     # -- what no tree leads to ---------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from blake3 import blake3
 
 from cas.closing import Closing
+from cas.failures import MAX_KEY_BYTES
 from cas.repack import Draft
 from cas.table import Table
 
@@ -25,7 +26,7 @@ UNKNOWN: Final = 0
 """The moment of a row of which cannot be told whether it is one."""
 _MOMENT_BYTES: Final = 8
 _HASH_BYTES: Final = 8
-_MOST_KEY_BYTES: Final = 511 - _MOMENT_BYTES - _HASH_BYTES
+_MOST_KEY_BYTES: Final = MAX_KEY_BYTES - _MOMENT_BYTES - _HASH_BYTES
 _MOST_VERSIONS: Final = 64
 
 
@@ -42,7 +43,7 @@ class Sieve(Closing):
     def __init__(self, directory: Path, tables: Iterable[Table], *, map_bytes: int) -> None:
         """Create the scratch environment in ``directory``, which must not exist."""
         self._directory = directory
-        self._twins = {table.name: Table(table.name, checked=False) for table in tables}
+        self._twins = {table.name: table.sealed for table in tables}
         self._draft = Draft(directory, self._twins.values(), map_bytes=map_bytes)
 
     def close(self) -> None:

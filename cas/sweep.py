@@ -40,7 +40,7 @@ from cas.pace import Pace
 from cas.records import INDEX, INDEX_BEHIND, STORE, GenerationChangedError
 from cas.removal import sweep_index, sweep_pack, sweep_stray_repairs
 from cas.roots import Layout
-from cas.upkeep import SLICE_SECONDS, OnProgress, Progress, deadline_of, upkeep_lock
+from cas.upkeep import SLICE_SECONDS, OnProgress, Progress, deadline_of, silent, upkeep_lock
 from cas.writer import Counters
 
 __all__ = ["Collector", "Sweep"]
@@ -137,7 +137,7 @@ class Collector:
                         dry_run=dry_run,
                         whole=whole,
                         deadline=deadline,
-                        progress=progress or _ignore,
+                        progress=progress or silent,
                     )
                 except GenerationChangedError:
                     continue  # A tool without the upkeep lock replaced the file.
@@ -344,7 +344,3 @@ class _Sweeping:
 def _index_state(transaction: ReadTransaction) -> tuple[bool, int]:
     """Return whether an earlier collection left the index behind, and how many rows it has."""
     return transaction.get(STORE, INDEX_BEHIND) is not None, transaction.count(INDEX)
-
-
-def _ignore(_progress: Progress) -> None:
-    """Report to nobody."""

@@ -39,6 +39,7 @@ from manifests.bundle import (
 )
 from manifests.cbor import loads, tag_decoders
 from manifests.names import check_key, check_name, check_place
+from manifests.rows import HIGHEST_NUMBER
 
 __all__ = ["BundleReader"]
 
@@ -49,7 +50,6 @@ _MOST_HEADER_BYTES: Final = 1 << 22
 _MOST_ENTRY_BYTES: Final = 4_096
 _MOST_NOTE_BYTES: Final = 1 << 24
 _MOST_FRAME_BYTES: Final = 5 + MAX_LINKS * DIGEST_BYTES + MAX_PAYLOAD_BYTES
-_MOST_SEQUENCE: Final = 0xFFFF_FFFF
 _LEAST_LIMIT_BYTES: Final = 256 << 20
 _LIMIT_RATIO: Final = 200
 _NO_TAGS: Final = tag_decoders({})
@@ -145,7 +145,7 @@ class BundleReader:
         match fields:
             case [str(run), int(sequence), bytes(digest), int(back), int(flags)]:
                 check_name(run, "run name")
-                if 0 < sequence <= _MOST_SEQUENCE and 0 <= back < sequence:
+                if 0 < sequence <= HIGHEST_NUMBER and 0 <= back < sequence:
                     if 0 <= flags < most_flags:
                         parent = sequence - back if back else 0
                         known = self._checked(lambda: Digest(digest))
@@ -160,7 +160,7 @@ class BundleReader:
     def _note(self, fields: Any) -> Note:
         match fields:
             case [int(kind), str(run), int(sequence), str(path), str(task), list(flat)]:
-                if kind == WRITES and 0 < sequence <= _MOST_SEQUENCE and len(flat) % 3 == 0:
+                if kind == WRITES and 0 < sequence <= HIGHEST_NUMBER and len(flat) % 3 == 0:
                     writes = {
                         index: (name, self._value(value))
                         for index, name, value in zip(*[iter(flat)] * 3, strict=True)
@@ -169,7 +169,7 @@ class BundleReader:
                     if len(writes) == len(flat) // 3:
                         return WritesNote(run, sequence, path, task, writes)
             case [int(kind), str(run), str(name), int(at), value]:
-                if kind == EFFECT and 0 <= at <= _MOST_SEQUENCE:
+                if kind == EFFECT and 0 <= at <= HIGHEST_NUMBER:
                     self._checked(lambda: check_name(name, "name of an effect"))
                     return EffectNote(run, name, at, self._value(value))
         raise self._damaged("what a run has beside its states makes no sense")

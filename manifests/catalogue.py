@@ -17,8 +17,8 @@ from manifests.names import name_key
 from manifests.rows import (
     CHECKPOINT_KEY,
     CHECKPOINTS,
+    HIGHEST_NUMBER,
     KEYS,
-    MOST_RUNS,
     NEXT_RUN,
     NUMBERS,
     PINS,
@@ -104,7 +104,7 @@ class Catalogue:
 
     def checkpoint(self, run: int, sequence: int) -> CheckpointRow | None:
         """Return a checkpoint by run number and sequence."""
-        if not 0 < sequence <= MOST_RUNS:
+        if not 0 < sequence <= HIGHEST_NUMBER:
             return None
         row = self._get(CHECKPOINTS, CHECKPOINT_KEY.pack(run, sequence))
         return None if row is None else _remembered_row(row, sequence)
@@ -116,7 +116,7 @@ class Catalogue:
         """
         start = CHECKPOINT_KEY.pack(run, 0)
         stop = (
-            CHECKPOINT_KEY.pack(run, MOST_RUNS) + b"\0"
+            CHECKPOINT_KEY.pack(run, HIGHEST_NUMBER) + b"\0"
             if below is None
             else CHECKPOINT_KEY.pack(run, below)
         )
@@ -126,7 +126,7 @@ class Catalogue:
 
     def oldest(self, run: int) -> Iterator[tuple[int, CheckpointRow]]:
         """Yield (sequence, row) of a run's checkpoints, oldest first."""
-        start, stop = CHECKPOINT_KEY.pack(run, 0), CHECKPOINT_KEY.pack(run, MOST_RUNS) + b"\0"
+        start, stop = CHECKPOINT_KEY.pack(run, 0), CHECKPOINT_KEY.pack(run, HIGHEST_NUMBER) + b"\0"
         for key, row in self.transaction.items(CHECKPOINTS, start, stop):
             sequence = CHECKPOINT_KEY.unpack(key)[1]
             yield sequence, checkpoint_row(row, sequence)
@@ -188,8 +188,8 @@ class CatalogueWriter(Catalogue):
         name_key(name, "run name")
         row = self._get(NUMBERS, NEXT_RUN)
         number = int.from_bytes(row, "big") if row is not None else 1
-        if number > MOST_RUNS:
-            raise LimitError(f"a store has at most {MOST_RUNS} runs; start a new one")
+        if number > HIGHEST_NUMBER:
+            raise LimitError(f"a store has at most {HIGHEST_NUMBER} runs; start a new one")
         self.put_next_run(number + 1)
         return RunRow(number, name, head=0, last=0, kept=0, created_us=created_us)
 
@@ -207,8 +207,8 @@ class CatalogueWriter(Catalogue):
         It becomes the head, unless the head has a greater key.
         """
         sequence = run.last + 1
-        if sequence > MOST_RUNS:
-            raise LimitError(f"a run has at most {MOST_RUNS} checkpoints; fork it")
+        if sequence > HIGHEST_NUMBER:
+            raise LimitError(f"a run has at most {HIGHEST_NUMBER} checkpoints; fork it")
         head = sequence if self.is_newest(run, row.key) else run.head
         self.put_checkpoint(run.number, sequence, row)
         run = RunRow(run.number, run.name, head, sequence, run.kept + 1, run.created_us)

@@ -180,9 +180,8 @@ class CatalogueRepair:
 
     def _rows(self, run: int) -> list[tuple[bytes, bytes]]:
         """Return the rows of a run's checkpoints as they stand there, by its number."""
-        table = Table(CHECKPOINTS.name, checked=False)
         start, stop = checkpoint_key(run, 0), checkpoint_key(run + 1, 0)
-        return list(self._transaction.items(table, start, stop))
+        return list(self._transaction.items(CHECKPOINTS.sealed, start, stop))
 
     def _from_source(self, run: RunRow, sequence: int) -> CheckpointRow | None:
         """Return the row of a checkpoint of which only the place is known."""

@@ -24,6 +24,7 @@ __all__ = [
     "LINK",
     "MANIFEST",
     "NODE",
+    "NULL",
     "PAIRS",
     "REGISTERED",
     "SCALAR",
@@ -55,6 +56,9 @@ SCALAR: Final = 14
 ARRAY: Final = 15
 TREE_DICT: Final = 16
 MANIFEST: Final = 20
+
+NULL: Final = b"\xf6"
+"""An encoded None."""
 
 _MAX_CBOR_DEPTH: Final = 400
 

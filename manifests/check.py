@@ -159,7 +159,7 @@ def examine(
 
 def raw_rows(transaction: ReadTransaction, table: Table) -> Iterator[tuple[bytes, bytes]]:
     """Yield the rows of a checked table with their checksums, sound or not."""
-    yield from transaction.items(Table(table.name, checked=False))
+    yield from transaction.items(table.sealed)
 
 
 def parsed(work: Callable[[], T]) -> T | None:
@@ -212,8 +212,7 @@ class _Catalogue:
         run = run_row(row)
         sequences, hidden = [], 0
         start, stop = checkpoint_key(run.number, 0), checkpoint_key(run.number + 1, 0)
-        twin = Table(CHECKPOINTS.name, checked=False)
-        for key, sealed in reader.transaction.items(twin, start, stop):
+        for key, sealed in reader.transaction.items(CHECKPOINTS.sealed, start, stop):
             sequence = checkpoint_place(key)[1]
             sequences.append(sequence)
             self._findings.checkpoints += 1
@@ -245,7 +244,7 @@ class _Catalogue:
 
     def _sequence_of(self, reader: RecordReader, run: RunRow, key: str) -> int | None:
         place = key_place(run.number, key)
-        row = reader.transaction.get(Table(KEYS.name, checked=False), place)
+        row = reader.transaction.get(KEYS.sealed, place)
         try:
             return None if row is None else key_row(KEYS.unseal(place, row))
         except MALFORMED:
@@ -313,7 +312,7 @@ class _Catalogue:
             if sequence is None or number not in names:
                 continue
             place = checkpoint_key(number, sequence)
-            row = reader.transaction.get(Table(CHECKPOINTS.name, checked=False), place)
+            row = reader.transaction.get(CHECKPOINTS.sealed, place)
             try:
                 found = None if row is None else checkpoint_row(CHECKPOINTS.unseal(place, row), 0)
             except MALFORMED:

@@ -143,7 +143,7 @@ def claim_rows(transaction: ReadTransaction) -> Iterator[RunClaim]:
     A damaged one is left out: it is a warning, and to miss it stops nobody from listing runs. A
     check of the store reports it, and a repair removes it.
     """
-    for key, sealed in transaction.items(Table(CLAIMS.name, checked=False)):
+    for key, sealed in transaction.items(CLAIMS.sealed):
         try:
             yield _claim(CLAIMS.unseal(key, sealed))
         except CorruptStoreError:

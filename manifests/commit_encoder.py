@@ -11,6 +11,7 @@ from cas.errors import InvalidInputError
 from cas.leases import STAGE_BYTES, Lease
 from cas.store import ObjectStore
 from manifests.arguments import listed
+from manifests.cbor import NULL
 from manifests.commits import PreparedCommit, abandon
 from manifests.encoding import Encoding
 from manifests.incremental import Memory
@@ -27,7 +28,6 @@ from manifests.template import Watched
 
 __all__ = ["CommitEncoder"]
 
-_NULL: Final = b"\xf6"
 _MANY_COMPARED: Final = 64
 """If so many items were other objects and equal, they had been restored, it seems."""
 
@@ -124,7 +124,7 @@ class CommitEncoder:
     ) -> tuple[Piece, Node | None]:
         """Encode an execution record; returns it with what was seen of it."""
         if execution is None:
-            return _NULL, None
+            return NULL, None
         memory = Memory(old, likeness=self._likeness)
         encoder = self._encoding.beside_state(sink, "execution", memory)
         return encoder.state(dict(execution)), memory.root

@@ -14,6 +14,7 @@ from manifests.cbor import (
     ARRAY,
     BYTEARRAY,
     FROZENSET,
+    NULL,
     REGISTERED,
     SCALAR,
     SET,
@@ -50,7 +51,6 @@ MAX_KEY_BYTES: Final = 65_536
 """Longest encoded key of a dict (inclusive)."""
 
 _LONG_KEY: Final = f"a key is longer than {MAX_KEY_BYTES} bytes"
-_NULL: Final = b"\xf6"
 _FALSE: Final = b"\xf4"
 _TRUE: Final = b"\xf5"
 
@@ -378,7 +378,7 @@ def _are_texts(keys: Iterable[Any]) -> bool:
 _TEXT: Final = frozenset((str,))
 
 _DIRECT: Final[dict[type, Callable[[Any], Piece]]] = {
-    type(None): lambda _value: _NULL,
+    type(None): lambda _value: NULL,
     bool: lambda value: _TRUE if value else _FALSE,
     int: encode_int,
     float: cbor2.dumps,

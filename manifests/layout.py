@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from manifests.alignment import Edit
-from manifests.cbor import PAIRS, TREE_DICT, array_head, map_head, tag_head
+from manifests.cbor import NULL, PAIRS, TREE_DICT, array_head, map_head, tag_head
 from manifests.entries import Entries, KeyOrder
 from manifests.memo import Changes, Node
 from manifests.parameters import TreeParameters
@@ -14,8 +13,6 @@ from manifests.pieces import Piece, PieceSink, join, size_of
 from manifests.trees import TreeBuilder, TreeCache, item_token
 
 __all__ = ["Layout", "whole_dict"]
-
-_NULL: Final = b"\xf6"
 
 
 class Layout:
@@ -120,7 +117,7 @@ class Layout:
         """
         if keys == entries.keys:
             entries.order = None
-            return _NULL
+            return NULL
         if len(keys) <= self._parameters.short_items:
             entries.order = None
             return self.run(keys)

@@ -19,6 +19,7 @@ from cas.digest import Digest
 from cas.errors import CorruptObjectError, UnsupportedFormatError
 from manifests.cbor import (
     MANIFEST,
+    NULL,
     array_head,
     bytes_head,
     encode_int,
@@ -56,7 +57,6 @@ _STATE_BYTES: Final = 384
 """Largest root of a state, or of an execution record, that stays inside the manifest: an object
 of its own would cost it a digest and an index row at every step."""
 
-_NULL: Final = b"\xf6"
 _FIELDS: Final = 13
 _LOGICAL_BYTES: Final = 10
 _STATE: Final = 11
@@ -219,9 +219,9 @@ class Manifest:
             encode_int(MANIFEST_FORMAT),
             encode_text(self.origin_run),
             encode_int(self.origin_sequence),
-            _NULL if self.parent is None else bytes_head(len(self.parent)) + bytes(self.parent),
+            NULL if self.parent is None else bytes_head(len(self.parent)) + bytes(self.parent),
             encode_text(self.kind),
-            _NULL if self.node is None else encode_text(self.node),
+            NULL if self.node is None else encode_text(self.node),
             next_nodes,
             encode_int(microseconds(self.created_at)),
             _graph_piece(self.graph),
@@ -328,7 +328,7 @@ def from_microseconds(count: int) -> dt.datetime:
 
 def _graph_piece(graph: str | None) -> bytes:
     if graph is None:
-        return _NULL
+        return NULL
     check_name(graph, "graph digest")
     if len(graph) == _HEX_DIGEST and set(graph) <= set("0123456789abcdef"):
         return bytes_head(_HEX_DIGEST // 2) + bytes.fromhex(graph)

@@ -48,8 +48,7 @@ def wanted_bodies(transaction: WriteTransaction) -> set[Digest]:
 def known_keys(transaction: WriteTransaction, run: int) -> dict[int, str]:
     """Return the keys of a run's checkpoints by sequence, as sound rows of ``keys`` have them."""
     found = {}
-    twin = Table(KEYS.name, checked=False)
-    for key, sealed in transaction.items(twin, *run_range(run)):
+    for key, sealed in transaction.items(KEYS.sealed, *run_range(run)):
         try:
             found[key_row(KEYS.unseal(key, sealed))] = behind_run(key).decode()
         except MALFORMED:

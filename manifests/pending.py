@@ -38,7 +38,7 @@ from manifests.pending_rows import (
     row_key,
 )
 from manifests.reading import StoreReader
-from manifests.rows import CheckpointRow, RunRow
+from manifests.rows import HIGHEST_NUMBER, CheckpointRow, RunRow
 
 __all__ = [
     "PendingBody",
@@ -53,8 +53,6 @@ __all__ = [
     "pending_writes",
     "read_pending",
 ]
-
-_MOST_SEQUENCE: Final = 0xFFFF_FFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +97,7 @@ def check_anchor(anchor: Anchor) -> None:
     """Refuse what can be no checkpoint's sequence or key."""
     if isinstance(anchor, str):
         check_key(anchor)
-    elif type(anchor) is not int or not 0 < anchor <= _MOST_SEQUENCE:
+    elif type(anchor) is not int or not 0 < anchor <= HIGHEST_NUMBER:
         raise InvalidInputError("a checkpoint is named by its sequence, from 1, or by its key")
 
 

@@ -19,8 +19,8 @@ from manifests.packed import packed, unpacked
 __all__ = [
     "CHECKPOINTS",
     "CHECKPOINT_KEY",
+    "HIGHEST_NUMBER",
     "KEYS",
-    "MOST_RUNS",
     "NEXT_RUN",
     "NUMBERS",
     "PINS",
@@ -59,8 +59,8 @@ TABLES: Final = (RUNS, CHECKPOINTS, TAGS, PINS, NUMBERS, KEYS)
 
 CHECKPOINT_KEY: Final = struct.Struct(">II")
 """A key of ``checkpoints``: run number, sequence."""
-MOST_RUNS: Final = 0xFFFF_FFFF
-"""Highest run number and sequence (inclusive)."""
+HIGHEST_NUMBER: Final = 0xFFFF_FFFF
+"""Highest run number, and highest sequence (inclusive)."""
 NEXT_RUN: Final = b"next-run"
 """Key in ``numbers`` of the number that the next new run gets."""
 _NUMBER_BYTES: Final = 4

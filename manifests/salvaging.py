@@ -40,8 +40,8 @@ from manifests.repair import repair
 from manifests.roots import STORE_TABLES
 from manifests.rows import (
     CHECKPOINTS,
+    HIGHEST_NUMBER,
     KEYS,
-    MOST_RUNS,
     NEXT_RUN,
     NUMBERS,
     PINS,
@@ -202,7 +202,7 @@ def _next_run(job: Salvage) -> int:
                 run = None if value is None else parsed(partial(run_row, value))
                 used = 0 if run is None else run.number
             number = max(number, used + 1)
-    return min(number, MOST_RUNS)
+    return min(number, HIGHEST_NUMBER)
 
 
 def _mend(place: Path, taken: _Taken, source: Source | None, progress: OnProgress) -> SalvageReport:
