@@ -19,6 +19,7 @@ from typing import Final
 
 from lmdb.verify import VerifyError, verify
 
+from cas.counters import Counters
 from cas.database import DATA_FILE
 from cas.datafile import check_data_file
 from cas.digest import Digest
@@ -46,7 +47,6 @@ from cas.records import (
 from cas.store import ObjectStore
 from cas.table import CHECKSUM_BYTES
 from cas.upkeep import SLICE_SECONDS, OnProgress, Progress
-from cas.writer import Counters
 
 __all__ = [
     "Damage",

@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from cas.counters import Counters
 from cas.database import DATA_FILE
 from cas.datafile import check_data_file
 from cas.environment import Environment, ReadTransaction, WriteTransaction
@@ -47,7 +48,6 @@ from cas.repack import Draft
 from cas.roots import OWN_TABLES, Layout, RootTable
 from cas.store import HEADER_KEY
 from cas.upkeep import SLICE_SECONDS, OnProgress, Progress, silent, upkeep_lock
-from cas.writer import Counters
 
 __all__ = ["Compaction", "Compactor"]
 

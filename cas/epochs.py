@@ -6,9 +6,10 @@ import struct
 from dataclasses import dataclass
 from typing import Final, Self
 
+from cas.counters import Counters
 from cas.environment import ReadTransaction, WriteTransaction
+from cas.records import STORE
 from cas.roots import cut_log, logged_since
-from cas.writer import STORE, Counters
 
 __all__ = ["Moment", "RootChanges", "changes_since", "forget_collected", "last_collected"]
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 
+from cas.counters import Counters
 from cas.environment import ReadTransaction
 from cas.epochs import Moment, changes_since
 from cas.markpass import ALIVE, DEAD, Marked
@@ -25,7 +26,6 @@ from cas.packwalk import packs_up
 from cas.records import GenerationChangedError, PackCache, RecordReader
 from cas.repairs import repair_links
 from cas.roots import RootTable
-from cas.writer import Counters
 
 __all__ = ["LateMarks", "OutOfTimeSignal"]
 

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Final, TypeVar
 
+from cas.counters import Counters
 from cas.environment import Environment, ReadTransaction
 from cas.epochs import Moment, changes_since, last_collected
 from cas.errors import MissingObjectError
@@ -32,7 +33,6 @@ from cas.records import PackCache, RecordReader
 from cas.repairs import repair_links
 from cas.roots import RootTable
 from cas.upkeep import SLICE_SECONDS, OnProgress, Progress
-from cas.writer import Counters
 
 __all__ = ["Marker"]
 

@@ -12,6 +12,7 @@ from itertools import chain, islice, pairwise, product
 from typing import Final
 
 from cas.check import count_records
+from cas.counters import Counters
 from cas.environment import ReadTransaction, WriteTransaction
 from cas.errors import CorruptStoreError, MissingObjectError
 from cas.packs import Pack
@@ -29,7 +30,6 @@ from cas.records import (
 )
 from cas.repack import Draft
 from cas.sieve import CURRENT, Sieve, Version
-from cas.writer import Counters
 
 __all__ = ["PackTaker", "complete", "piece_packs"]
 

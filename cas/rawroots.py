@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
+from cas.counters import COUNTERS_KEY, Counters
 from cas.datafile import Meta
 from cas.errors import CorruptStoreError
 from cas.rawfile import RawFile
@@ -35,7 +36,6 @@ from cas.rawpage import (
 from cas.rawtree import FreePages, RawRow, Tree, TreeWalk
 from cas.records import STORE
 from cas.stamp import STAMP_KEY, stamped_number
-from cas.writer import COUNTERS_KEY, Counters
 
 __all__ = ["LastCommit", "find_last_commit"]
 

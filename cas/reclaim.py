@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from cas.check import count_records
+from cas.counters import Counters
 from cas.digest import Digest
 from cas.environment import WriteTransaction
 from cas.packs import FRAGMENT_BYTES, NewRecord, Pack
@@ -24,7 +25,6 @@ from cas.records import (
 )
 from cas.removal import put_in_index
 from cas.repairs import sound_repairs
-from cas.writer import Counters
 
 __all__ = ["rebuild_index", "recount", "rewrite_packs"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Final
 
+from cas.counters import Counters
 from cas.digest import Digest
 from cas.environment import WriteTransaction
 from cas.markpass import DEAD
@@ -21,7 +22,6 @@ from cas.records import (
     row_numbers,
 )
 from cas.repairs import sound_repairs
-from cas.writer import Counters
 
 __all__ = ["put_in_index", "sweep_index", "sweep_pack", "sweep_stray_repairs"]
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from cas.check import Damage
+from cas.counters import COUNTERS_KEY, Counters
 from cas.environment import ReadTransaction, WriteTransaction
 from cas.failures import MAX_KEY_BYTES
 from cas.holes import Hole, Holes
@@ -33,7 +34,6 @@ from cas.stamp import STAMP_KEY
 from cas.store import HEADER_KEY
 from cas.table import CHECKSUM_BYTES, Table
 from cas.upkeep import OnProgress, Progress
-from cas.writer import COUNTERS_KEY, Counters
 
 __all__ = ["Salvage"]
 

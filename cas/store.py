@@ -15,6 +15,7 @@ from typing import Final, Self, TypeVar
 import cbor2
 
 from cas.closing import Closing
+from cas.counters import Counters
 from cas.digest import Digest
 from cas.environment import Environment, ReadTransaction, Table, WriteTransaction
 from cas.errors import CorruptStoreError, UnsupportedFormatError
@@ -22,11 +23,11 @@ from cas.filling import PageFiller
 from cas.kept import KEPT_BYTES, KeptRecords
 from cas.mutex import Mutex
 from cas.objects import Object
-from cas.records import INDEX, OBJECTS, REPAIRS, PackCache, RecordReader
+from cas.records import INDEX, OBJECTS, REPAIRS, STORE, PackCache, RecordReader
 from cas.roots import ROOT_LOG
 from cas.trail import Trail
 from cas.upkeep import BriefUpkeep
-from cas.writer import STORE, Counters, RecordWriter
+from cas.writer import RecordWriter
 
 __all__ = ["HEADER_KEY", "STORE_FORMAT", "ObjectStore", "new_header"]
 

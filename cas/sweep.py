@@ -31,6 +31,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Literal
 
+from cas.counters import Counters
 from cas.environment import Environment, ReadTransaction, WriteTransaction
 from cas.epochs import Moment, forget_collected, last_collected
 from cas.late import LateMarks, OutOfTimeSignal
@@ -41,7 +42,6 @@ from cas.records import INDEX, INDEX_BEHIND, STORE, GenerationChangedError
 from cas.removal import sweep_index, sweep_pack, sweep_stray_repairs
 from cas.roots import Layout
 from cas.upkeep import SLICE_SECONDS, OnProgress, Progress, deadline_of, silent, upkeep_lock
-from cas.writer import Counters
 
 __all__ = ["Collector", "Sweep"]
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from cas.counters import Counters
 from cas.digest import Digest
-from cas.environment import ReadTransaction, WriteTransaction
-from cas.errors import CorruptStoreError, MissingObjectError
+from cas.environment import WriteTransaction
+from cas.errors import MissingObjectError
 from cas.filling import PAGE_ROOM, PageFiller
 from cas.kept import Kept
 from cas.objects import Object
@@ -26,7 +25,6 @@ from cas.records import (
     NUMBER_BYTES,
     OBJECTS,
     REPAIRS,
-    STORE,
     UNREADABLE,
     PackCache,
     RecordReader,
@@ -37,52 +35,11 @@ from cas.roots import log_roots
 from cas.trail import Trail, WrittenPack
 from cas.upkeep import BriefUpkeep
 
-__all__ = ["COUNTERS_KEY", "STORE", "Counters", "RecordWriter"]
-
-COUNTERS_KEY: Final = b"counters"
-_COUNTERS: Final = struct.Struct(">7Q")
+__all__ = ["RecordWriter"]
 
 _ONE_ROW: Final = 1 << 31
 _MOST_FRESH_BYTES: Final = 4 * 1024 * 1024
 """Payloads of one transaction that are kept in memory afterwards."""
-
-
-@dataclass(slots=True)
-class Counters:
-    """The store's counters, one checksummed row changed with every transaction that writes.
-
-    ``next_record`` is never lowered, so record numbers are never reused; ``sweeps`` counts sweeps
-    of garbage; ``root_epoch`` counts changes of the roots, ``fresh_roots`` those among them that
-    named a record of their own transaction; the others add up what is stored.
-    """
-
-    next_record: int = 1
-    sweeps: int = 0
-    root_epoch: int = 0
-    objects: int = 0
-    payload_bytes: int = 0
-    stored_bytes: int = 0
-    fresh_roots: int = 0
-
-    @classmethod
-    def load(cls, transaction: ReadTransaction) -> Counters:
-        """Read the counters; ``CorruptStoreError`` if the row is missing or odd."""
-        counters = cls.of_row(transaction.get(STORE, COUNTERS_KEY) or b"")
-        if counters is None:
-            raise CorruptStoreError("the store has no counters; restore it from a copy")
-        return counters
-
-    @classmethod
-    def of_row(cls, row: bytes) -> Counters | None:
-        """Return the counters in a row, None if it holds none."""
-        return cls(*_COUNTERS.unpack(row)) if len(row) == _COUNTERS.size else None
-
-    def save(self, transaction: WriteTransaction) -> None:
-        """Write the counters."""
-        fields = (self.next_record, self.sweeps, self.root_epoch)
-        sizes = (self.objects, self.payload_bytes, self.stored_bytes)
-        row = _COUNTERS.pack(*fields, *sizes, self.fresh_roots)
-        transaction.put(STORE, COUNTERS_KEY, row)
 
 
 class RecordWriter(RecordReader):

@@ -17,11 +17,10 @@ from cas.digest import Digest
 from cas.environment import ReadTransaction, Table
 from cas.errors import CorruptionError, HiveError
 from cas.leases import LEASES
-from cas.records import REPAIRS, UNREADABLE, RecordReader
+from cas.records import REPAIRS, STORE, UNREADABLE, RecordReader
 from cas.roots import ROOT_LOG
 from cas.store import ObjectStore
 from cas.upkeep import OnProgress
-from cas.writer import STORE
 from manifests.bodies import ObjectBody, StoredBody
 from manifests.claims import CLAIMS
 from manifests.effects import EFFECTS, effect_key, effect_row

@@ -14,12 +14,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeVar
 
+from cas.counters import Counters
 from cas.records import REPAIRS, STORE
 from cas.salvage import Salvage
 from cas.sieve import UNKNOWN, Version
 from cas.store import HEADER_KEY
 from cas.table import Table
-from cas.writer import Counters
 from manifests.check import parsed
 from manifests.effects import EFFECTS, effect_row
 from manifests.names import name_key

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Self
 
+from cas.counters import Counters
 from cas.digest import Digest
 from cas.environment import ReadTransaction
-from cas.writer import Counters
 from manifests.catalogue import Catalogue
 from manifests.pending import is_unresolved
 from manifests.retention import Reason

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from cas.compact import Compaction, Compactor
+from cas.counters import Counters
 from cas.digest import Digest
 from cas.environment import Table
 from cas.errors import CorruptionError
@@ -17,7 +18,7 @@ from cas.roots import Layout, RootTable
 from cas.store import ObjectStore
 from cas.sweep import Collector, Sweep
 from cas.upkeep import OnProgress
-from cas.writer import Counters, RecordWriter
+from cas.writer import RecordWriter
 
 __all__ = ["LAYOUT", "NAMES", "Names", "check_store", "leaf", "node"]
 

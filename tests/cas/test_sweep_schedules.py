@@ -16,6 +16,7 @@ import pytest
 
 import cas.marking
 import cas.sweep
+from cas.counters import Counters
 from cas.environment import WriteTransaction
 from cas.errors import HiveError
 from cas.late import LateMarks
@@ -23,7 +24,7 @@ from cas.marking import Marker
 from cas.markpass import Marked
 from cas.objects import Object
 from cas.upkeep import Progress
-from cas.writer import Counters, RecordWriter
+from cas.writer import RecordWriter
 from tests.cas.garbage import Names, check_store, leaf, node
 
 SCHEDULES = 50

@@ -1,0 +1,54 @@
+"""``Counters``: what a store counts, in one row."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+from cas.environment import ReadTransaction, WriteTransaction
+from cas.errors import CorruptStoreError
+from cas.records import STORE
+
+__all__ = ["COUNTERS_KEY", "Counters"]
+
+COUNTERS_KEY: Final = b"counters"
+_COUNTERS: Final = struct.Struct(">7Q")
+
+
+@dataclass(slots=True)
+class Counters:
+    """The store's counters, one checksummed row changed with every transaction that writes.
+
+    ``next_record`` is never lowered, so record numbers are never reused; ``sweeps`` counts sweeps
+    of garbage; ``root_epoch`` counts changes of the roots, ``fresh_roots`` those among them that
+    named a record of their own transaction; the others add up what is stored.
+    """
+
+    next_record: int = 1
+    sweeps: int = 0
+    root_epoch: int = 0
+    objects: int = 0
+    payload_bytes: int = 0
+    stored_bytes: int = 0
+    fresh_roots: int = 0
+
+    @classmethod
+    def load(cls, transaction: ReadTransaction) -> Counters:
+        """Read the counters; ``CorruptStoreError`` if the row is missing or odd."""
+        counters = cls.of_row(transaction.get(STORE, COUNTERS_KEY) or b"")
+        if counters is None:
+            raise CorruptStoreError("the store has no counters; restore it from a copy")
+        return counters
+
+    @classmethod
+    def of_row(cls, row: bytes) -> Counters | None:
+        """Return the counters in a row, None if it holds none."""
+        return cls(*_COUNTERS.unpack(row)) if len(row) == _COUNTERS.size else None
+
+    def save(self, transaction: WriteTransaction) -> None:
+        """Write the counters."""
+        fields = (self.next_record, self.sweeps, self.root_epoch)
+        sizes = (self.objects, self.payload_bytes, self.stored_bytes)
+        row = _COUNTERS.pack(*fields, *sizes, self.fresh_roots)
+        transaction.put(STORE, COUNTERS_KEY, row)
