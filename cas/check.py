@@ -371,7 +371,7 @@ def _problems(data_file: Path) -> list[str]:
     size = max(data_file.stat().st_size, check_data_file(data_file).used_bytes)
     os.truncate(data_file, size)
     try:
-        return list(verify(str(data_file.parent)))  # type: ignore[no-untyped-call]
+        return list(verify(str(data_file.parent)))  # type: ignore[no-untyped-call]  # lmdb's
     except VerifyError as error:
         return [str(error)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TypeVar
 
@@ -71,7 +72,7 @@ class BundleReader:
         file.seek(len(MAGIC) + VERSION_BYTES)
         self._file = _Part(file, end - file.tell())
         decompressor = zstandard.ZstdDecompressor(max_window_size=1 << WINDOW_LOG)
-        self._stream = decompressor.stream_reader(self._file)  # type: ignore[arg-type]
+        self._stream = decompressor.stream_reader(self._file)  # type: ignore[arg-type]  # it can read
         self.header = self._read_header()
         limit = max(_LEAST_LIMIT_BYTES, _LIMIT_RATIO * end) if max_bytes is None else max_bytes
         if self.header.frame_bytes > limit:
@@ -191,7 +192,7 @@ class BundleReader:
         for _ in range(self.header.objects):
             frame = self._item(min(_MOST_FRAME_BYTES, left))
             left -= len(frame)
-            item = self._checked(lambda data=frame: Object.from_frame(data))  # type: ignore[misc]
+            item = self._checked(partial(Object.from_frame, frame))
             yield Digest.of(frame), item, len(frame)
         if left or self._read(1) or self._file.left:
             raise self._damaged("it does not end where it says")

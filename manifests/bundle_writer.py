@@ -99,7 +99,7 @@ def _write(
     out.write(MAGIC + version.to_bytes(VERSION_BYTES, "big"))
     parameters = zstandard.ZstdCompressionParameters.from_level(_LEVEL, window_log=WINDOW_LOG)
     compressor = zstandard.ZstdCompressor(compression_params=parameters)
-    with compressor.stream_writer(out, closefd=False) as stream:  # type: ignore[arg-type]
+    with compressor.stream_writer(out, closefd=False) as stream:  # type: ignore[arg-type]  # can write
         ids = [bytes(digest) for digest in header.have]
         first = [header.checkpoints, header.objects, header.frame_bytes, ids]
         items = _items(

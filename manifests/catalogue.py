@@ -28,6 +28,7 @@ from manifests.rows import (
     PinRow,
     RunRow,
     TagRow,
+    checkpoint_range,
     checkpoint_row,
     checkpoint_value,
     key_place,
@@ -114,20 +115,16 @@ class Catalogue:
 
         ``below`` is the sequence to start under (exclusive).
         """
-        start = CHECKPOINT_KEY.pack(run, 0)
-        stop = (
-            CHECKPOINT_KEY.pack(run, HIGHEST_NUMBER) + b"\0"
-            if below is None
-            else CHECKPOINT_KEY.pack(run, below)
-        )
+        start, stop = checkpoint_range(run)
+        if below is not None:
+            stop = CHECKPOINT_KEY.pack(run, below)
         for key, row in self.transaction.items(CHECKPOINTS, start, stop, reverse=True):
             sequence = CHECKPOINT_KEY.unpack(key)[1]
             yield sequence, checkpoint_row(row, sequence)
 
     def oldest(self, run: int) -> Iterator[tuple[int, CheckpointRow]]:
         """Yield (sequence, row) of a run's checkpoints, oldest first."""
-        start, stop = CHECKPOINT_KEY.pack(run, 0), CHECKPOINT_KEY.pack(run, HIGHEST_NUMBER) + b"\0"
-        for key, row in self.transaction.items(CHECKPOINTS, start, stop):
+        for key, row in self.transaction.items(CHECKPOINTS, *checkpoint_range(run)):
             sequence = CHECKPOINT_KEY.unpack(key)[1]
             yield sequence, checkpoint_row(row, sequence)
 

@@ -32,6 +32,7 @@ from manifests.rows import (
     TagRow,
     checkpoint_key,
     checkpoint_place,
+    checkpoint_range,
     checkpoint_row,
     pin_row,
     run_row,
@@ -180,8 +181,7 @@ class CatalogueRepair:
 
     def _rows(self, run: int) -> list[tuple[bytes, bytes]]:
         """Return the rows of a run's checkpoints as they stand there, by its number."""
-        start, stop = checkpoint_key(run, 0), checkpoint_key(run + 1, 0)
-        return list(self._transaction.items(CHECKPOINTS.sealed, start, stop))
+        return list(self._transaction.items(CHECKPOINTS.sealed, *checkpoint_range(run)))
 
     def _from_source(self, run: RunRow, sequence: int) -> CheckpointRow | None:
         """Return the row of a checkpoint of which only the place is known."""

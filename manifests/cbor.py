@@ -220,7 +220,7 @@ def _are_plain(payloads: Sequence[bytes]) -> bool:
 def _is_plain(payload: bytes) -> bool:
     """Skim an item as ``_are_plain`` does."""
     at = 0
-    while (at := _NOT_LONG.match(payload, at).end()) < len(payload):  # type: ignore[union-attr]
+    while (at := _NOT_LONG.match(payload, at).end()) < len(payload):  # type: ignore[union-attr]  # it matches
         width = _LENGTH_BYTES.get(payload[at])
         if width is None:
             return False

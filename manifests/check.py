@@ -39,6 +39,7 @@ from manifests.rows import (
     RunRow,
     checkpoint_key,
     checkpoint_place,
+    checkpoint_range,
     checkpoint_row,
     key_place,
     key_row,
@@ -210,8 +211,8 @@ class _Catalogue:
             return  # deleted meanwhile
         run = run_row(row)
         sequences, hidden = [], 0
-        start, stop = checkpoint_key(run.number, 0), checkpoint_key(run.number + 1, 0)
-        for key, sealed in reader.transaction.items(CHECKPOINTS.sealed, start, stop):
+        rows = reader.transaction.items(CHECKPOINTS.sealed, *checkpoint_range(run.number))
+        for key, sealed in rows:
             sequence = checkpoint_place(key)[1]
             sequences.append(sequence)
             self._findings.checkpoints += 1

@@ -18,7 +18,7 @@ from cas.digest import Digest
 from cas.errors import ConflictError, InvalidInputError, NotFoundError
 from cas.records import Record, RecordReader
 from cas.store import ObjectStore
-from cas.upkeep import OnProgress, Progress
+from cas.upkeep import OnProgress, Progress, silent
 from cas.writer import RecordWriter
 from manifests.catalogue import Catalogue, CatalogueWriter
 from manifests.guard import Guard, Look
@@ -87,17 +87,13 @@ def _refuse_unknown_kinds(
     if policy.keep_kinds <= there | KINDS:
         return
     if run is not None:  # other runs may have them
-        there |= {candidate.checkpoint.kind for candidate in _survey(reader, None, _untold)}
+        there |= {candidate.checkpoint.kind for candidate in _survey(reader, None, silent)}
     unknown = policy.keep_kinds - there - KINDS
     if unknown:
         raise InvalidInputError(
             f"no checkpoint is of kind {', '.join(map(repr, sorted(unknown)))}, so that would keep "
             f"nothing; there are {', '.join(sorted(there)) or 'no checkpoints at all'}"
         )
-
-
-def _untold(_progress: Progress) -> None:
-    pass
 
 
 def plan_by_name(reader: StoreReader, checkpoints: Iterable[Checkpoint]) -> ForgetPlan:

@@ -88,7 +88,7 @@ def join(head: bytes, pieces: Sequence[Piece]) -> Piece:
             if piece.height > height:
                 height = piece.height
         else:
-            count = len(piece)  # type: ignore[arg-type]
+            count = len(piece)  # type: ignore[arg-type]  # not Linked: bytes
             parts.append(piece)
             size += count
             logical += count

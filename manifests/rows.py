@@ -34,6 +34,7 @@ __all__ = [
     "behind_run",
     "checkpoint_key",
     "checkpoint_place",
+    "checkpoint_range",
     "checkpoint_row",
     "checkpoint_value",
     "key_place",
@@ -151,6 +152,11 @@ def run_of(key: bytes) -> int:
 def behind_run(key: bytes) -> bytes:
     """Return what stands behind the run number of a key."""
     return key[_NUMBER_BYTES:]
+
+
+def checkpoint_range(run: int) -> tuple[bytes, bytes]:
+    """Return where the keys of a run's checkpoints begin and end (exclusive), by its number."""
+    return checkpoint_key(run, 0), checkpoint_key(run, HIGHEST_NUMBER) + b"\0"
 
 
 def checkpoint_key(run: int, sequence: int) -> bytes:

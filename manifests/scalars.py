@@ -50,7 +50,7 @@ def _zone(zone: dt.tzinfo | None) -> Any:
 
 
 def _timezone(zone: dt.timezone) -> Content:
-    offset, *name = zone.__getinitargs__()  # type: ignore[attr-defined]
+    offset, *name = zone.__getinitargs__()  # type: ignore[attr-defined]  # as pickle calls it
     return [offset // dt.timedelta(microseconds=1), *name]
 
 

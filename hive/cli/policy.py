@@ -122,7 +122,7 @@ def with_policy_options(command: Command) -> Command:
         )
         for name, hint in get_type_hints(PolicyOptions, include_extras=True).items()
     ]
-    command.__signature__ = signature.replace(parameters=own)  # type: ignore[attr-defined]
+    command.__signature__ = signature.replace(parameters=own)  # type: ignore[attr-defined]  # inspect's
     return command
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from hive import errors
@@ -63,7 +64,7 @@ async def go_on_together(walk: Walk, section: Section) -> None:
         return branch.progress.status != "failed"
 
     await all_of(
-        [lambda branch=branch: go_on(branch) for branch in branches.values()],  # type: ignore[misc]
+        [partial(go_on, branch) for branch in branches.values()],
         max_concurrency=spec.max_concurrency,
         stop_early=spec.on_failure == "cancel",
     )

@@ -93,7 +93,7 @@ class AgentRunner(Closing):
         if agent.registry is not None and is_place:
             from hive.home import open_repository
 
-            place = None if storage is None else os.fspath(storage)  # type: ignore[arg-type]
+            place = None if storage is None else os.fspath(storage)  # type: ignore[arg-type]  # is_place
             storage = self._opened = open_repository(place, registry=agent.registry)
         self.manager = CheckpointManager(
             storage, config or agent.checkpoints or CheckpointConfig(), schema=agent.schema
