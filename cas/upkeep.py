@@ -46,9 +46,9 @@ class Progress:
     """How far a long task is: ``done`` of ``total`` steps of a phase. Given between transactions.
 
     The phases of a collection are ``mark``, ``sweep`` and ``index``, those of a compaction
-    ``mark``, ``copy``, ``verify`` and ``switch``, those of forgetting by a policy ``look``,
-    ``weigh`` (only if it limits bytes) and ``forget``, those of a salvage ``read`` and ``scan``
-    before those of the check.
+    ``mark``, ``copy`` and ``verify``, those of forgetting by a policy ``look``, ``weigh`` (only if
+    it limits bytes) and ``forget``, that of a check ``check``, those of a salvage ``read`` and
+    ``scan`` before that.
     """
 
     phase: str

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cas.check import Damage
+    from cas.digest import Digest
+    from cas.upkeep import Progress
     from manifests.browsing import Branch, Compared, Footprint
     from manifests.check import CheckReport
     from manifests.clock import Clock, system_clock
@@ -49,6 +51,7 @@ __all__ = [
     "CompactReport",
     "Compared",
     "Damage",
+    "Digest",
     "Event",
     "Events",
     "Excerpt",
@@ -65,6 +68,7 @@ __all__ = [
     "PendingWrite",
     "Pin",
     "PreparedCommit",
+    "Progress",
     "Reason",
     "RecordedEffect",
     "Redaction",
@@ -96,6 +100,7 @@ _PLACES = {
     "CompactReport": "manifests.collection",
     "Compared": "manifests.browsing",
     "Damage": "cas.check",
+    "Digest": "cas.digest",
     "Event": "manifests.events",
     "Events": "manifests.listeners",
     "Excerpt": "manifests.excerpt",
@@ -112,6 +117,7 @@ _PLACES = {
     "PendingWrite": "manifests.pending",
     "Pin": "manifests.upkeep",
     "PreparedCommit": "manifests.commits",
+    "Progress": "cas.upkeep",
     "Reason": "manifests.retention",
     "RecordedEffect": "manifests.effects",
     "Redaction": "manifests.paths",

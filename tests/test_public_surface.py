@@ -10,27 +10,30 @@ SURFACE = {
     "hive": """
         AccessError AgentRunner CheckpointConfig CheckpointManager ConflictError
         CorruptObjectError CorruptStoreError CorruptionError HiveError InvalidInputError
-        LimitError MissingObjectError NotFoundError ReadOnlyStoreError Repository StateSchema
-        StoreFullError UnsupportedFormatError open
+        LimitError MissingObjectError NotFoundError ReadOnlyStoreError Repository
+        StateSchema StoreFullError UnsupportedFormatError open
     """,
     "hive.adapters.langgraph": """
         HiveSaver
     """,
     "hive.errors": """
-        AccessError ConflictError CorruptObjectError CorruptStoreError CorruptionError HiveError
-        InvalidInputError LimitError MissingObjectError NotFoundError ReadOnlyStoreError
-        StoreFullError UnsupportedFormatError
+        AccessError ConflictError CorruptObjectError CorruptStoreError CorruptionError
+        HiveError InvalidInputError LimitError MissingObjectError NotFoundError
+        ReadOnlyStoreError StoreFullError UnsupportedFormatError
     """,
     "hive.graph": """
-        Constraint Decision EdgeCondition EdgeSpec ExecutionResult FlexibleGraphExecutor Goal
-        GraphExecutor GraphSpec MergeRule Node NodeContext NodeResult NodeSpec Outcome
-        ParallelSpec Plan PlanExecutionResult PlanStep Problem RunRecord Runtime SharedMemory
-        SuccessCriterion
+        Constraint Decision EdgeCondition EdgeSpec ExecutionResult FlexibleGraphExecutor
+        Goal GraphExecutor GraphSpec InterruptedRun MergeRule Node NodeContext NodeResult
+        NodeSpec Outcome ParallelSpec Plan PlanExecutionResult PlanStep Problem ResumePoint
+        RunRecord Runtime SharedMemory SuccessCriterion
+    """,
+    "hive.graph.events": """
+        AttemptEnded RunBegan RunEnded SaveFailed SaveRetried
     """,
     "hive.plan": """
         ActionSpec ActionType ApprovalDecision ApprovalRequest ApprovalResult EvaluationRule
-        ExecutionStatus ExecutorConfig FlexibleGraphExecutor HybridJudge Judgment JudgmentAction
-        Plan PlanExecutionResult PlanStep StepOutcome StepStatus
+        ExecutionStatus ExecutorConfig FlexibleGraphExecutor HybridJudge Judge Judgment
+        JudgmentAction Plan PlanExecutionResult PlanStep StepOutcome StepStatus
     """,
     "hive.runner": """
         Agent AgentRun AgentRunner RunResult Wait
@@ -38,12 +41,16 @@ SURFACE = {
     "hive.telemetry": """
         SCOPE instrument
     """,
+    "manifests.events": """
+        Compacted Event Failed Forgot Forked GarbageCollected Restored RunDeleted Saved
+    """,
     "manifests": """
-        Branch Change CheckReport Checkpoint Clock CompactReport Compared Damage Event Events
-        Excerpt ExportReport Footprint ForgetPlan GcReport ImportReport KeepEvery Match OnEvent
-        Outline Part PendingWrite Pin PreparedCommit Reason RecordedEffect Redaction RefLike
-        Registry RepairReport Repository RetentionPolicy RunInfo RunStats SalvageReport Snapshot
-        StoreStats Touched TreeParameters Unread UnregisteredValue Verdict salvage system_clock
+        Branch Change CheckReport Checkpoint Clock CompactReport Compared Damage Digest
+        Event Events Excerpt ExportReport Footprint ForgetPlan GcReport ImportReport
+        KeepEvery Match OnEvent Outline Part PendingWrite Pin PreparedCommit Progress Reason
+        RecordedEffect Redaction RefLike Registry RepairReport Repository RetentionPolicy
+        RunInfo RunStats SalvageReport Snapshot StoreStats Touched TreeParameters Unread
+        UnregisteredValue Verdict salvage system_clock
     """,
 }
 

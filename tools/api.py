@@ -14,7 +14,7 @@ __all__ = ["MODULES", "api_page", "members", "public_names"]
 
 MODULES: Final = (
     *("hive", "hive.graph", "hive.plan", "hive.runner", "hive.adapters.langgraph"),
-    *("hive.telemetry", "manifests", "hive.errors"),
+    *("hive.telemetry", "manifests", "manifests.events", "hive.graph.events", "hive.errors"),
 )
 """The modules whose ``__all__`` is the public surface, the ones for most users first."""
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from hive.graph.context import NodeContext
 from hive.graph.edge import EdgeCondition, EdgeSpec
 from hive.graph.executor import GraphExecutor
+from hive.graph.found import InterruptedRun, ResumePoint
 from hive.graph.goal import Constraint, Goal, SuccessCriterion
 from hive.graph.memory import SharedMemory
 from hive.graph.node import Node, NodeResult, NodeSpec
@@ -36,6 +37,7 @@ __all__ = [
     "Goal",
     "GraphExecutor",
     "GraphSpec",
+    "InterruptedRun",
     "MergeRule",
     "Node",
     "NodeContext",
@@ -47,6 +49,7 @@ __all__ = [
     "PlanExecutionResult",
     "PlanStep",
     "Problem",
+    "ResumePoint",
     "RunRecord",
     "Runtime",
     "SharedMemory",

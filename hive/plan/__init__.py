@@ -11,7 +11,14 @@ from __future__ import annotations
 from hive.plan.approval import ApprovalDecision, ApprovalRequest, ApprovalResult
 from hive.plan.config import ExecutorConfig
 from hive.plan.executor import FlexibleGraphExecutor
-from hive.plan.judge import EvaluationRule, HybridJudge, Judgment, JudgmentAction, StepOutcome
+from hive.plan.judge import (
+    EvaluationRule,
+    HybridJudge,
+    Judge,
+    Judgment,
+    JudgmentAction,
+    StepOutcome,
+)
 from hive.plan.plan import ActionSpec, ActionType, Plan, PlanStep
 from hive.plan.result import PlanExecutionResult
 from hive.plan.status import ExecutionStatus, StepStatus
@@ -27,6 +34,7 @@ __all__ = [
     "ExecutorConfig",
     "FlexibleGraphExecutor",
     "HybridJudge",
+    "Judge",
     "Judgment",
     "JudgmentAction",
     "Plan",
