@@ -34,14 +34,14 @@ from langgraph.types import (
 from hive.adapters.langgraph.serializer import (
     StrictSerializer,
     current_serializer,
-    warn_of_type,
 )
+from hive.adapters.langgraph.strangers import remedy, warn_of_strangers
 from hive.errors import HiveError, InvalidInputError
 from manifests import Registry
 from manifests.parts import Apart, Items, Structure
 from manifests.registry import TypeEntry
 
-__all__ = ["MESSAGES", "OPAQUE", "Opaque", "ThreadRegistry"]
+__all__ = ["MESSAGES", "OPAQUE", "Opaque", "ThreadRegistry", "named_types"]
 
 MESSAGES: Final = {
     cls.__name__: cls
@@ -120,10 +120,7 @@ class ThreadRegistry(Registry):
             name = f"langgraph.{slotted.__name__}"
             self.register(slotted, name=name, to_fields=to_fields, from_fields=from_fields)
         self._register_python()
-        if not isinstance(types, Iterable):
-            raise InvalidInputError("types is a list of classes, or a mapping of names to them")
-        named = types if isinstance(types, Mapping) else {_name_of(cls): cls for cls in types}
-        for name, cls in named.items():
+        for name, cls in named_types(types).items():
             self.register(cls, name=name)
         self._opaque = TypeEntry(
             object, OPAQUE, 1, _dumped, _loaded, {}, "unknown", to_parts=_dumped_whole
@@ -168,6 +165,17 @@ class ThreadRegistry(Registry):
         return entry.reader(version)
 
 
+def named_types(types: Iterable[type[Any]] | Mapping[str, type[Any]]) -> dict[str, type[Any]]:
+    """Return classes under the names that their values are stored under.
+
+    Raises:
+        InvalidInputError: They are no classes.
+    """
+    if not isinstance(types, Iterable):
+        raise InvalidInputError("types is a list of classes, or a mapping of names to them")
+    return dict(types) if isinstance(types, Mapping) else {_name_of(cls): cls for cls in types}
+
+
 def _name_of(cls: type) -> str:
     if not isinstance(cls, type):
         raise InvalidInputError(f"types lists classes, and {cls!r} is none")
@@ -185,11 +193,11 @@ def _dumped(value: Any) -> list[Any]:
     except Exception as error:
         raise InvalidInputError(
             f"values of type {_name_of(type(value))} can be stored neither by LangGraph's "
-            f"serializer ({type(error).__name__}: {error}) nor by a codec: pass the class in "
-            "HiveSaver(types=...)"
+            f"serializer ({type(error).__name__}: {error}) nor by a codec: "
+            f"{remedy([type(value)])}"
         ) from error
-    if isinstance(serializer, JsonPlusSerializer) and not isinstance(value, BaseException):
-        warn_of_type(type(value))
+    if isinstance(serializer, JsonPlusSerializer):
+        warn_of_strangers(value, serializer)
     return [kind, bytes(data)]
 
 

@@ -24,7 +24,7 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.types import ERROR
 
-from hive.adapters.langgraph.codecs import MESSAGES, ThreadRegistry
+from hive.adapters.langgraph.codecs import MESSAGES, ThreadRegistry, named_types
 from hive.adapters.langgraph.delta import delta_history
 from hive.adapters.langgraph.fencing import Journeys
 from hive.adapters.langgraph.places import Place, checkpoint_id_of
@@ -38,7 +38,7 @@ from hive.adapters.langgraph.records import (
     rest_of,
 )
 from hive.adapters.langgraph.salvage import enveloped, naming, pending_of, values_of
-from hive.adapters.langgraph.serializer import StrictSerializer, serving
+from hive.adapters.langgraph.serializer import StrictSerializer, serializer_for, serving
 from hive.adapters.langgraph.threads import Threads
 from hive.adapters.langgraph.twins import iterating_twin, twin
 from hive.adapters.langgraph.upkeep import Upkeep, check_rules
@@ -93,9 +93,12 @@ class HiveSaver(Closing, Threads, BaseCheckpointSaver[Any]):
                 user's own home, as ``hive.open()`` chooses it. Of a repository the saver uses the
                 open store, not the classes, and does not close it.
             serde: The serializer for values that no codec knows; by default LangGraph's, which
-                then reads only what is on its list of safe types.
+                then reads only what is on its list of safe types and in ``types``. It sees no
+                messages and no plain data: one that encrypts is refused.
             types: Classes of the application that states hold: dataclasses, pydantic models, named
                 tuples, enums. Given as a mapping, under names that survive renaming the class.
+                For any other class: ``saver.repository.registry.register(cls, to_fields=...,
+                from_fields=...)``.
             retention: Which checkpoints of a thread to keep; the others are dropped in the
                 background.
             ttl: Threads that were not extended for so long are deleted, in the background, unless
@@ -113,9 +116,10 @@ class HiveSaver(Closing, Threads, BaseCheckpointSaver[Any]):
             HiveError: What opening a store raises.
         """
         check_rules(retention, ttl)
-        super().__init__(serde=serde or StrictSerializer(MESSAGES))
+        named = named_types(types)
+        registry = ThreadRegistry(named)
+        super().__init__(serde=serializer_for(serde, named.values(), MESSAGES))
         self._owned = not isinstance(store, Repository)
-        registry = ThreadRegistry(types)
         if isinstance(store, Repository):
             self.repository = store.with_registry(registry)
         else:

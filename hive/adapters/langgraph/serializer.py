@@ -8,14 +8,15 @@ in JSON records are looked up in a fixed table, pickles are refused, and a failu
 from __future__ import annotations
 
 import json
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final
 
 import ormsgpack
+from langgraph.checkpoint.serde._msgpack import SAFE_MSGPACK_TYPES
 from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import (
     EXT_CONSTRUCTOR_KW_ARGS,
     EXT_CONSTRUCTOR_POS_ARGS,
@@ -28,7 +29,14 @@ from langgraph.checkpoint.serde.jsonplus import (
 
 from hive.errors import InvalidInputError
 
-__all__ = ["StrictSerializer", "current_serializer", "serving"]
+__all__ = [
+    "StrictSerializer",
+    "allows",
+    "allows_name",
+    "current_serializer",
+    "serializer_for",
+    "serving",
+]
 
 _MAY_BE_NONE: Final = frozenset(
     (
@@ -117,17 +125,38 @@ def _holds_none(content: bytes) -> bool:
     return isinstance(parts, list) and len(parts) >= _LEAST_PARTS and parts[2] is None
 
 
-_MOST_WARNED: Final = 1_000
-_warned: set[type] = set()
+def serializer_for(
+    given: SerializerProtocol | None,
+    types: Iterable[type],
+    constructors: Mapping[str, Callable[..., Any]],
+) -> SerializerProtocol:
+    """Return the serializer of a saver: the given one, or a strict one, that reads some classes.
 
+    What was stored before a class was named, or came from another saver, is read as that class.
 
-def warn_of_type(cls: type) -> None:
-    """Say once of each class that its values will come back as plain data."""
-    if cls not in _warned and len(_warned) < _MOST_WARNED:
-        _warned.add(cls)
-        warnings.warn(
-            f"values of {cls.__module__}.{cls.__qualname__} are stored with LangGraph's serializer "
-            f"and may come back as plain data: pass types=[{cls.__name__}] to HiveSaver to get "
-            "them back as they are",
-            stacklevel=2,
+    Raises:
+        InvalidInputError: It would only seem to protect what is stored.
+    """
+    if isinstance(given, EncryptedSerializer):
+        raise InvalidInputError(
+            "HiveSaver cannot encrypt: it hands a serializer only what no codec knows, so messages "
+            "and plain data would be stored readably. Keep the store on an encrypted disk and omit "
+            "serde=, or redact what is secret (docs/security.md)"
         )
+    serializer = given or StrictSerializer(constructors)
+    if isinstance(serializer, JsonPlusSerializer):
+        return serializer.with_msgpack_allowlist(types)
+    return serializer
+
+
+def allows(serializer: JsonPlusSerializer, cls: type) -> bool:
+    """Whether a serializer gives values of a class back as they are, rather than as plain data."""
+    return allows_name(serializer, cls.__module__, cls.__name__)
+
+
+def allows_name(serializer: JsonPlusSerializer, module: str, name: str) -> bool:
+    """Whether a serializer gives back what is stored under these names of a module and a class."""
+    allowed = serializer._allowed_msgpack_modules
+    if allowed is True or (module, name) in SAFE_MSGPACK_TYPES:
+        return True
+    return isinstance(allowed, set) and (module, name) in allowed

@@ -12,9 +12,8 @@ from urllib.parse import unquote, urlsplit
 
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 
-from hive.adapters.langgraph.codecs import MESSAGES
 from hive.adapters.langgraph.places import Place
-from hive.adapters.langgraph.serializer import StrictSerializer
+from hive.adapters.langgraph.verbatim import VerbatimSerializer
 from hive.errors import HiveError, InvalidInputError, NotFoundError
 
 __all__ = ["Source", "StoredWrite", "opened_source"]
@@ -142,7 +141,7 @@ def _sqlite(file: Path) -> Iterator[Source]:
     except sqlite3.Error as error:
         raise InvalidInputError(f"{file} cannot be opened: {error}") from error
     with closing(connection):
-        saver = SqliteSaver(connection, serde=StrictSerializer(MESSAGES))
+        saver = SqliteSaver(connection, serde=VerbatimSerializer())
         saver.is_setup = True  # setting up would change the database
 
         def rows(query: str, *arguments: Any) -> list[Sequence[Any]]:
@@ -191,5 +190,5 @@ def _postgres(url: str) -> Iterator[Source]:
             "SELECT sum(pg_total_relation_size(name::regclass))::bigint FROM unnest(ARRAY["
             "'checkpoints', 'checkpoint_blobs', 'checkpoint_writes']) AS name"
         )
-        saver = PostgresSaver(connection, serde=StrictSerializer(MESSAGES))
+        saver = PostgresSaver(connection, serde=VerbatimSerializer())
         yield Source(saver, rows, "blob", int(size[0]))

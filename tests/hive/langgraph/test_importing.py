@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import operator
 import os
 import shutil
 import signal
@@ -9,16 +11,23 @@ import sqlite3
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import pydantic
 import pytest
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AnyMessage, HumanMessage, ToolMessage
+from langgraph.channels.delta import DeltaChannel
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.errors import InvalidUpdateError
-from langgraph.types import Command
+from langgraph.graph import START, StateGraph
+from langgraph.graph.message import add_messages
+from langgraph.types import Command, Send, interrupt
+from typing_extensions import TypedDict
 
 from hive.adapters.langgraph import HiveSaver
 from hive.adapters.langgraph.importing import import_threads
@@ -221,3 +230,69 @@ def test_postgres_comes_along(server: str, tmp_path: Path) -> None:
             assert_same(saver, source)
             assert saver.repository.check().ok
         assert import_threads(server, tmp_path / "home").checkpoints == 0
+
+
+class Order(pydantic.BaseModel):
+    number: int
+
+
+@dataclasses.dataclass
+class Line:
+    order: Order
+
+
+def _joined(old: list[Any], new: Sequence[list[Any]]) -> list[Any]:
+    return [*old, *chain.from_iterable(new)]
+
+
+class Orders(TypedDict):
+    orders: Annotated[list[Any], DeltaChannel(_joined, snapshot_frequency=2)]
+    lines: Annotated[list[Any], operator.add]
+    messages: Annotated[list[AnyMessage], add_messages]
+
+
+def orders_graph(saver: Any) -> Any:
+    """States with classes of the application, also in messages, sends, snapshots and writes."""
+
+    def order(state: Orders) -> dict[str, Any]:
+        number = len(state.get("lines", []))
+        made = Order(number=number)
+        called = ToolMessage("done", tool_call_id="c", artifact=made, id=f"m{number}")
+        return {"orders": [made], "lines": [Line(made)], "messages": [called]}
+
+    def check(given: dict[str, Any]) -> dict[str, Any]:
+        return {"lines": [interrupt({"order": given["order"]})]}
+
+    builder: Any = StateGraph(Orders)
+    builder.add_node("order", order)
+    builder.add_node("check", check)
+    builder.add_edge(START, "order")
+    builder.add_conditional_edges(
+        "order", lambda state: [Send("check", {"order": state["lines"][-1]})], ["check"]
+    )
+    return builder.compile(checkpointer=saver)
+
+
+def test_classes_that_nobody_named_are_not_lost(tmp_path: Path) -> None:
+    file = tmp_path / "checkpoints.db"
+    with closing(sqlite3.connect(file, check_same_thread=False)) as connection:
+        source = SqliteSaver(
+            connection, serde=JsonPlusSerializer(allowed_msgpack_modules=[Order, Line])
+        )
+        graph = orders_graph(source)
+        for _ in range(3):
+            graph.invoke({"lines": []}, config_of())
+        expected = [
+            (state.values, state.next, [task.interrupts for task in state.tasks])
+            for state in graph.get_state_history(config_of())
+        ]
+    assert import_threads(f"sqlite:///{file}", tmp_path / "home").problems == []
+    with HiveSaver(tmp_path / "home", types=[Order, Line]) as saver:
+        found = [
+            (state.values, state.next, [task.interrupts for task in state.tasks])
+            for state in orders_graph(saver).get_state_history(config_of())
+        ]
+        assert found == expected
+    with HiveSaver(tmp_path / "home") as saver:
+        lines = orders_graph(saver).get_state(config_of()).values["lines"]
+        assert lines == [{"order": {"number": number}} for number in range(3)]

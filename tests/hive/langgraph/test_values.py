@@ -37,11 +37,13 @@ from langchain_core.messages import (
     ToolMessage,
 )
 from langgraph.checkpoint.base import empty_checkpoint
+from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 from langgraph.store.base import Item
 from langgraph.types import Command, Interrupt, Overwrite, Send, TimeoutPolicy
 
-from hive.adapters.langgraph import HiveSaver, serializer
+from hive.adapters.langgraph import HiveSaver, strangers
 from hive.adapters.langgraph.codecs import MESSAGES, Opaque, ThreadRegistry
 from hive.adapters.langgraph.serializer import StrictSerializer, serving
 from hive.errors import HiveError, InvalidInputError
@@ -271,9 +273,75 @@ def test_classes_that_were_named_come_back_as_themselves(tmp_path: Path) -> None
 def test_others_come_back_as_data_and_that_is_said(
     saver: HiveSaver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serializer, "_warned", set())
-    with pytest.warns(UserWarning, match=r"types=\[Profile\]"):
+    monkeypatch.setattr(strangers, "_warned", set())
+    with pytest.warns(UserWarning, match=r"types=\[Profile\] to HiveSaver, to get"):
         assert round_trip(saver, Profile(name="x")) == {"name": "x", "plan": None}
+
+
+def test_all_classes_of_a_value_are_named_at_once(
+    saver: HiveSaver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(strangers, "_warned", set())
+    value = Profile(name="x", plan={"moods": [Plan(["a"]), Mood.GOOD], "none": None})
+    with pytest.warns(UserWarning, match=r"Profile are stored.*types=\[Profile, Plan, Mood\]"):
+        round_trip(saver, value)
+
+
+class Tuned(dict[str, int]):
+    pass
+
+
+def test_no_advice_is_given_that_fails(saver: HiveSaver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``types`` takes no class that does not tell its fields."""
+    monkeypatch.setattr(strangers, "_warned", set())
+    with pytest.warns(UserWarning, match=r"plain data in place of Tuned.*registry\.register"):
+        assert round_trip(saver, Tuned(a=1)) == {"a": 1}
+    with pytest.raises(InvalidInputError, match=r"plain data in place of object.*register"):
+        round_trip(saver, object())
+    saver.repository.registry.register(Tuned, to_fields=dict, from_fields=Tuned)
+    assert type(round_trip(saver, Tuned(a=1), "other")) is Tuned
+
+
+@pytest.mark.filterwarnings("error")
+def test_nobody_is_warned_of_what_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(strangers, "_warned", set())
+    serde = JsonPlusSerializer(allowed_msgpack_modules=[Profile])
+    with HiveSaver(tmp_path, serde=serde) as saver:
+        assert round_trip(saver, Profile(name="x")) == Profile(name="x")
+        plans = saver.with_allowlist([(__name__, "Plan")])
+        assert isinstance(plans, HiveSaver)
+        assert round_trip(plans, Plan(["a"])) == Plan(["a"])
+
+
+def test_a_class_that_is_named_later_comes_back_from_then_on(tmp_path: Path) -> None:
+    value = [Profile(name="x"), Plan(["a"]), Mood.GOOD]
+    with HiveSaver(tmp_path) as saver:
+        assert round_trip(saver, value) == [{"name": "x", "plan": None}, {"steps": ["a"]}, 1]
+    with HiveSaver(tmp_path, types={"Person": Profile, "Plan": Plan, "Mood": Mood}) as saver:
+        found = saver.get_tuple(config_of("t"))
+        assert found is not None
+        assert found.checkpoint["channel_values"]["value"] == value
+
+
+def test_named_classes_come_back_from_what_no_tree_takes(tmp_path: Path) -> None:
+    """A lone surrogate sends the whole channel through the serializer."""
+    with HiveSaver(tmp_path, types=[Profile]) as saver:
+        assert round_trip(saver, ["\ud800", Profile(name="x")])[1] == Profile(name="x")
+
+
+def test_a_serializer_that_would_encrypt_a_part_is_refused(tmp_path: Path) -> None:
+    class Cipher:
+        def encrypt(self, plaintext: bytes) -> tuple[str, bytes]:
+            return "none", plaintext
+
+        def decrypt(self, ciphername: str, ciphertext: bytes) -> bytes:
+            return ciphertext
+
+    with pytest.raises(InvalidInputError, match=r"cannot encrypt.*encrypted disk"):
+        HiveSaver(tmp_path / "home", serde=EncryptedSerializer(Cipher()))
+    assert not (tmp_path / "home").exists()
 
 
 def test_an_allowlist_lets_them_back(saver: HiveSaver) -> None:

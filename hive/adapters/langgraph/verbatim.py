@@ -1,0 +1,72 @@
+"""Reading another saver's values without losing what class they were of.
+
+A record of a class that nobody named is kept as the bytes it has. A saver that is told of the class
+later gives the value back as it was, one that is not gives plain data.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import ormsgpack
+from langgraph.checkpoint.serde.jsonplus import (
+    EXT_CONSTRUCTOR_KW_ARGS,
+    EXT_CONSTRUCTOR_POS_ARGS,
+    EXT_CONSTRUCTOR_SINGLE_ARG,
+    EXT_DELTA_SNAPSHOT,
+    EXT_METHOD_SINGLE_ARG,
+    EXT_PYDANTIC_V1,
+    EXT_PYDANTIC_V2,
+)
+from langgraph.checkpoint.serde.types import _DeltaSnapshot
+
+from hive.adapters.langgraph.codecs import MESSAGES, Opaque
+from hive.adapters.langgraph.serializer import StrictSerializer, allows_name
+
+__all__ = ["VerbatimSerializer"]
+
+_OF_CLASSES: Final = frozenset(
+    (
+        EXT_CONSTRUCTOR_SINGLE_ARG,
+        EXT_CONSTRUCTOR_POS_ARGS,
+        EXT_CONSTRUCTOR_KW_ARGS,
+        EXT_METHOD_SINGLE_ARG,
+        EXT_PYDANTIC_V1,
+        EXT_PYDANTIC_V2,
+    )
+)
+"""Records that begin with the module and the name of a class."""
+
+
+class VerbatimSerializer(StrictSerializer):
+    """Returns ``Opaque`` bytes in place of whatever it would return as plain data."""
+
+    def __init__(self) -> None:
+        super().__init__(MESSAGES)
+
+    def _extension(self, code: int, content: bytes) -> Any:
+        if code == EXT_DELTA_SNAPSHOT:
+            return _DeltaSnapshot(_unpacked(content, self._extension))
+        if self._has_strangers(code, content):
+            return Opaque("msgpack", ormsgpack.packb(ormsgpack.Ext(code, content)))
+        return super()._extension(code, content)
+
+    def _has_strangers(self, code: int, content: bytes) -> bool:
+        """Whether a record, or one in it, is of a class that is not given back."""
+        within: list[bool] = []
+
+        def look(code: int, content: bytes) -> str:
+            within.append(self._has_strangers(code, content))
+            return ""
+
+        parts = _unpacked(content, look)
+        if code not in _OF_CLASSES:
+            return any(within)
+        match parts:
+            case [str(module), str(name), *_]:
+                return any(within) or not allows_name(self, module, name)
+        return False
+
+
+def _unpacked(content: bytes, hook: Any) -> Any:
+    return ormsgpack.unpackb(content, ext_hook=hook, option=ormsgpack.OPT_NON_STR_KEYS)
