@@ -113,7 +113,8 @@ class Compactor:
         clear_leftovers(store)
         self._environment.read(self._layout.refuse_unknown)
         before = self._environment.disk_bytes()
-        self._refuse_full_disk(store, before)
+        # A copy is packed more densely than what it is made of.
+        self._refuse_full_disk(store, self._environment.read(ReadTransaction.bytes_in_use))
         marked = Marker(self._environment, self._layout.roots, progress=progress).mark(whole=True)
         if marked is None:
             raise AssertionError("a whole mark always has a result")
@@ -170,7 +171,7 @@ class Compactor:
         if free < size + _SPARE_BYTES:
             raise StoreFullError(
                 f"compacting needs up to {size + _SPARE_BYTES} bytes for the copy, and the disk of "
-                f"{store} has {free}; free some, or use gc, which needs none"
+                f"{store} has {free}; free some, or run gc first, which needs none"
             )
 
 

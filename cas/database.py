@@ -137,7 +137,7 @@ class Database:
         if not fresh:
             self._require_data_file()
         if change_nothing:
-            self.locked = is_lock_usable(directory / LOCK_FILE)
+            self.locked = self._can_lock()
         else:
             self._require_writable()
         self.lmdb = self._open_checked(fresh=fresh)
@@ -193,6 +193,13 @@ class Database:
             prepare_lock_file(self.directory / LOCK_FILE)
             if path.exists() and not os.access(path, os.W_OK):
                 raise PermissionError(errno.EACCES, "not writable", str(path))
+        except OSError as error:
+            raise translate(error, path) from error
+
+    def _can_lock(self) -> bool:
+        path = self.directory / LOCK_FILE
+        try:
+            return is_lock_usable(path)
         except OSError as error:
             raise translate(error, path) from error
 
@@ -288,7 +295,7 @@ class Database:
 
     def is_outdated(self) -> bool:
         """Whether opening again would find more: a table, or a lock file, that was missing."""
-        if not self.locked and is_lock_usable(self.directory / LOCK_FILE):
+        if not self.locked and self._can_lock():
             return True
         return (
             None in self.databases.values()

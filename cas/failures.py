@@ -35,6 +35,7 @@ MAX_KEY_BYTES = 511
 _LOW_SPACE_BYTES = 4 << 20
 _FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _PATH_ERRNOS = {errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
+_TOO_MANY_ERRNOS = {errno.EMFILE, errno.ENFILE}
 _DENIED_ERRNOS = {errno.EACCES, errno.EPERM}
 
 
@@ -79,6 +80,12 @@ def _from_errno(number: int, text: str, path: Path) -> HiveError:
         return AccessError(
             f"access to {path} was refused ({text}): {describe_owner(path)}, and this process runs "
             f"as uid {os.geteuid()}",
+            path=path,
+        )
+    if number in _TOO_MANY_ERRNOS:
+        return AccessError(
+            f"{path} cannot be opened: too many files are open already ({text}); close some, or "
+            "raise the limit (ulimit -n)",
             path=path,
         )
     if number == errno.ENOENT:

@@ -287,11 +287,16 @@ class GenerationLock:
             NotFoundError: The store was removed; what is written to it now would be lost.
             CorruptStoreError: The generation file is damaged.
             UnsupportedFormatError: The store has a newer layout.
+            HiveError: It cannot be read.
         """
         descriptor = self._opened().fileno()
-        if not os.fstat(descriptor).st_nlink:
+        try:
+            is_removed = not os.fstat(descriptor).st_nlink
+            line = os.pread(descriptor, LINE_BYTES + 1, 0)
+        except OSError as error:
+            raise translate(error, self.store) from error
+        if is_removed:
             self.refuse_another()
-        line = os.pread(descriptor, LINE_BYTES + 1, 0)
         if line != self._line:
             self.generation = parse_generation_line(line, self.store)
             self._line = line

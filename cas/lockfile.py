@@ -7,6 +7,7 @@ free space. Blocks that are allocated beforehand cannot be missing later.
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ MOST_READERS = 190
 With its 128 bytes of head and 64 for each reader, LMDB's table fills three pages to the byte. One
 for 512, which was the limit before, was a thirtieth of a store of 200 turns of a chat.
 """
+# Errors that do not come from the file: it may well be usable, and others may be writing.
+_NO_ANSWER = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO}
 # What that table takes, so that LMDB leaves the size alone. An older, larger file stays as it is.
 _LOCK_BYTES = 3 * 4096
 
@@ -60,15 +63,18 @@ def is_lock_usable(path: Path) -> bool:
 
     Where they cannot (a read-only disk, or a directory of read-only files), reading is safe only
     while nobody writes.
+
+    Raises:
+        OSError: It cannot be told, because this process can open no more files, or the disk fails.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
+        try:
+            _allocate(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno in _NO_ANSWER:
+            raise
         return False
-    try:
-        _allocate(descriptor)
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
     return True

@@ -310,6 +310,24 @@ class ReadTransaction:
         """Return the number of pages that hold the rows of ``table`` (up to 2,038 bytes each)."""
         return self._stat(table, "leaf_pages")
 
+    def bytes_in_use(self) -> int:
+        """Return the bytes of the pages that hold the rows of all tables; free pages are left out.
+
+        Of tables that the store was opened without, nothing is known.
+        """
+        if self._transaction is None:
+            raise InvalidInputError(_ENDED)
+        total = 0
+        try:
+            for database in self._databases.values():
+                if database is not None:
+                    found = self._transaction.stat(database)
+                    pages = found["branch_pages"] + found["leaf_pages"] + found["overflow_pages"]
+                    total += pages * found["psize"]
+        except lmdb.Error as error:
+            raise self._failed(error) from error
+        return total
+
     def _stat(self, table: Table, what: Literal["entries", "leaf_pages"]) -> int:
         database = self._database(table)
         if database is None or self._transaction is None:

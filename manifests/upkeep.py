@@ -223,7 +223,7 @@ class Upkeep:
 
         It works beside live readers and writers, in this and in other processes; they wait only
         while the last changes are copied and the new file is put in place. What gc would free is
-        left out. The disk needs room for both files meanwhile.
+        left out. The disk needs room for a copy of the rest meanwhile.
 
         Args:
             progress: Called between steps.

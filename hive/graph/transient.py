@@ -22,4 +22,6 @@ def is_transient(error: Exception) -> bool:
     cause = error.__cause__
     if isinstance(cause, OSError):
         return errno.errorcode.get(cause.errno or 0) in _PASSING
-    return isinstance(error, errors.LimitError) and cause is not None
+    # LMDB's errors carry the system's number too, where it is the system that refused.
+    passes = errno.errorcode.get(getattr(cause, "code", 0)) in _PASSING
+    return passes or (isinstance(error, errors.LimitError) and cause is not None)

@@ -315,6 +315,25 @@ def test_a_full_disk_is_said_before_anything_is_copied(
         names.compact()
 
 
+def test_room_is_needed_for_what_is_kept_alone(
+    names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a disk that the store itself has filled, there is never as much as for the whole file."""
+    rng = random.Random(1)
+    for number in range(40):
+        names.save(f"{number}", Object((), rng.randbytes(200_000)))
+    for number in range(39):
+        names.drop(f"{number}")
+    space = os.statvfs("/")
+    free = os.statvfs_result((4096, 4096, space[2], 1_400, 1_400, *space[5:]))
+    monkeypatch.setattr(os, "statvfs", lambda _path: free)
+    with pytest.raises(StoreFullError, match="or run gc first"):
+        names.compact()
+    names.gc()
+    names.gc()
+    assert names.compact().bytes_after < 1 << 20
+
+
 class StopError(Exception):
     """An interruption."""
 

@@ -7,6 +7,7 @@ import os
 import resource
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import lmdb
 import pytest
@@ -131,6 +132,48 @@ def test_too_little_address_space_is_a_limit(home: Path) -> None:
 
     assert in_child(work).startswith("LimitError: the memory map of")
     Environment.open(home / "objects", [ROWS]).close()
+
+
+def test_a_reader_that_cannot_register_now_does_not_read_as_if_nobody_wrote(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only where the lock file can never be used is it done without."""
+    path = home / "objects"
+    with Environment.open(path, [ROWS]) as environment:
+        environment.write(partial(put, 10))
+    opened = os.open
+
+    def crowded(place: Path, *arguments: Any, **options: Any) -> int:
+        if Path(place).name == "lock.mdb":
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(place))
+        return opened(place, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", crowded)
+        with pytest.raises(AccessError, match=r"close some, or raise the limit \(ulimit -n\)"):
+            Environment.open(path, [ROWS], read_only=True)
+    with Environment.open(path, [ROWS], read_only=True) as environment:
+        assert environment.read(lambda tx: tx.get(ROWS, b"key")) == b"x" * 10
+
+
+def test_a_generation_that_cannot_be_read_is_no_error_of_the_system(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as a file of a server that was started anew."""
+
+    def stale(*_arguments: int) -> bytes:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    with Environment.open(home / "objects", [ROWS]) as environment:
+        environment.write(partial(put, 10))
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pread", stale)
+            with pytest.raises(AccessError, match=os.strerror(errno.ESTALE)):
+                environment.read(lambda tx: tx.get(ROWS, b"key"))
+            with pytest.raises(AccessError, match=os.strerror(errno.ESTALE)):
+                environment.write(partial(put, 20))
+        environment.write(partial(put, 30))
+        assert environment.read(lambda tx: tx.get(ROWS, b"key")) == b"x" * 30
 
 
 def test_too_many_open_files_is_a_clear_error(home: Path) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+import lmdb
 import pytest
 
 import hive
@@ -303,6 +304,15 @@ def test_too_many_readers_pass_but_a_value_that_is_too_large_stays() -> None:
     denied = AccessError("denied")
     denied.__cause__ = OSError(errno.EACCES, "denied")
     assert not is_transient(denied)
+
+
+@pytest.mark.parametrize(("number", "passes"), [(errno.EMFILE, True), (errno.EACCES, False)])
+def test_what_the_system_refuses_to_lmdb_passes_likewise(number: int, passes: bool) -> None:
+    refused = lmdb.Error("cannot open")
+    refused.code = number  # type: ignore[misc] # LMDB's binding sets it from within.
+    error = AccessError("refused")
+    error.__cause__ = refused
+    assert is_transient(error) is passes
 
 
 def test_a_damaged_object_is_healed_by_encoding_the_state_anew(home: Path, gate: Gate) -> None:
