@@ -197,8 +197,10 @@ class GenerationLock:
         """
         turnstile = self._turnstile
         if turnstile is not None and not self.gate.depth():
-            fcntl.flock(turnstile, fcntl.LOCK_SH)
-            fcntl.flock(turnstile, fcntl.LOCK_UN)
+            try:
+                fcntl.flock(turnstile, fcntl.LOCK_SH)
+            finally:
+                fcntl.flock(turnstile, fcntl.LOCK_UN)
         self.gate.enter()
 
     def leave(self, depth: int) -> None:

@@ -13,6 +13,8 @@ from typing import Final, Self
 
 import cbor2
 
+from cas.shortage import loads
+
 __all__ = ["Owner"]
 
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
@@ -55,7 +57,7 @@ class Owner:
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
         """Read an owner; the inverse of ``to_bytes``."""
-        return cls(*cbor2.loads(data))
+        return cls(*loads(data))
 
 
 def _boot() -> str:

@@ -39,6 +39,7 @@ import zstandard
 from cas.digest import DIGEST_BYTES, Digest
 from cas.errors import CorruptObjectError, MissingObjectError, UnsupportedFormatError
 from cas.objects import MAX_PAYLOAD_BYTES
+from cas.shortage import raise_shortage
 
 __all__ = [
     "FRAGMENT_BYTES",
@@ -206,6 +207,7 @@ class Pack:
             ):
                 raise ValueError("sizes do not add up")
         except _ODD as error:
+            raise_shortage(error)
             raise CorruptObjectError(f"the pack at record {base} is damaged") from error
         if codec > _ZSTD_STEPS:
             raise UnsupportedFormatError(
@@ -310,6 +312,7 @@ class Pack:
                 before = self._digests() if self._codec in _WITH_DIGESTS else b""
                 payloads = _inflate(body, size, before)
             except (ValueError, zstandard.ZstdError) as error:
+                raise_shortage(error)
                 raise CorruptObjectError(
                     f"the pack at record {self.base} cannot be decompressed"
                 ) from error

@@ -25,6 +25,7 @@ from cas.mutex import Mutex
 from cas.objects import Object
 from cas.records import INDEX, OBJECTS, REPAIRS, STORE, PackCache, RecordReader
 from cas.roots import ROOT_LOG
+from cas.shortage import loads
 from cas.trail import Trail
 from cas.upkeep import BriefUpkeep
 from cas.writer import RecordWriter
@@ -224,7 +225,7 @@ def _read_header(transaction: ReadTransaction) -> Mapping[str, int]:
     row = transaction.get(STORE, HEADER_KEY)
     if row is None:
         raise CorruptStoreError("the store has no header; restore it from a copy")
-    header = cbor2.loads(row)
+    header = loads(row)
     # A newer format may have laid its header out anew, so nothing but these two is expected of it.
     known = header.get("format"), header.get("engine")
     if known != (STORE_FORMAT, ENGINE):

@@ -23,6 +23,7 @@ from cas.errors import (
 )
 from cas.failures import translate
 from cas.objects import MAX_LINKS, MAX_PAYLOAD_BYTES, Object
+from cas.shortage import raise_shortage
 from manifests.bundle import (
     BUNDLE_VERSION,
     EFFECT,
@@ -228,6 +229,7 @@ class BundleReader:
         try:
             return self._stream.read(size)
         except zstandard.ZstdError as error:
+            raise_shortage(error)
             raise self._damaged("it cannot be decompressed") from error
 
     def _decoded(self, item: bytes) -> Any:

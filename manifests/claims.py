@@ -20,6 +20,7 @@ from cas.digest import Digest
 from cas.environment import ReadTransaction, Table, WriteTransaction
 from cas.errors import ConflictError, CorruptStoreError
 from cas.owner import Owner
+from cas.shortage import loads
 from cas.writer import RecordWriter
 from manifests.catalogue import Catalogue
 from manifests.names import name_key
@@ -178,5 +179,5 @@ def _write(transaction: WriteTransaction, claim: RunClaim) -> None:
 
 
 def _claim(row: bytes) -> RunClaim:
-    run, at, token, owner = cbor2.loads(row)
+    run, at, token, owner = loads(row)
     return RunClaim(run, at, token, Owner.from_bytes(owner) if owner else None)

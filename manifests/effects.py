@@ -15,6 +15,7 @@ import cbor2
 from cas.environment import ReadTransaction, Table, WriteTransaction
 from cas.records import RecordReader
 from cas.roots import RootTable
+from cas.shortage import loads
 from cas.writer import RecordWriter
 from manifests.bodies import (
     EncodedValues,
@@ -213,7 +214,7 @@ def effect_key(run: int, name: str) -> bytes:
 
 def effect_row(row: bytes) -> EffectRow:
     """Read a row of ``effects``."""
-    name, at, body = cbor2.loads(row)
+    name, at, body = loads(row)
     return EffectRow(name, at, body_of(body))
 
 

@@ -20,6 +20,7 @@ from blake3 import blake3
 from cas.environment import ReadTransaction, Table, WriteTransaction
 from cas.errors import CorruptStoreError
 from cas.roots import RootTable
+from cas.shortage import loads
 from cas.writer import RecordWriter
 from manifests.bodies import StoredBody, body_fields, body_of, records_of, renumbered
 from manifests.packed import packed, unpacked
@@ -158,7 +159,7 @@ def pending_place(key: bytes) -> tuple[int, Anchor]:
 
 def pending_row(row: bytes) -> PendingRow:
     """Read a row of ``pending``."""
-    path, task, flat, *rest = cbor2.loads(row)
+    path, task, flat, *rest = loads(row)
     writes = {
         index: (name, body_of(body))
         for index, name, body in zip(flat[::3], flat[1::3], flat[2::3], strict=True)

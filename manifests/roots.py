@@ -15,6 +15,7 @@ import cbor2
 from cas.environment import Table
 from cas.leases import LEASES, is_part
 from cas.roots import Layout, RootTable
+from cas.shortage import loads
 from manifests.claims import CLAIMS
 from manifests.effects import EFFECT_ROOTS, EFFECTS
 from manifests.pending_rows import PENDING, PENDING_ROOTS
@@ -27,10 +28,10 @@ def _fields(kind: str, table: Table, place: int) -> RootTable:
     """Return the roots of a table whose rows are arrays with a record number at ``place``."""
 
     def numbers(_key: bytes, row: bytes) -> Iterable[int]:
-        return (cbor2.loads(row)[place],)
+        return (loads(row)[place],)
 
     def renumbered(_key: bytes, row: bytes, new: Callable[[int], int]) -> bytes:
-        fields = cbor2.loads(row)
+        fields = loads(row)
         fields[place] = new(fields[place])
         return cbor2.dumps(fields)
 
@@ -38,11 +39,11 @@ def _fields(kind: str, table: Table, place: int) -> RootTable:
 
 
 def _leased(key: bytes, row: bytes) -> Iterable[int]:
-    return cbor2.loads(row) if is_part(key) else ()
+    return loads(row) if is_part(key) else ()
 
 
 def _leased_anew(key: bytes, row: bytes, new: Callable[[int], int]) -> bytes:
-    return cbor2.dumps([new(number) for number in cbor2.loads(row)]) if is_part(key) else row
+    return cbor2.dumps([new(number) for number in loads(row)]) if is_part(key) else row
 
 
 _LEASES: Final = RootTable("leases", LEASES, _leased, _leased_anew)

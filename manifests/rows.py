@@ -14,6 +14,7 @@ import cbor2
 
 from cas.digest import Digest
 from cas.environment import Table
+from cas.shortage import loads
 from manifests.packed import packed, unpacked
 
 __all__ = [
@@ -200,7 +201,7 @@ def run_value(run: RunRow) -> bytes:
 
 def run_row(row: bytes) -> RunRow:
     """Read a row of ``runs``."""
-    return RunRow(*cbor2.loads(row))
+    return RunRow(*loads(row))
 
 
 def checkpoint_value(row: CheckpointRow, sequence: int) -> bytes:
@@ -218,7 +219,7 @@ def checkpoint_value(row: CheckpointRow, sequence: int) -> bytes:
 
 def checkpoint_row(row: bytes, sequence: int) -> CheckpointRow:
     """Read a row of ``checkpoints``."""
-    record, digest, back, new_objects, new_bytes, *rest = cbor2.loads(row)
+    record, digest, back, new_objects, new_bytes, *rest = loads(row)
     flags = rest[0] if rest else 0
     key = unpacked(rest[1]) if len(rest) > 1 else None
     return CheckpointRow(
@@ -236,11 +237,11 @@ def checkpoint_row(row: bytes, sequence: int) -> CheckpointRow:
 
 def tag_row(row: bytes) -> TagRow:
     """Read a row of ``tags``."""
-    name, record, digest, run, sequence = cbor2.loads(row)
+    name, record, digest, run, sequence = loads(row)
     return TagRow(name, record, Digest(digest), run, sequence)
 
 
 def pin_row(row: bytes) -> PinRow:
     """Read a row of ``pins``."""
-    record, digest, run, sequence, reason = cbor2.loads(row)
+    record, digest, run, sequence, reason = loads(row)
     return PinRow(record, Digest(digest), run, sequence, reason)

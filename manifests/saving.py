@@ -201,9 +201,10 @@ class Saving(Claiming):
             self._seen.take_back(prepared.place)
             abandon(prepared.lease)  # it can never be written
             raise
-        except BaseException as error:
-            # Ctrl-C may come behind the transaction: what was stored is what the next builds on.
-            if isinstance(error, Exception) or not self._is_head(prepared):
+        except BaseException:
+            # Ctrl-C, or a lack of memory, may come behind the transaction: what was stored is what
+            # the next builds on.
+            if not self._is_head(prepared):
                 self._seen.take_back(prepared.place)
             self._encoder.distrust(prepared.run)
             raise

@@ -189,7 +189,14 @@ class RunWriter:
         prepared = self._repository.prepare(self.run, state, **fields)
         if prepared.place.branches or prepared.place.parent != parent:
             place = None if tip is None else (self.run, tip.sequence)
-            prepared = self._repository.prepare(self.run, state, parent=place, **fields)
+            try:
+                prepared = self._repository.prepare(self.run, state, parent=place, **fields)
+            except errors.NotFoundError as error:
+                raise errors.ConflictError(
+                    f"run {self.run!r} was deleted by somebody else, or went on and its checkpoint "
+                    "that this one follows was forgotten; resume what is there, or begin anew",
+                    run=self.run,
+                ) from error
         if prepared.place.branches or prepared.place.parent != parent:
             raise errors.ConflictError(
                 f"run {self.run!r} was moved on by somebody else; resume it from its head, or from "

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import pytest
 
 from cas.environment import Environment, ReadTransaction, Table, WriteTransaction
 from cas.errors import CorruptStoreError, InvalidInputError, NotFoundError, UnsupportedFormatError
+from cas.flock import FlockFile
 from cas.generation import (
     LINE_BYTES,
     GenerationLock,
@@ -128,6 +131,25 @@ def test_sharing_again_does_not_wait(lock: GenerationLock) -> None:
         assert outer == inner == 1
     with lock.exclusive() as generation:
         assert generation == 1
+
+
+def test_an_interrupt_on_the_way_in_leaves_the_turnstile_open(
+    lock: GenerationLock, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else whoever wants the lock alone would wait for this process's next transaction."""
+    flock = fcntl.flock
+
+    def interrupted(file: FlockFile, operation: int) -> None:
+        flock(file, operation)
+        if file is lock._turnstile and operation == fcntl.LOCK_SH:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            lock.enter()
+    with closing(FlockFile(store / "turnstile", os.O_RDWR)) as file:
+        flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def start(other: str, work: Callable[[], str]) -> Callable[[], object]:

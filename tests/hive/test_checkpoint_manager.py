@@ -286,6 +286,30 @@ def test_what_may_pass_is_tried_again_with_growing_waits(home: Path, gate: Gate)
         assert states(manager) == [{"n": 1}, {"n": 3}]
 
 
+@pytest.mark.parametrize("policy", ["raise", "warn"])
+@pytest.mark.parametrize("durability", ["sync", "async"])
+@pytest.mark.parametrize("what", ["run", "checkpoint"])
+def test_a_run_that_is_taken_away_is_always_a_conflict(
+    home: Path,
+    policy: Literal["raise", "warn"],
+    durability: Literal["sync", "async"],
+    what: str,
+) -> None:
+    """Going on without saving would repeat, some day, what was done since."""
+    config = CheckpointConfig(durability=durability, on_save_error=policy)
+    with CheckpointManager(home, config) as manager:
+        manager.save("r", {"n": 1})
+        manager.flush()
+        if what == "run":
+            manager.repository.delete_run("r")
+        else:
+            manager.repository.commit("r", {"n": 2})
+            manager.repository.forget([("r", 1)])
+        for number in (3, 4):
+            with pytest.raises(ConflictError, match="deleted by somebody else, or went on"):
+                manager.save("r", {"n": number})
+
+
 @pytest.mark.parametrize("error", [full(), AccessError("denied"), ConflictError("moved")])
 def test_what_stays_is_not_tried_again(home: Path, gate: Gate, error: Exception) -> None:
     waits: list[float] = []

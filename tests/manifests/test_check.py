@@ -14,7 +14,9 @@ from typing import Any
 import cbor2
 import lmdb
 import pytest
+import zstandard
 
+import cas.packs
 from cas.digest import Digest
 from cas.errors import CorruptStoreError, NotFoundError
 from cas.objects import Object
@@ -144,6 +146,33 @@ def test_checking_goes_on_beside_a_writer(good: Path) -> None:
         assert repo.check(progress=disturb).damage == ()
         assert writer.gc().complete
         assert repo.check().damage == ()
+
+
+@pytest.mark.parametrize("library", ["cbor2", "zstandard"])
+def test_a_lack_of_memory_is_no_damage(
+    good: Path, monkeypatch: pytest.MonkeyPatch, library: str
+) -> None:
+    """A repair would drop what could not be read because of it."""
+
+    def cbor_fails(*_arguments: Any, **_options: Any) -> Any:
+        raise cbor2.CBORDecodeError("error decoding array") from MemoryError()
+
+    def zstd_fails(*_arguments: Any) -> bytes:
+        raise zstandard.ZstdError("zstd decompress error: Allocation error : not enough memory")
+
+    with Repository.open(good) as repo:
+        before = states(repo)
+    with Repository.open(good) as repo:
+        with monkeypatch.context() as patch:
+            if library == "cbor2":
+                patch.setattr(cbor2, "loads", cbor_fails)
+            else:
+                patch.setattr(cas.packs, "_inflate", zstd_fails)
+            for work in (repo.check, repo.repair, lambda: repo.restore("a")):
+                with pytest.raises(MemoryError, match="too little memory"):
+                    work()
+        assert repo.repair().dropped == ()
+        assert states(repo) == before
 
 
 # -- flips -------------------------------------------------------------------------------------

@@ -250,11 +250,15 @@ def test_an_interrupted_leader_leaves_the_lead_to_others(
     assert [run.name for run in repo.runs()] == ["after"]
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
 @pytest.mark.parametrize("stored", [True, False])
 def test_after_an_interrupt_the_run_goes_on_where_it_stands(
-    repo: Repository, monkeypatch: pytest.MonkeyPatch, stored: bool
+    repo: Repository,
+    monkeypatch: pytest.MonkeyPatch,
+    stored: bool,
+    error: type[BaseException],
 ) -> None:
-    """Ctrl-C before or behind the transaction: no other writer moved the run."""
+    """Ctrl-C, or a lack of memory, before or behind the transaction: no other moved the run."""
     repo.commit("r", {"n": 1})
     write = repo._committer.write
 
@@ -262,10 +266,10 @@ def test_after_an_interrupt_the_run_goes_on_where_it_stands(
         monkeypatch.setattr(repo._committer, "write", write)
         if stored:
             write(job)
-        raise KeyboardInterrupt
+        raise error
 
     monkeypatch.setattr(repo._committer, "write", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(error):
         repo.commit("r", {"n": 2})
     assert repo.commit("r", {"n": 3}).sequence == (3 if stored else 2)
     assert repo.restore("r") == {"n": 3}
