@@ -39,6 +39,9 @@ class Gate:
                 gate.leave(depth)
                 raise
 
+    That stands at every such place as it is: a function that did it for them could be interrupted
+    at its own first instruction, outside of its ``try``.
+
     For the same reason the mutex is a plain lock: entering a ``Condition`` can be interrupted
     between locking it and the ``with`` block. Since Python 3.14 entering a plain lock can too. So
     its owner may lock it again, and gives it back for good when it cleans up after an exception.

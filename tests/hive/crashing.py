@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import itertools
 import os
+import random
 import signal
 import sys
 import tempfile
@@ -14,7 +15,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, TypeVar
 
 import pytest
 
@@ -30,13 +31,15 @@ __all__ = [
     "Moment",
     "arm",
     "arm_transactions",
+    "break_off",
     "comparable",
     "in_child",
     "launch",
     "memory_folder",
     "run_case",
-    "stop_writes",
 ]
+
+T = TypeVar("T")
 
 Phase = Literal["before", "inside", "after", "attempt"]
 Moment = tuple[Phase, int] | None
@@ -200,7 +203,30 @@ class Crash(Exception):  # noqa: N818
     """The process died."""
 
 
-def stop_writes(patch: pytest.MonkeyPatch, *, before: int) -> None:
+def break_off(
+    repository: Repository,
+    monkeypatch: pytest.MonkeyPatch,
+    dice: random.Random,
+    launch: Callable[[CheckpointManager, str], T],
+) -> tuple[T, str, str]:
+    """Launch a run to its end, and another one until it dies before a random commit.
+
+    Returns what came of the first, and the names of both.
+    """
+    number = len(repository.runs())
+    whole, broken = f"whole {number}", f"broken {number}"
+    with CheckpointManager(repository) as manager:
+        expected = launch(manager, whole)
+        commits = len(manager.history(whole))
+    manager = CheckpointManager(repository, CheckpointConfig())
+    with monkeypatch.context() as patch:
+        _stop_writes(patch, before=dice.randint(1, commits))
+        with pytest.raises(Crash):
+            launch(manager, broken)
+    return expected, whole, broken
+
+
+def _stop_writes(patch: pytest.MonkeyPatch, *, before: int) -> None:
     """Let this write of any repository (from 1), and all behind it, end in a ``Crash``."""
     write = Repository.write
     written = 0

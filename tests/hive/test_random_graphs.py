@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import random
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,7 +27,7 @@ from hive.graph import (
 from hive.graph.checkpoint_manager import CheckpointManager
 from hive.schemas.checkpoint import CheckpointConfig
 from manifests import Repository
-from tests.hive.crashing import Crash, stop_writes
+from tests.hive.crashing import break_off
 
 GOAL = Goal(id="goal")
 NAMES = "abcd"
@@ -162,31 +163,21 @@ def test_an_interrupted_random_graph_ends_like_an_uninterrupted_one(
     dice: random.Random,
     durability: Any,
 ) -> None:
-    number = len(repository.runs())
-    whole: Attempts = []
-    with CheckpointManager(repository) as manager:
-        expected = launch(manager, build(fields, whole), f"whole {number}")
-        commits = len(manager.history(f"whole {number}"))
+    attempts: dict[str, Attempts] = defaultdict(list)
 
-    attempts: Attempts = []
-    stop_before = dice.randint(1, commits)
-    run = f"broken {number}"
-    config = CheckpointConfig(durability=durability)
-    manager = CheckpointManager(repository, CheckpointConfig())
-    with monkeypatch.context() as patch:
-        stop_writes(patch, before=stop_before)
-        with pytest.raises(Crash):
-            launch(manager, build(fields, attempts), run)
-    with CheckpointManager(repository, config) as manager:
-        result = launch(manager, build(fields, attempts), run)
-        assert plain(result) == plain(expected)
-        assert manager.restore(run) == manager.restore(f"whole {number}")
+    def begin(manager: CheckpointManager, run: str) -> ExecutionResult:
+        return launch(manager, build(fields, attempts[run]), run)
+
+    expected, whole, run = break_off(repository, monkeypatch, dice, begin)
+    with CheckpointManager(repository, CheckpointConfig(durability=durability)) as manager:
+        assert plain(begin(manager, run)) == plain(expected)
+        assert manager.restore(run) == manager.restore(whole)
         assert [cp.kind for cp in manager.history(run)] == [
-            cp.kind for cp in manager.history(f"whole {number}")
+            cp.kind for cp in manager.history(whole)
         ]
     # Nothing but the attempt in flight ran twice.
-    repeated = list(attempts)
-    for attempt in whole:
+    repeated = list(attempts[run])
+    for attempt in attempts[whole]:
         repeated.remove(attempt)
     assert len(repeated) <= 1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,7 +26,7 @@ from hive.plan import (
 )
 from hive.schemas.checkpoint import CheckpointConfig
 from manifests import Repository
-from tests.hive.crashing import Crash, stop_writes
+from tests.hive.crashing import break_off
 
 GOAL = Goal(id="goal")
 NAMES = "abcde"
@@ -136,37 +136,30 @@ def test_an_interrupted_random_plan_ends_like_an_uninterrupted_one(
     chance: random.Random,
     durability: Any,
 ) -> None:
-    number = len(repository.runs())
-    whole: Attempts = []
-    with CheckpointManager(repository) as manager:
-        expected = launch(manager, fields, whole, f"whole {number}")
-        commits = len(manager.history(f"whole {number}"))
+    made: dict[str, Attempts] = defaultdict(list)
 
-    attempts: Attempts = []
-    stop_before = chance.randint(1, commits)
-    run = f"broken {number}"
-    manager = CheckpointManager(repository, CheckpointConfig())
-    with monkeypatch.context() as patch:
-        stop_writes(patch, before=stop_before)
-        with pytest.raises(Crash):
-            launch(manager, fields, attempts, run)
+    def begin(manager: CheckpointManager, run: str) -> PlanExecutionResult:
+        return launch(manager, fields, made[run], run)
+
+    expected, whole, run = break_off(repository, monkeypatch, chance, begin)
     with CheckpointManager(repository, CheckpointConfig(durability=durability)) as manager:
-        result = launch(manager, fields, attempts, run)
+        result = begin(manager, run)
         if expected.status in {"completed", "rejected"}:
             assert plain(result) == plain(expected)
-            assert manager.restore(run) == manager.restore(f"whole {number}")
+            assert manager.restore(run) == manager.restore(whole)
         else:
             # Which steps were done before the run stopped depends on which was faster, and an
             # interruption changes that. What was done is the same.
             assert result.status == expected.status
     # Keys belong to a run: compare the rest. Nothing but what was in flight ran twice.
+    attempts = made[run]
     repeated = Counter(attempt[:2] for attempt in attempts)
-    assert sum(repeated.values()) - len(whole) <= fields["parallel"] + abs(
+    assert sum(repeated.values()) - len(made[whole]) <= fields["parallel"] + abs(
         result.steps_executed - expected.steps_executed
     )
     assert len({key for _, _, key in attempts}) == len({name for name, _, _ in attempts})
     if expected.status in {"completed", "rejected"}:
-        assert set(repeated) == {attempt[:2] for attempt in whole}
+        assert set(repeated) == {attempt[:2] for attempt in made[whole]}
 
 
 def test_the_random_plans_are_worth_testing() -> None:
