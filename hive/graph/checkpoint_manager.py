@@ -71,15 +71,17 @@ class CheckpointManager(Closing):
         self.schema = StateSchema() if schema is None else schema
         check_instance(self.config, CheckpointConfig, "config")
         check_instance(self.schema, StateSchema, "schema")
-        if not (storage is None or isinstance(storage, str | os.PathLike)) and not callable(
-            getattr(storage, "prepare", None)
-        ):
+        self._home: str | os.PathLike[str] | None = None
+        self._repository: Repository | None = None
+        if storage is None or isinstance(storage, str | os.PathLike):
+            self._home = storage
+        elif callable(getattr(storage, "prepare", None)):
+            self._repository = storage
+        else:
             raise errors.InvalidInputError(
                 f"storage is a repository, a path or None, not {kind_of(storage)}"
             )
-        self._owns = storage is None or isinstance(storage, str | os.PathLike)
-        self._home = storage if isinstance(storage, str | os.PathLike) else None
-        self._repository = None if isinstance(storage, str | os.PathLike) else storage
+        self._owns = self._repository is None
         self._on_event = on_event
         self._stop_telling: Callable[[], None] | None = None
         if on_event is not None and self._repository is not None:
@@ -204,10 +206,8 @@ class CheckpointManager(Closing):
         Raises:
             HiveError: Something could not be written; the other runs were still waited for.
         """
-        with self._lock:
-            writers = [w for name, w in self._writers.items() if run is None or name == run]
         failures = []
-        for writer in writers:
+        for writer in self._writers_of(run):
             try:
                 writer.flush()
             except errors.HiveError as error:
@@ -366,10 +366,13 @@ class CheckpointManager(Closing):
 
     def _settle(self, run: str | None = None) -> None:
         """Wait for the background thread, so that what was saved (of one run) is found."""
-        with self._lock:
-            writers = [w for name, w in self._writers.items() if run is None or name == run]
-        for writer in writers:
+        for writer in self._writers_of(run):
             writer.settle()
+
+    def _writers_of(self, run: str | None) -> list[RunWriter]:
+        """Return the writer of one run if there is one, or all."""
+        with self._lock:
+            return [w for name, w in self._writers.items() if run is None or name == run]
 
 
 def _let_go(
