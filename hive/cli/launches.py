@@ -94,9 +94,8 @@ def find_launch(home: Path, run: str) -> Launch | None:
     """
     path = _path(home, run, ".json", create=False)
     with _wrapped(path):
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except FileNotFoundError:
+        descriptor = _opened(path)
+        if descriptor is None:
             return None
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(descriptor)
@@ -149,31 +148,33 @@ def while_executing(home: Path, run: str) -> Iterator[None]:
     with _wrapped(path):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        # A `hive runs` that looks at the lock holds it for some microseconds.
-        for patience_seconds in (0.01, 0.04, 0.16, None):
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                if patience_seconds is None:
-                    raise ConflictError(
-                        f"another process is executing run {run!r}; wait for it or stop it",
-                        run=run,
-                    ) from error
-                time.sleep(patience_seconds)
+        _lock(descriptor, run)
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int, run: str) -> None:
+    # A `hive runs` that looks at the lock holds it for some microseconds.
+    for patience_seconds in (0.01, 0.04, 0.16, None):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as error:
+            if patience_seconds is None:
+                raise ConflictError(
+                    f"another process is executing run {run!r}; wait for it or stop it", run=run
+                ) from error
+            time.sleep(patience_seconds)
 
 
 def is_executing(home: Path, run: str) -> bool | None:
     """Tell whether a process executes the run; None when nothing here ever held its lock."""
     path = _path(home, run, ".lock", create=False)
     with _wrapped(path):
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            return None
+        descriptor = _opened(path)
+    if descriptor is None:
+        return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -181,6 +182,14 @@ def is_executing(home: Path, run: str) -> bool | None:
     finally:
         os.close(descriptor)
     return False
+
+
+def _opened(path: Path) -> int | None:
+    """Open a file for reading, None if there is none; a link is refused."""
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
 
 
 def _path(home: Path, run: str, suffix: str, *, create: bool = True) -> Path:

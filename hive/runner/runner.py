@@ -89,11 +89,10 @@ class AgentRunner(Closing):
         self.agent = agent
         self.runtime = Runtime() if runtime is None else runtime
         self._opened: Repository | None = None
-        is_place = storage is None or isinstance(storage, str | os.PathLike)
-        if agent.registry is not None and is_place:
+        if agent.registry is not None and isinstance(storage, str | os.PathLike | None):
             from hive.home import open_repository
 
-            place = None if storage is None else os.fspath(storage)  # type: ignore[arg-type]  # is_place
+            place = None if storage is None else os.fspath(storage)
             storage = self._opened = open_repository(place, registry=agent.registry)
         self.manager = CheckpointManager(
             storage, config or agent.checkpoints or CheckpointConfig(), schema=agent.schema
