@@ -79,7 +79,10 @@ def repair(
         return _tried_out(store, source, progress)
     with upkeep_lock(store.environment.path, None):
         return stable(
-            store, lambda reader: _attempt(store, reader, source, dry_run, progress, alone)
+            store,
+            lambda reader: _attempt(
+                store, reader, source, progress=progress, dry_run=dry_run, alone=alone
+            ),
         )
 
 
@@ -111,8 +114,9 @@ def _attempt(
     store: ObjectStore,
     reader: StoreReader,
     source: Source | None,
-    dry_run: bool,
+    *,
     progress: OnProgress,
+    dry_run: bool,
     alone: bool,
 ) -> RepairReport:
     findings = examine(store, reader, read_data=True, progress=progress)

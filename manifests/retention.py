@@ -310,19 +310,8 @@ class _Planner:
         """Take away the least important that only rules keep; ``runs`` are latest first."""
         if most is None and most_bytes is None:
             return
-        included: dict[Candidate, None] = {}
-        for run in runs:
-            for item in run:
-                if item in self._protections:
-                    included.update(dict.fromkeys(self._chain(item)))
-        fixed = len(included)
-        ends: list[tuple[Candidate, int]] = []
-        for run in runs:
-            for item in run:
-                if self._keeps[item] and item not in self._limited:
-                    included.update(dict.fromkeys(self._chain(item)))
-                    ends.append((item, len(included)))
-        weights = self._weigh(list(included)) if most_bytes is not None else [0] * len(included)
+        included, fixed, ends = self._included([item for run in runs for item in run])
+        weights = self._weigh(included) if most_bytes is not None else [0] * len(included)
         weight, at, reason = sum(weights[:fixed]), fixed, None
         for item, end in ends:
             weight += sum(weights[at:end])
@@ -334,6 +323,25 @@ class _Planner:
                     reason = Reason(f"max_bytes{scope}", f"beyond {most_bytes} bytes")
             if reason is not None:
                 self._limited[item] = reason
+
+    def _included(
+        self, items: Sequence[Candidate]
+    ) -> tuple[list[Candidate], int, list[tuple[Candidate, int]]]:
+        """Return what is kept of some checkpoints, with what it needs, the protected ones first.
+
+        Also how many of these that makes, and for each of the others how many there are with it.
+        """
+        included: dict[Candidate, None] = {}
+        for item in items:
+            if item in self._protections:
+                included.update(dict.fromkeys(self._chain(item)))
+        fixed = len(included)
+        ends: list[tuple[Candidate, int]] = []
+        for item in items:
+            if self._keeps[item] and item not in self._limited:
+                included.update(dict.fromkeys(self._chain(item)))
+                ends.append((item, len(included)))
+        return list(included), fixed, ends
 
     def _chain(self, item: Candidate | None) -> list[Candidate]:
         """Return a checkpoint behind those of its run that it cannot be used without."""

@@ -97,17 +97,17 @@ def _steps(repo: Repository, infos: list[RunInfo]) -> list[NextStepJson]:
     by_status: dict[Status, list[RunInfo]] = {}
     for info in infos:
         by_status.setdefault(status(repo, info.head), []).append(info)
-    steps: list[NextStepJson] = []
-    for info in by_status.get("interrupted", [])[:EACH]:
-        steps.append(_resume(repo, info.name, f"interrupted {_when(info, moment)}"))
-    for info in by_status.get("paused", [])[:EACH]:
-        steps.append(_answer(repo, info, moment))
-    for info in by_status.get("failed", [])[:EACH]:
-        steps.append(_step("hive show", info.name, f"why it failed {_when(info, moment)}"))
+    interrupted, paused, failed = (
+        by_status.get(stands, [])[:EACH] for stands in ("interrupted", "paused", "failed")
+    )
     latest = infos[0]
-    steps.append(_step("hive log", latest.name, f"the latest run, {_when(latest, moment)}"))
-    steps.append({"command": "hive runs", "why": "list all runs"})
-    return steps
+    return [
+        *(_resume(repo, one.name, f"interrupted {_when(one, moment)}") for one in interrupted),
+        *(_answer(repo, one, moment) for one in paused),
+        *(_step("hive show", one.name, f"why it failed {_when(one, moment)}") for one in failed),
+        _step("hive log", latest.name, f"the latest run, {_when(latest, moment)}"),
+        {"command": "hive runs", "why": "list all runs"},
+    ]
 
 
 def _resume(repo: Repository, name: str, why: str, *options: str) -> NextStepJson:

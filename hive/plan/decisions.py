@@ -12,7 +12,7 @@ from hive.plan.sight import clashes, results_of
 from hive.plan.status import ExecutionStatus, StepStatus
 
 if TYPE_CHECKING:
-    from hive.plan.plan import Plan
+    from hive.plan.plan import Plan, PlanStep
     from hive.plan.progress import PlanProgress, StepState
 
 __all__ = ["answer_all", "answered"]
@@ -78,15 +78,8 @@ def answer_all(plan: Plan, progress: PlanProgress, answers: Mapping[str, Any]) -
                 _refuse_clashes(plan, progress, name)
             if answer.decision is ApprovalDecision.ABORT:
                 aborts = answer.reason or "aborted by a person"
-        elif not state.approved and not step.requires_approval and not state.attempts:
-            raise errors.InvalidInputError(
-                f"approvals[{name!r}]: this step is {state.status} and asks nobody"
-            )
-        elif (answer.decision in _AGAINST) is not (state.status is StepStatus.REJECTED):
-            raise errors.InvalidInputError(
-                f"approvals[{name!r}]: this step is {state.status}; it is too late to "
-                f"{answer.decision} it"
-            )
+        else:
+            _refuse_late(step, state, answer)
     for name, state in changed.items():
         if state.status is StepStatus.COMPLETED:
             progress.path.append(name)
@@ -96,6 +89,17 @@ def answer_all(plan: Plan, progress: PlanProgress, answers: Mapping[str, Any]) -
     elif changed and progress.status.is_waiting:
         progress.status, progress.feedback = ExecutionStatus.RUNNING, None
     return bool(changed)
+
+
+def _refuse_late(step: PlanStep, state: StepState, answer: ApprovalResult) -> None:
+    """Refuse an answer to a step that does not wait, unless it is the one that it had."""
+    place = f"approvals[{step.id!r}]"
+    if not state.approved and not step.requires_approval and not state.attempts:
+        raise errors.InvalidInputError(f"{place}: this step is {state.status} and asks nobody")
+    if (answer.decision in _AGAINST) is not (state.status is StepStatus.REJECTED):
+        raise errors.InvalidInputError(
+            f"{place}: this step is {state.status}; it is too late to {answer.decision} it"
+        )
 
 
 def _refuse_clashes(plan: Plan, progress: PlanProgress, step: str) -> None:

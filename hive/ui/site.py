@@ -57,6 +57,7 @@ class Site:
         status_of: Says how a run stands, by its last checkpoint.
         commands: Makes the commands that pages offer.
         place: What the store is called on every page.
+        templates: What pages are made of.
     """
 
     repository: Repository
