@@ -1,4 +1,7 @@
-"""What is closed at the end of a block."""
+"""What is closed at the end of a block.
+
+Not made of ``cas.closing``: graphs that run without a manager import nothing of the store.
+"""
 
 from __future__ import annotations
 

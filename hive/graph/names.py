@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterator
 from typing import Final
 
-__all__ = ["MAX_NAME_BYTES", "name_problem"]
+__all__ = ["MAX_NAME_BYTES", "bad_name", "name_problem"]
 
 MAX_NAME_BYTES: Final = 1024
 """Longest name, in bytes of UTF-8, inclusive. The store has the same limit; here it also holds for
@@ -23,3 +24,10 @@ def name_problem(name: str) -> str | None:
     if any(unicodedata.category(character) == "Cc" for character in name):
         return "a name must not hold control characters"
     return None
+
+
+def bad_name(place: str, name: str) -> Iterator[str]:
+    """Yield what is wrong with a name that stands at some place of a graph or plan."""
+    problem = name_problem(name)
+    if problem:
+        yield f"{place}: {problem}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hive import errors
 from hive.graph.edge import EdgeCondition
 from hive.graph.expression import Expression
-from hive.graph.names import name_problem
+from hive.graph.names import bad_name
 
 if TYPE_CHECKING:
     from hive.graph.edge import EdgeSpec
@@ -24,7 +24,7 @@ def problems_of(graph: GraphSpec) -> list[str]:
     """Return every problem of a graph, each with its place, in the order of the graph's fields."""
     known = {node.id for node in graph.nodes}
     return [
-        *_bad_id("graph.id", graph.id),
+        *bad_name("graph.id", graph.id),
         *_ends(graph, known),
         *_duplicates("nodes", (node.id for node in graph.nodes)),
         *(problem for node in graph.nodes for problem in _node(node, known)),
@@ -57,7 +57,7 @@ def _ends(graph: GraphSpec, known: set[str]) -> Iterator[str]:
 
 def _node(node: NodeSpec, known: set[str]) -> Iterator[str]:
     place = f"nodes[{node.id!r}]"
-    yield from _bad_id(f"{place}.id", node.id)
+    yield from bad_name(f"{place}.id", node.id)
     if node.routes and node.node_type != "router":
         yield f"{place}.routes: only a router has routes, this node_type is {node.node_type!r}"
     for name, target in node.routes.items():
@@ -70,7 +70,7 @@ def _node(node: NodeSpec, known: set[str]) -> Iterator[str]:
 
 def _edge(edge: EdgeSpec, graph: GraphSpec, known: set[str]) -> Iterator[str]:
     place = f"edges[{edge.id!r}]"
-    yield from _bad_id(f"{place}.id", edge.id)
+    yield from bad_name(f"{place}.id", edge.id)
     yield from _unknown(f"{place}.source", edge.source, known)
     yield from _unknown(f"{place}.target", edge.target, known)
     conditional = edge.condition is EdgeCondition.CONDITIONAL
@@ -143,12 +143,6 @@ def _reached(graph: GraphSpec, starts: Iterable[str], *, stop: str | None = None
 def _unknown(place: str, node_id: str, known: set[str]) -> Iterator[str]:
     if node_id not in known:
         yield f"{place}: there is no node {node_id!r}"
-
-
-def _bad_id(place: str, text: str) -> Iterator[str]:
-    problem = name_problem(text)
-    if problem:
-        yield f"{place}: {problem}"
 
 
 def _duplicates(place: str, ids: Iterable[str]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from hive.graph.names import name_problem
+from hive.graph.names import bad_name
 from hive.plan.order import Order, cycle_in
 from hive.plan.references import STEPS, references_in
 
@@ -26,7 +26,7 @@ def problems_of(plan: Plan, given: Collection[str] | None = ()) -> list[str]:
     """
     known = {step.id for step in plan.steps}
     problems = [
-        *_bad_id("plan.id", plan.id),
+        *bad_name("plan.id", plan.id),
         *(["plan.steps: there are none"] if not plan.steps else ()),
         *_duplicates("steps", (step.id for step in plan.steps)),
         *(problem for step in plan.steps for problem in _step(step, known)),
@@ -44,8 +44,8 @@ def problems_of(plan: Plan, given: Collection[str] | None = ()) -> list[str]:
 
 def _step(step: PlanStep, known: set[str]) -> Iterator[str]:
     place = f"steps[{step.id!r}]"
-    yield from _bad_id(f"{place}.id", step.id)
-    yield from _bad_id(f"{place}.action.name", step.action.name)
+    yield from bad_name(f"{place}.id", step.id)
+    yield from bad_name(f"{place}.action.name", step.action.name)
     if step.action.action_type == "sub_graph" and "/" in step.id:
         yield f"{place}.id: the run of its graph is named after it, so it must not hold a '/'"
     for index, other in enumerate(step.dependencies):
@@ -80,12 +80,6 @@ def _references(
                 makers = [other.id for other in plan.steps if name in other.expected_outputs]
                 if makers and not before & {*makers}:
                     yield f"{place}: {name!r} comes from {makers}, on which it does not depend"
-
-
-def _bad_id(place: str, text: str) -> Iterator[str]:
-    problem = name_problem(text)
-    if problem:
-        yield f"{place}: {problem}"
 
 
 def _duplicates(place: str, names: Iterable[str]) -> Iterator[str]:
