@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["BALLAST_BYTES", "BALLAST_FILE", "make_ballast", "release_ballast", "restore_ballast"]
 
-BALLAST_FILE = "ballast"
-BALLAST_BYTES = 1 << 20
-_FREE_TO_CREATE = 2
-_FREE_TO_RESTORE = 16
+BALLAST_FILE: Final = "ballast"
+BALLAST_BYTES: Final = 1 << 20
+_FREE_TO_CREATE: Final = 2
+_FREE_TO_RESTORE: Final = 16
 
 
 def _free_bytes(directory: Path) -> int:

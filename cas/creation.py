@@ -11,7 +11,7 @@ import os
 import secrets
 import shutil
 from contextlib import closing, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cas.ballast import make_ballast
 from cas.failures import translate
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["create_store", "remove_dead_creations"]
 
-_MARK = ".creating."
-_TAKEN_ERRNOS = {errno.ENOTEMPTY, errno.EEXIST}
+_MARK: Final = ".creating."
+_TAKEN_ERRNOS: Final = {errno.ENOTEMPTY, errno.EEXIST}
 
 
 def create_store(path: Path, fill: Callable[[Path], None]) -> bool:

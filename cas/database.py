@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import lmdb
 
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 __all__ = ["DATA_FILE", "Database", "MapLimits", "create_database"]
 
-DATA_FILE = "data.mdb"
-_MAX_TABLES = 64
+DATA_FILE: Final = "data.mdb"
+_MAX_TABLES: Final = 64
 # LMDB 0.9, whatever LMDB_DEFAULT_LIB_VERSION in the environment says. py-lmdb 2 has no other engine
 # and no such option.
 _ENGINE: dict[str, Any] = {"lib_version": 0} if int(lmdb.__version__.split(".")[0]) > 2 else {}
-_MAP_STEP_BYTES = 1 << 20
+_MAP_STEP_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True)

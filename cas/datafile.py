@@ -17,7 +17,7 @@ import struct
 import sys
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cas.errors import CorruptStoreError, UnsupportedFormatError
 from cas.failures import translate
@@ -36,23 +36,23 @@ __all__ = [
     "refuse_other_format",
 ]
 
-_MAGIC = 0xBEEFC0DE
-_DATA_VERSION = 1
-_HEADER_BYTES = 16
-_META_FLAG = 0x08
-_FREE_TREE_FLAGS = 0x08  # Keys are integers.
-_NO_PAGE = (1 << 64) - 1
-PAGE_SIZES = tuple(1 << bits for bits in range(8, 16))
+_MAGIC: Final = 0xBEEFC0DE
+_DATA_VERSION: Final = 1
+_HEADER_BYTES: Final = 16
+_META_FLAG: Final = 0x08
+_FREE_TREE_FLAGS: Final = 0x08  # Keys are integers.
+_NO_PAGE: Final = (1 << 64) - 1
+PAGE_SIZES: Final = tuple(1 << bits for bits in range(8, 16))
 """What a page may have, in bytes."""
 # Header: page number, pad, flags, bounds. Meta: magic, version, address, map size, then the
 # records of the free list and the main tree (48 bytes each, the first four bytes of the former
 # being the page size), last page, transaction number.
-_META = struct.Struct("=QHHHH IIQQ IHHQQQQQ IHHQQQQQ QQ")
+_META: Final = struct.Struct("=QHHHH IIQQ IHHQQQQQ IHHQQQQQ QQ")
 # A meta page is overwritten in place by live writers, and a plain read may see half of that.
-_ATTEMPTS = 6
-_PAUSE_SECONDS = 0.002
+_ATTEMPTS: Final = 6
+_PAUSE_SECONDS: Final = 0.002
 # A new file's first commits have nothing to free.
-_FIRST_COMMITS = 1
+_FIRST_COMMITS: Final = 1
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import lmdb
 
@@ -58,7 +58,7 @@ __all__ = ["Environment", "ReadTransaction", "Table", "WriteTransaction"]
 
 T = TypeVar("T")
 
-_DEFAULT_MAP_BYTES = 1 << 30
+_DEFAULT_MAP_BYTES: Final = 1 << 30
 
 
 class Environment(Closing):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import lmdb
 
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 __all__ = ["describe_owner", "translate"]
 
-MAX_KEY_BYTES = 511
+MAX_KEY_BYTES: Final = 511
 # A write that failed for want of room leaves less than one transaction's worth behind.
-_LOW_SPACE_BYTES = 4 << 20
-_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_PATH_ERRNOS = {errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
-_TOO_MANY_ERRNOS = {errno.EMFILE, errno.ENFILE}
-_DENIED_ERRNOS = {errno.EACCES, errno.EPERM}
+_LOW_SPACE_BYTES: Final = 4 << 20
+_FULL_ERRNOS: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_PATH_ERRNOS: Final = {errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
+_TOO_MANY_ERRNOS: Final = {errno.EMFILE, errno.ENFILE}
+_DENIED_ERRNOS: Final = {errno.EACCES, errno.EPERM}
 
 
 def describe_owner(path: Path) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import Final
 
 from cas.errors import AccessError
 from cas.failures import describe_owner
@@ -25,10 +26,10 @@ __all__ = [
     "sync_directory",
 ]
 
-DIRECTORY_MODE = 0o700
-FILE_MODE = 0o600
-_FOREIGN_BITS = 0o077
-BLOCK_BYTES = 512  # What st_blocks counts, whatever the file system's own block size is.
+DIRECTORY_MODE: Final = 0o700
+FILE_MODE: Final = 0o600
+_FOREIGN_BITS: Final = 0o077
+BLOCK_BYTES: Final = 512  # What st_blocks counts, whatever the file system's own block size is.
 
 
 def sync_directory(path: Path) -> None:

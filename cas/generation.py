@@ -18,7 +18,7 @@ import fcntl
 import os
 import re
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from blake3 import blake3
 
@@ -50,12 +50,12 @@ __all__ = [
 
 T = TypeVar("T")
 
-LAYOUT = 1
-FIRST_GENERATION = 1
-GENERATION_FILE = "generation"
-TURNSTILE_FILE = "turnstile"
-LINE_BYTES = 70
-_LINE = re.compile(rb"(hive store layout (\d{4}) generation (\d{20})) check ([0-9a-f]{8})\n")
+LAYOUT: Final = 1
+FIRST_GENERATION: Final = 1
+GENERATION_FILE: Final = "generation"
+TURNSTILE_FILE: Final = "turnstile"
+LINE_BYTES: Final = 70
+_LINE: Final = re.compile(rb"(hive store layout (\d{4}) generation (\d{20})) check ([0-9a-f]{8})\n")
 
 
 def generation_directory(store: Path, generation: int) -> Path:

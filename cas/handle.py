@@ -14,7 +14,7 @@ import shutil
 import threading
 import time
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import lmdb
 
@@ -39,11 +39,11 @@ __all__ = ["Handle"]
 
 T = TypeVar("T")
 
-_LOGGER = logging.getLogger("hive.store")
+_LOGGER: Final = logging.getLogger("hive.store")
 
-_READER_ATTEMPTS = 200
-_READER_PAUSE_SECONDS = 0.025
-_FORK_WAIT_SECONDS = 10.0
+_READER_ATTEMPTS: Final = 200
+_READER_PAUSE_SECONDS: Final = 0.025
+_FORK_WAIT_SECONDS: Final = 10.0
 
 
 class _StaleSignal(Exception):  # noqa: N818 - a signal to the retry loops, which no caller sees

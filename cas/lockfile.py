@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cas.filesystem import BLOCK_BYTES, FILE_MODE
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LOCK_FILE", "MOST_READERS", "is_lock_usable", "prepare_lock_file"]
 
-LOCK_FILE = "lock.mdb"
-MOST_READERS = 190
+LOCK_FILE: Final = "lock.mdb"
+MOST_READERS: Final = 190
 """Read transactions of all processes at one moment; further ones wait until a slot is free.
 
 With its 128 bytes of head and 64 for each reader, LMDB's table fills three pages to the byte. One
@@ -28,7 +28,7 @@ for 512, which was the limit before, was a thirtieth of a store of 200 turns of 
 # Errors that do not come from the file: it may well be usable, and others may be writing.
 _NO_ANSWER = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO}
 # What that table takes, so that LMDB leaves the size alone. An older, larger file stays as it is.
-_LOCK_BYTES = 3 * 4096
+_LOCK_BYTES: Final = 3 * 4096
 
 
 def _allocate(descriptor: int) -> None:

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Final
 
 from cas.errors import AccessError
 
 __all__ = ["file_system_of", "refuse_network_file_system"]
 
-_MOUNT_TABLE = Path("/proc/self/mountinfo")
-_NETWORK = re.compile(
+_MOUNT_TABLE: Final = Path("/proc/self/mountinfo")
+_NETWORK: Final = re.compile(
     r"(nfs\d*|cifs|smb\d*|smbfs|9p|afs|auristorfs|kafs|coda|ncpfs?|ceph|gfs2?|glusterfs|ocfs2"
     r"|lustre|lustre_lite|beegfs|orangefs|pvfs2|gpfs|panfs|wekafs|davfs|acfs"
     r"|fuse\.(sshfs|s3fs|gcsfuse|rclone|glusterfs|ceph|ceph-fuse|cephfs|davfs2?|juicefs|goofys"
     r"|mount-s3|smbnetfs|curlftpfs|moosefs|mfs|seaweedfs|blobfuse2?|nfs\w*|afp\w*|lizardfs))"
 )
-_MOUNT_POINT_FIELD = 4
-_ESCAPE = re.compile(r"\\([0-7]{3})")
+_MOUNT_POINT_FIELD: Final = 4
+_ESCAPE: Final = re.compile(r"\\([0-7]{3})")
 
 
 def _unescape(field: str) -> str:

@@ -12,7 +12,7 @@ transaction number (u64, big-endian) as its value, behind a checksum as in a che
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cas.errors import CorruptStoreError
 from cas.table import Table
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 __all__ = ["STAMP_KEY", "check_stamp", "put_stamp", "stamped_number"]
 
-STAMP_KEY = b"\0commit"
-_TABLE = Table("commit")
-_NUMBER_BYTES = 8
+STAMP_KEY: Final = b"\0commit"
+_TABLE: Final = Table("commit")
+_NUMBER_BYTES: Final = 8
 # A compacted copy starts again at this number, with the stamp of its original.
-_FIRST_TRANSACTION = 1
+_FIRST_TRANSACTION: Final = 1
 
 
 def put_stamp(transaction: lmdb.Transaction[bytes]) -> None:

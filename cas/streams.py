@@ -8,10 +8,11 @@ written to descriptor 2 was seen to replace the number of the current generation
 from __future__ import annotations
 
 import os
+from typing import Final
 
 __all__ = ["occupy_standard_streams"]
 
-_STREAMS = 3
+_STREAMS: Final = 3
 
 
 def occupy_standard_streams() -> None:

@@ -13,6 +13,7 @@ A checked row is stored as ``checksum (4 bytes) || value`` with::
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from blake3 import blake3
 
@@ -20,8 +21,8 @@ from cas.errors import CorruptStoreError, InvalidInputError
 
 __all__ = ["CHECKSUM_BYTES", "Table"]
 
-CHECKSUM_BYTES = 4
-_MAX_NAME_BYTES = 255
+CHECKSUM_BYTES: Final = 4
+_MAX_NAME_BYTES: Final = 255
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from itertools import islice
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 import lmdb
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MapFullSignal", "ReadTransaction", "WriteTransaction"]
 
-_ENDED = "this transaction has ended; use it only inside the function it was handed to"
+_ENDED: Final = "this transaction has ended; use it only inside the function it was handed to"
 
 
 class MapFullSignal(Exception):  # noqa: N818 - a signal to the retry loop, which no caller sees

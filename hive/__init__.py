@@ -15,7 +15,7 @@ runs without checkpoints never loads the store.
 from __future__ import annotations
 
 from importlib import import_module  # noqa: TID251  only for the table below
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from hive.errors import (
@@ -63,7 +63,7 @@ __all__ = [
 ]
 
 # Public name -> (module, name there); everything else in __all__ is an error class.
-_PLACES = {
+_PLACES: Final = {
     "AgentRunner": ("hive.runner", "AgentRunner"),
     "CheckpointConfig": ("hive.schemas.checkpoint", "CheckpointConfig"),
     "CheckpointManager": ("hive.graph.checkpoint_manager", "CheckpointManager"),

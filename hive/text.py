@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import unicodedata
 from datetime import timedelta
+from typing import Final
 
 __all__ = ["age", "count", "escape", "escape_lines", "kind_of", "one", "size"]
 
-_VOWELS = frozenset("aeioAEIO")
+_VOWELS: Final = frozenset("aeioAEIO")
 """Letters that "an" stands before: a ``UUID`` is none of them."""
-_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+_UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
 def escape(text: str) -> str:

@@ -7,7 +7,7 @@ repairs, collects and carries.
 from __future__ import annotations
 
 from importlib import import_module  # noqa: TID251  only for the table below
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from cas.check import Damage
@@ -91,7 +91,7 @@ __all__ = [
     "system_clock",
 ]
 
-_PLACES = {
+_PLACES: Final = {
     "Branch": "manifests.browsing",
     "Change": "manifests.diff",
     "CheckReport": "manifests.check",

@@ -85,11 +85,11 @@ _TREE_PARTS: Final = 2
 _MOST_LEVELS: Final = 64
 """Every level has a fourth of the nodes below, so no store holds a tree of so many."""
 
-_TAGS = (
+_TAGS: Final = (
     *(TUPLE, SET, FROZENSET, PAIRS, BYTEARRAY, REGISTERED),
     *(NODE, SCALAR, ARRAY, TREE_DICT, MANIFEST),
 )
-_DECODERS = tag_decoders({tag: _tagging(tag) for tag in _TAGS})
+_DECODERS: Final = tag_decoders({tag: _tagging(tag) for tag in _TAGS})
 
 
 def form_of(payload: bytes, links: Sequence[Any]) -> Form:

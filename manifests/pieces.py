@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
 from cas.digest import Digest
 from cas.errors import LimitError
@@ -29,19 +29,19 @@ __all__ = [
     "size_of",
 ]
 
-LINK_BYTES = 3
+LINK_BYTES: Final = 3
 """What a link counts for when sizes are compared: a tag and an index below 256."""
-MAX_HEIGHT = 1_000
+MAX_HEIGHT: Final = 1_000
 """Most links from a root to the last object below it (inclusive), for writing and for reading.
 
 A value of the greatest depth that has a long list on every level stays below it.
 """
-MAX_VALUE_BYTES = 4 * 1024**3
+MAX_VALUE_BYTES: Final = 4 * 1024**3
 """Largest value (inclusive), written out whole: what occurs twice counts twice. When reading, it
 bounds what is repeated, so that a few crafted objects cannot stand for a value without end."""
 
-_LINK_HEAD = tag_head(LINK)
-_LINKS = [_LINK_HEAD + encode_int(index) for index in range(256)]
+_LINK_HEAD: Final = tag_head(LINK)
+_LINKS: Final = [_LINK_HEAD + encode_int(index) for index in range(256)]
 
 
 class Linked:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DAMAGED", "check", "damage_json", "named"]
 
-DAMAGED = 5
-NAMES_SHOWN = 20
+DAMAGED: Final = 5
+NAMES_SHOWN: Final = 20
 
 
 def check(

@@ -22,7 +22,7 @@ STATUSES: Final[tuple[Status, ...]] = (
     "unfinished",
     "abandoned",
 )
-_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_PLAIN_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
 def status(repo: Repository, head: Checkpoint) -> Status:

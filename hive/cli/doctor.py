@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import typer
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["doctor"]
 
-_MARKS = {
+_MARKS: Final = {
     "ok": ("ok", "green"),
     "note": ("note", "cyan"),
     "warning": ("WARN", "yellow"),

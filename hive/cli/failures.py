@@ -29,7 +29,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable
-from typing import ParamSpec
+from typing import Final, ParamSpec
 
 import typer
 
@@ -38,10 +38,10 @@ from hive.cli.text import escape, escape_lines
 
 __all__ = ["FAILED", "exit_code", "fail", "guarded", "run_to_the_end", "say"]
 
-FAILED = 1
-UNEXPECTED = 70
-INTERRUPTED = 130
-BROKEN_PIPE = 141
+FAILED: Final = 1
+UNEXPECTED: Final = 70
+INTERRUPTED: Final = 130
+BROKEN_PIPE: Final = 141
 
 Parameters = ParamSpec("Parameters")
 

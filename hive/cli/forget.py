@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import suppress
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Unpack
+from typing import TYPE_CHECKING, Annotated, Any, Final, Unpack
 
 import typer
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["forget", "plan_json", "rm", "show_plan"]
 
-ROWS_SHOWN = 100
+ROWS_SHOWN: Final = 100
 
 
 @with_policy_options

@@ -23,6 +23,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from blake3 import blake3
 
@@ -45,7 +46,7 @@ __all__ = [
     "while_executing",
 ]
 
-FORMAT = 1
+FORMAT: Final = 1
 
 
 @dataclass(frozen=True)

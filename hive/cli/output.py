@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from hive.cli.columns import GAP, Column, fit
 from hive.cli.text import escape
@@ -32,8 +32,8 @@ __all__ = [
     "write_raw",
 ]
 
-_STYLES = {"bold": 1, "red": 31, "green": 32, "yellow": 33, "cyan": 36}
-PIECE = 32_768
+_STYLES: Final = {"bold": 1, "red": 31, "green": 32, "yellow": 33, "cyan": 36}
+PIECE: Final = 32_768
 """Characters or bytes written at once."""
 
 

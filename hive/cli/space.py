@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Unpack
+from typing import TYPE_CHECKING, Annotated, Any, Final, Unpack
 
 import typer
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["compact", "gc"]
 
-_SCOPES = {
+_SCOPES: Final = {
     "nothing": "nothing has changed since the last gc",
     "changes": "looked at what changed since the last gc",
     "everything": "looked at everything",

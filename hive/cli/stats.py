@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from hive.cli.options import HomeOption, JsonOption, open_to_read, open_to_write
 from hive.cli.output import Column, line, table, write_json
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["stats"]
 
-RUNS_SHOWN = 20
+RUNS_SHOWN: Final = 20
 
 
 def stats(home: HomeOption = None, as_json: JsonOption = False) -> None:

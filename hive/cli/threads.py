@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["import_langgraph"]
 
-_MOST_SHOWN = 10
+_MOST_SHOWN: Final = 10
 
 
 def import_langgraph(

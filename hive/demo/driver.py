@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from blake3 import blake3
 
@@ -27,11 +27,11 @@ from manifests import Checkpoint, Repository, StoreStats
 
 __all__ = ["DemoError", "Outcome", "run_demo"]
 
-TARGET = "hive.demo.survey:graph"
-KILLED_NODE = "rank"
-START_SECONDS = 60.0
+TARGET: Final = "hive.demo.survey:graph"
+KILLED_NODE: Final = "rank"
+START_SECONDS: Final = 60.0
 """How long the survey may take to reach the node in which it is killed; a slow machine's worst."""
-FINISH_SECONDS = 120.0
+FINISH_SECONDS: Final = 120.0
 
 
 class DemoError(Exception):

@@ -10,11 +10,11 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 __all__ = ["LOG_NAME", "Effect", "append_effect", "read_effects"]
 
-LOG_NAME = "effects.jsonl"
+LOG_NAME: Final = "effects.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,12 +14,15 @@ from collections import deque
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from blake3 import blake3
 
 __all__ = ["Document", "Finding", "Limits", "UnreadableError", "find_files", "read_document"]
 
-PASSED_OVER = frozenset({"__pycache__", "node_modules", "site-packages", "venv", "build", "dist"})
+PASSED_OVER: Final = frozenset(
+    {"__pycache__", "node_modules", "site-packages", "venv", "build", "dist"}
+)
 """Folders of generated or foreign files. Hidden files and folders are passed over as well."""
 
 

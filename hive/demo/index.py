@@ -9,17 +9,18 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 __all__ = ["Link", "central", "link", "weigh"]
 
 Link = tuple[str, str, float]
 """Two documents, the lesser path first, and the cosine of the angle between their weights."""
 
-TERMS_PER_DOCUMENT = 48
-LINKS_PER_DOCUMENT = 5
-MIN_COSINE = 0.03
-DAMPING = 0.85
-ROUNDS = 40
+TERMS_PER_DOCUMENT: Final = 48
+LINKS_PER_DOCUMENT: Final = 5
+MIN_COSINE: Final = 0.03
+DAMPING: Final = 0.85
+ROUNDS: Final = 40
 
 
 def weigh(counts: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, float]]:

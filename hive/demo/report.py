@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from hive.demo.index import Link
 from hive.demo.text import sentences, words
 
 __all__ = ["DOCUMENTS_SUMMARISED", "summarise_document", "write_report"]
 
-SENTENCES = 2
-DOCUMENTS_SUMMARISED = 30
-LINKS_SHOWN = 15
+SENTENCES: Final = 2
+DOCUMENTS_SUMMARISED: Final = 30
+LINKS_SHOWN: Final = 15
 
 
 def summarise_document(texts: Sequence[str], weights: Mapping[str, float]) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from hive.demo.files import Limits, UnreadableError, find_files, read_document
 from hive.demo.index import Link, central, link, weigh
@@ -18,7 +18,7 @@ from hive.demo.text import split_pieces, title_of, words
 
 __all__ = ["find", "index", "rank", "read", "report", "summarise"]
 
-READS = 8
+READS: Final = 8
 """The files are read in about so many steps, to show a loop and a growing state."""
 
 State = dict[str, Any]

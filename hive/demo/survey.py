@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from hive.demo import steps
 from hive.demo.effects import LOG_NAME, Effect, append_effect
@@ -20,11 +20,11 @@ from hive.graph import EdgeCondition, EdgeSpec, Goal, GraphSpec, NodeContext, No
 
 __all__ = ["REPORT_NAME", "graph", "hold_path"]
 
-REPORT_NAME = "report.md"
-HOLD_SECONDS = 30.0
+REPORT_NAME: Final = "report.md"
+HOLD_SECONDS: Final = 30.0
 """A node never waits longer than this for its hold to go, so that no process is left behind."""
 
-HANDED_ON = {"unread": "unread"}
+HANDED_ON: Final = {"unread": "unread"}
 """What a node hands to the next one. A node that wants more reads it from memory: handed on whole,
 its predecessor's output would be part of every checkpoint a second time."""
 

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Final
 
 __all__ = ["MAX_PIECE_CHARS", "Piece", "sentences", "split_pieces", "title_of", "words"]
 
-PIECE_CHARS = 1_200
+PIECE_CHARS: Final = 1_200
 """Paragraphs of one section are joined up to about this length."""
-MAX_PIECE_CHARS = 4_000
+MAX_PIECE_CHARS: Final = 4_000
 """A longer paragraph (a table, a long function) is cut at line ends; a longer line is cut hard."""
 
-_HEADING = re.compile(
+_HEADING: Final = re.compile(
     r"^(?:#{1,6}[ \t]+(?P<markdown>\S.*?)[ \t#]*|(?:async[ ]+)?(?P<code>(?:def|class)[ ]+\w+).*)$"
 )
-_WORD = re.compile(r"[^\W\d_]{3,30}")
-_SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]`*_]{0,3}\s+(?=[A-Z\"'(`*_])")
-_PROSE = re.compile(r"^[\"'(`*_]{0,2}[^\W\d_a-z][^{}=<>|;\\]{25,280}[.!?][\"')`*_]{0,3}$")
-_MARKS = re.compile(r"^[\s>#*\-+|\"']+")
+_WORD: Final = re.compile(r"[^\W\d_]{3,30}")
+_SENTENCE_END: Final = re.compile(r"(?<=[.!?])[\"')\]`*_]{0,3}\s+(?=[A-Z\"'(`*_])")
+_PROSE: Final = re.compile(r"^[\"'(`*_]{0,2}[^\W\d_a-z][^{}=<>|;\\]{25,280}[.!?][\"')`*_]{0,3}$")
+_MARKS: Final = re.compile(r"^[\s>#*\-+|\"']+")
 
-_STOP_WORDS = frozenset(
+_STOP_WORDS: Final = frozenset(
     """about after all also and any are because been before being both but can cannot could did
     does doing done each else even ever every few for from had has have having her here him his how
     its itself just let like may might more most must nor not now off one only other our out over

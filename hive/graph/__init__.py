@@ -10,7 +10,7 @@ The executor of plans and what belongs to it (see :mod:`hive.plan`) can be impor
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from hive.graph.context import NodeContext
 from hive.graph.edge import EdgeCondition, EdgeSpec
@@ -56,7 +56,7 @@ __all__ = [
     "SuccessCriterion",
 ]
 
-_OF_PLANS = frozenset({"FlexibleGraphExecutor", "Plan", "PlanExecutionResult", "PlanStep"})
+_OF_PLANS: Final = frozenset({"FlexibleGraphExecutor", "Plan", "PlanExecutionResult", "PlanStep"})
 
 
 def __getattr__(name: str) -> object:

@@ -18,7 +18,7 @@ __all__ = ["BackgroundThread", "Job", "drop_after_fork", "in_thread", "is_alone"
 _QUIET_SECONDS: Final = 0.002
 """How long to wait for one more of several jobs that are likely to come: a sync takes longer."""
 
-_T = TypeVar("_T")
+T = TypeVar("T")
 Job = Callable[[], None]
 """What a thread does; it must not raise."""
 
@@ -173,7 +173,7 @@ def is_alone() -> bool:
     return len(asyncio.all_tasks()) == 1
 
 
-async def in_thread(job: Callable[[], _T]) -> _T:
+async def in_thread(job: Callable[[], T]) -> T:
     """Do a job in another thread and wait for it, also when the waiting task is cancelled.
 
     A write cannot be taken back half-way. To return before it ended would leave the caller not
@@ -187,7 +187,7 @@ async def in_thread(job: Callable[[], _T]) -> _T:
     return await _whole(asyncio.ensure_future(asyncio.to_thread(job)))
 
 
-async def _whole(task: asyncio.Future[_T]) -> _T:
+async def _whole(task: asyncio.Future[T]) -> T:
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:

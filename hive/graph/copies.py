@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 import operator
-from typing import Any
+from typing import Any, Final
 
 from hive import errors
 from hive.graph.futile import futile
@@ -21,7 +21,7 @@ from hive.text import kind_of
 
 __all__ = ["Copies", "copy_value"]
 
-_CONSTANT = frozenset({type(None), bool, int, float, complex, str, bytes})
+_CONSTANT: Final = frozenset({type(None), bool, int, float, complex, str, bytes})
 
 
 def copy_value(value: Any, place: str) -> Any:

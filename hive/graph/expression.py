@@ -32,8 +32,8 @@ MAX_TEXT: Final = 100_000
 MAX_ROUND_DIGITS: Final = 300
 MAX_SHOWN: Final = 80
 
-_SCALARS = (type(None), bool, int, float, str)
-_SIZED = (str, bytes, list, tuple, set, frozenset, dict)
+_SCALARS: Final = (type(None), bool, int, float, str)
+_SIZED: Final = (str, bytes, list, tuple, set, frozenset, dict)
 
 
 def _as_text(value: Any) -> str:
@@ -125,7 +125,7 @@ _ALLOWED: Final = (
     | ast.Subscript | ast.Slice | ast.Constant | ast.Name | ast.List | ast.Tuple | ast.Set
     | ast.boolop | ast.operator | ast.unaryop | ast.cmpop | ast.expr_context
 )  # fmt: skip
-_EVALUATION_ERRORS = (ArithmeticError, LookupError, TypeError, ValueError, RecursionError)
+_EVALUATION_ERRORS: Final = (ArithmeticError, LookupError, TypeError, ValueError, RecursionError)
 
 
 class Expression:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from blake3 import blake3
 
@@ -29,8 +29,8 @@ __all__ = [
     "text_of",
 ]
 
-_MOST_SHOWN = 8
-_SHOWN_CHARACTERS = 60
+_MOST_SHOWN: Final = 8
+_SHOWN_CHARACTERS: Final = 60
 
 
 def canonical_text(spec: GraphSpec | Goal) -> str:

@@ -9,10 +9,10 @@ from typing import Any, Generic, TypeVar
 
 __all__ = ["Outcome", "announce"]
 
-_T = TypeVar("_T")
+T = TypeVar("T")
 
 
-class Outcome(Generic[_T]):
+class Outcome(Generic[T]):
     """What becomes of one job of another thread, for the one task that waits for it.
 
     It is made in that task's event loop. The thread sets it once, and then announces it together
@@ -27,9 +27,9 @@ class Outcome(Generic[_T]):
         self._waiter: asyncio.Future[None] | None = None
         self._told = False
         self._error: Exception | None = None
-        self._result: _T | None = None
+        self._result: T | None = None
 
-    def succeed(self, result: _T) -> None:
+    def succeed(self, result: T) -> None:
         """Set the result."""
         self._result = result
 
@@ -37,7 +37,7 @@ class Outcome(Generic[_T]):
         """Set what went wrong."""
         self._error = error
 
-    async def wait(self) -> _T:
+    async def wait(self) -> T:
         """Return the result or raise the error, also when the waiting task is cancelled meanwhile.
 
         Raises:

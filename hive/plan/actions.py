@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from hive import errors
 from hive.graph.executor import GraphExecutor
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FEEDBACK", "Actions", "FunctionAction", "GraphAction", "check_answer"]
 
-FEEDBACK = "feedback"
+FEEDBACK: Final = "feedback"
 """The argument that receives what the judge said of the attempt before; None in the first one."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
@@ -12,7 +12,7 @@ from hive.plan.status import StepStatus
 
 __all__ = ["ActionSpec", "ActionType", "Plan", "PlanStep"]
 
-_STATE = frozenset({"status", "result", "error", "attempts"})
+_STATE: Final = frozenset({"status", "result", "error", "attempts"})
 
 
 class ActionType(StrEnum):

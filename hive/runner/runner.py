@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AgentRun", "AgentRunner"]
 
-_T = TypeVar("_T")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +241,7 @@ class AgentRunner(Closing):
         return made_by and json.loads(execution[kind])["id"] == self.agent.id
 
 
-def to_end(coroutine: Coroutine[Any, Any, _T]) -> _T:
+def to_end(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end, also where an event loop is running already, as in a notebook.
 
     There it runs in a thread with an event loop of its own, and the running loop waits. Ctrl-C,
@@ -253,7 +253,7 @@ def to_end(coroutine: Coroutine[Any, Any, _T]) -> _T:
         return asyncio.run(coroutine)
     started: Future[Callable[[], object]] = Future()
 
-    async def main() -> _T:
+    async def main() -> T:
         task, loop = asyncio.current_task(), asyncio.get_running_loop()
         assert task is not None
         started.set_result(partial(loop.call_soon_threadsafe, task.cancel))
