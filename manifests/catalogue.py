@@ -153,6 +153,22 @@ class Catalogue:
         """Return the row of a run's head; None if the run lists nothing yet."""
         return self.checkpoint(run.number, run.head)
 
+    def chain(self, run: RunRow, sequence: int) -> list[tuple[int, CheckpointRow]]:
+        """Return a checkpoint, as (sequence, row), behind the ancestors it cannot be used without.
+
+        Raises:
+            NotFoundError: It, or one of them, was forgotten.
+        """
+        chain: list[tuple[int, CheckpointRow]] = []
+        needed = sequence
+        while needed:
+            row = self.checkpoint(run.number, needed)
+            if row is None:
+                raise NotFoundError(f"what {run.name}@{sequence} needs was forgotten")
+            chain.append((needed, row))
+            needed = row.parent if row.needs_parent else 0
+        return chain[::-1]
+
     def is_open(self, run: RunRow, sequence: int, row: CheckpointRow) -> bool:
         """Whether no checkpoint of the run was built on this one: its step may be under way."""
         return row.tip or run.head == sequence

@@ -27,6 +27,7 @@ from manifests.pending import anchor_of
 from manifests.pending_rows import pending_rows
 from manifests.reading import StoreReader
 from manifests.refs import Listed, RefLike, Resolver
+from manifests.rows import CheckpointRow
 
 __all__ = ["ExportReport", "export"]
 
@@ -102,17 +103,12 @@ def _with_history(reader: RecordReader, ref: RefLike, history: bool) -> list[Lis
     run = catalogue.run(listed.run)
     if run is None:
         return [listed]  # only a tag is left of it
+    rows: Iterable[tuple[int, CheckpointRow]] = ()
     if history:
         rows = catalogue.newest(run.number, below=listed.sequence)
-        return [listed, *(Listed(run.name, sequence, row) for sequence, row in rows)]
-    chain = [listed]
-    while chain[-1].row.needs_parent and chain[-1].row.parent:
-        sequence = chain[-1].row.parent
-        row = catalogue.checkpoint(run.number, sequence)
-        if row is None:
-            raise NotFoundError(f"what {listed.run}@{listed.sequence} needs was forgotten")
-        chain.append(Listed(run.name, sequence, row))
-    return chain
+    elif listed.row.needs_parent:
+        rows = catalogue.chain(run, listed.sequence)[:-1]
+    return [listed, *(Listed(run.name, sequence, row) for sequence, row in rows)]
 
 
 def _notes(reader: RecordReader, listed: list[Listed]) -> tuple[list[Note], list[int]]:

@@ -7,14 +7,14 @@ from typing import Final
 
 from cas.errors import ConflictError, NotFoundError
 from cas.writer import RecordWriter
-from manifests.catalogue import Catalogue, CatalogueWriter
+from manifests.catalogue import CatalogueWriter
 from manifests.claims import drop_claim
 from manifests.effects import copy_effects, drop_effects
 from manifests.names import check_name
 from manifests.pending import anchor_of
 from manifests.pending_rows import copy_pending, drop_pending
-from manifests.refs import Listed, RefLike, Resolver
-from manifests.rows import CheckpointRow, PinRow, TagRow
+from manifests.refs import RefLike, Resolver
+from manifests.rows import PinRow, TagRow
 
 __all__ = ["delete_run", "fork", "pin", "tag", "unpin", "untag"]
 
@@ -32,8 +32,10 @@ def fork(writer: RecordWriter, ref: RefLike, new_run: str, created_us: int) -> i
     catalogue = CatalogueWriter(writer.writing)
     if catalogue.run(new_run) is not None:
         raise ConflictError(f"there is a run {new_run!r} already", run=new_run)
-    chain = _chain(catalogue, listed)
     origin = catalogue.run(listed.run)
+    chain = [(listed.sequence, listed.row)]
+    if origin is not None and listed.row.needs_parent:
+        chain = catalogue.chain(origin, listed.sequence)
     is_open = origin is not None and catalogue.is_open(origin, listed.sequence, listed.row)
     run = catalogue.new_run(new_run, created_us)
     records = []
@@ -50,19 +52,6 @@ def fork(writer: RecordWriter, ref: RefLike, new_run: str, created_us: int) -> i
         records += copy_effects(writer, place, (run.number, run.last), is_open=is_open)
     writer.root(*records)
     return run.head
-
-
-def _chain(catalogue: Catalogue, listed: Listed) -> list[tuple[int, CheckpointRow]]:
-    """Return a row behind those of the ancestors it needs: a run must be usable by itself."""
-    chain = [(listed.sequence, listed.row)]
-    run = catalogue.run(listed.run)
-    while run is not None and chain[-1][1].needs_parent and chain[-1][1].parent:
-        sequence = chain[-1][1].parent
-        row = catalogue.checkpoint(run.number, sequence)
-        if row is None:
-            raise NotFoundError(f"what {listed.run}@{listed.sequence} needs was forgotten")
-        chain.append((sequence, row))
-    return chain[::-1]
 
 
 def tag(writer: RecordWriter, name: str, ref: RefLike, *, force: bool) -> None:
