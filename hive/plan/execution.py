@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
-from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, replace
+from collections.abc import Coroutine
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hive import errors
-from hive.graph.copies import copy_value
-from hive.plan.actions import check_answer
-from hive.plan.approval import Answer, ApprovalDecision, ApprovalRequest, ApprovalResult, result_of
+from hive.plan.approval import ApprovalDecision, ApprovalRequest
+from hive.plan.asking import ApprovalCallback, Asked, ask_about, request_of
 from hive.plan.decisions import answered
 from hive.plan.judge import JudgmentAction
 from hive.plan.order import Order
 from hive.plan.sight import clashes, context_after, results_of
 from hive.plan.status import ExecutionStatus, StepStatus
-from hive.plan.work import Worked, inputs_of
+from hive.plan.work import Worked
 
 if TYPE_CHECKING:
     from hive.graph.runtime import RunRecord, Runtime
@@ -30,17 +28,7 @@ if TYPE_CHECKING:
     from hive.plan.work import Work
     from manifests.kinds import Kind
 
-__all__ = ["ApprovalCallback", "PlanExecution"]
-
-ApprovalCallback = Callable[[ApprovalRequest], "Answer | Awaitable[Answer]"]
-"""Asks a person at once, sync or async, instead of pausing the run."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    step: PlanStep
-    answer: ApprovalResult | None
-    error: str = ""
+__all__ = ["PlanExecution"]
 
 
 class PlanExecution:
@@ -79,7 +67,7 @@ class PlanExecution:
         self._ask = ask
         self._order = Order({step.id: step.dependencies for step in plan.steps})
         self._saving = asyncio.Lock()
-        self._under_way: dict[asyncio.Task[Worked | _Asked], PlanStep] = {}
+        self._under_way: dict[asyncio.Task[Worked | Asked], PlanStep] = {}
 
     async def drive(self) -> None:
         """Go on until the run ends or a person has to answer."""
@@ -161,7 +149,9 @@ class PlanExecution:
                 if self._ask is None:
                     self._set(step, status=StepStatus.AWAITING_APPROVAL)
                 else:
-                    self._start(step, self._asked(step, self._ask))
+                    request = partial(self._request, step)
+                    action = self._work.actions[step.id]
+                    self._start(step, ask_about(step, action, request, self._ask))
                 continue
             if self._progress.steps + len(self._under_way) >= self._config.max_total_steps:
                 if self._under_way:
@@ -183,41 +173,12 @@ class PlanExecution:
             states[other].status is StepStatus.COMPLETED for other in step.dependencies
         )
 
-    def _start(self, step: PlanStep, job: Coroutine[Any, Any, Worked | _Asked]) -> None:
+    def _start(self, step: PlanStep, job: Coroutine[Any, Any, Worked | Asked]) -> None:
         self._set(step, status=StepStatus.IN_PROGRESS)
         self._under_way[asyncio.create_task(job, name=f"step {step.id}")] = step
 
-    async def _asked(self, step: PlanStep, ask: ApprovalCallback) -> _Asked:
-        try:
-            answer: Any = ask(self._request(step))
-            if inspect.isawaitable(answer):
-                answer = await answer
-            place = f"the answer about step {step.id!r}"
-            result = result_of(answer, place)
-            check_answer(self._work.actions[step.id], step, result, place)
-            return _Asked(step, result)
-        except Exception as error:  # nobody was asked: the run pauses, as without a callback
-            return _Asked(step, None, f"{type(error).__name__}: {error}")
-
     def _request(self, step: PlanStep) -> ApprovalRequest:
-        state = self._state(step)
-        context, results = self._seen_by(step)
-        message = state.feedback if state.escalated else step.approval_message
-        try:
-            inputs = inputs_of(step, state, context, results)
-        except errors.InvalidInputError as error:
-            inputs, message = {}, f"{message or ''} ({error})".strip()
-        place = f"step {step.id!r}"
-        return ApprovalRequest(
-            step_id=step.id,
-            description=step.description,
-            action=step.action.name,
-            message=message,
-            inputs=copy_value(inputs, f"{place}, inputs"),
-            outputs=copy_value(state.outputs, f"{place}, outputs") if state.escalated else None,
-            error=state.error if state.escalated else None,
-            escalated=state.escalated,
-        )
+        return request_of(step, self._state(step), *self._seen_by(step))
 
     def _seen_by(self, step: PlanStep) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
         results = results_of(self._progress.step_states)
@@ -227,7 +188,7 @@ class PlanExecution:
 
     # Taking what they gave
 
-    async def _finished(self) -> list[Worked | _Asked]:
+    async def _finished(self) -> list[Worked | Asked]:
         done, _ = await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
         # Of several that end at once, the first of the plan is the first: that can be repeated.
         started = list(self._under_way)
@@ -237,8 +198,8 @@ class PlanExecution:
             del self._under_way[task]
         return results
 
-    async def _take(self, done: Worked | _Asked) -> None:
-        if isinstance(done, _Asked):
+    async def _take(self, done: Worked | Asked) -> None:
+        if isinstance(done, Asked):
             await self._take_answer(done)
             return
         self._recorder.is_whole = False
@@ -252,7 +213,7 @@ class PlanExecution:
         kind = self._apply(done)
         await self.save(kind, step.id)
 
-    async def _take_answer(self, asked: _Asked) -> None:
+    async def _take_answer(self, asked: Asked) -> None:
         step, answer = asked.step, asked.answer
         self._set(step, status=StepStatus.AWAITING_APPROVAL)
         if answer is None:

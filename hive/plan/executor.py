@@ -15,8 +15,9 @@ from hive.graph.recording import recording
 from hive.graph.services import Effects
 from hive.plan.actions import Actions, GraphAction, check_answer
 from hive.plan.approval import ApprovalResult
+from hive.plan.asking import ApprovalCallback
 from hive.plan.config import ExecutorConfig
-from hive.plan.execution import ApprovalCallback, PlanExecution
+from hive.plan.execution import PlanExecution
 from hive.plan.judge import Judge, JudgeFunction, judge_of
 from hive.plan.plan import Plan
 from hive.plan.problems import problems_of
