@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hive.cli.shapes import WaitJson
     from hive.runner import RunResult, Wait
 
-__all__ = ["finish", "resume_command", "short_path", "wait_json", "wait_text"]
+__all__ = ["finish", "resume_command", "wait_json"]
 
 
 def finish(result: RunResult, waits: list[Wait], as_json: bool) -> None:
@@ -29,7 +29,7 @@ def finish(result: RunResult, waits: list[Wait], as_json: bool) -> None:
         write_json({**shown, "output": to_json(shown["output"])})
     else:
         line(f"run {escape(shown['run'])}: {shown['status']} after {count(shown['steps'], 'step')}")
-        line(f"path: {escape(short_path(shown['path']))}")
+        line(f"path: {escape(_short_path(shown['path']))}")
         if shown["output"]:
             line()
             table(
@@ -40,14 +40,14 @@ def finish(result: RunResult, waits: list[Wait], as_json: bool) -> None:
         answer = ["--input", "{...}"] if wait.kind == "input" else ["--approve"]
         if len(waits) > 1:
             answer += ["--step", wait.step]
-        say(f"{wait_text(wait)}; {resume_command(result.run_id, *answer)} continues")
+        say(f"{_wait_text(wait)}; {resume_command(result.run_id, *answer)} continues")
     if shown["status"] == "failed":
         say(f"run failed: {shown['error']}")
         say(_advice(result))
         raise typer.Exit(FAILED)
 
 
-def wait_text(wait: Wait) -> str:
+def _wait_text(wait: Wait) -> str:
     """Say what a run waits for."""
     told = "" if wait.message is None else f": {wait.message}"
     match wait.kind:
@@ -64,7 +64,7 @@ def wait_json(wait: Wait) -> WaitJson:
     return {"kind": wait.kind, "step": wait.step, "message": wait.message}
 
 
-def short_path(path: Iterable[str]) -> str:
+def _short_path(path: Iterable[str]) -> str:
     """Write the nodes of a path in one line, repeated ones once: ``find, read x8, index``."""
     parts = []
     for node, visits in itertools.groupby(path):

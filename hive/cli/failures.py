@@ -36,7 +36,7 @@ import typer
 from hive.cli.output import discard_output
 from hive.cli.text import escape, escape_lines
 
-__all__ = ["FAILED", "exit_code", "fail", "guarded", "run_to_the_end", "say"]
+__all__ = ["FAILED", "exit_code", "guarded", "run_to_the_end", "say"]
 
 FAILED: Final = 1
 UNEXPECTED: Final = 70
@@ -70,7 +70,7 @@ def guarded(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
             say(f"the program that was loaded or run called sys.exit({stop.code!r})")
             raise typer.Exit(FAILED) from None
         except Exception as error:
-            raise typer.Exit(fail(error)) from None
+            raise typer.Exit(_fail(error)) from None
 
     return wrapper
 
@@ -96,14 +96,14 @@ def run_to_the_end(program: Callable[[], None]) -> int:
         discard_output()
         return code or BROKEN_PIPE
     except OSError as error:
-        return code or fail(error)
+        return code or _fail(error)
     except KeyboardInterrupt:
         say("interrupted")
         return INTERRUPTED
     return code
 
 
-def fail(error: Exception) -> int:
+def _fail(error: Exception) -> int:
     """Print an error as one line on the error stream and return its exit code."""
     from cas.errors import HiveError
 

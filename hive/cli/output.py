@@ -27,7 +27,6 @@ __all__ = [
     "styled",
     "table",
     "terminal_width",
-    "write",
     "write_json",
     "write_raw",
 ]
@@ -58,10 +57,10 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
 
 def line(text: str = "") -> None:
     """Print one line or more of text that is already safe: escape what is foreign first."""
-    write(text + "\n")
+    _write(text + "\n")
 
 
-def write(text: str) -> None:
+def _write(text: str) -> None:
     """Print text that is already safe, without an end of line."""
     if sys.stdout is None:  # the program was started with its output closed
         return

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hive.graph.spec import GraphSpec
     from manifests.kinds import Kind
 
-__all__ = ["BranchRecorder", "Recorder", "next_nodes_of"]
+__all__ = ["BranchRecorder", "Recorder"]
 
 _IN_NODE: Final = frozenset({"node_start", "node_progress"})
 """Kinds of checkpoint after which a node has begun already."""
@@ -68,7 +68,7 @@ class Recorder(RunRecorder):
         if self._writer is None:
             return
         await self.record(
-            kind, node, dict(memory.lend()), progress.to_record(), next_nodes_of(progress)
+            kind, node, dict(memory.lend()), progress.to_record(), _next_nodes_of(progress)
         )
 
     async def save_start(self, node: str, progress: Progress, memory: SharedMemory) -> None:
@@ -163,9 +163,9 @@ def _last_node(progress: Progress) -> str | None:
     return progress.path[-1] if progress.path else None
 
 
-def next_nodes_of(progress: Progress) -> list[str]:
+def _next_nodes_of(progress: Progress) -> list[str]:
     """Return the nodes that come next: one, or that of each branch, or none."""
     if progress.section is not None:
         branches = progress.section.branches.values()
-        return [node for branch in branches for node in next_nodes_of(branch.progress)]
+        return [node for branch in branches for node in _next_nodes_of(branch.progress)]
     return [] if progress.next_node is None else [progress.next_node]

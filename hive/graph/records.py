@@ -17,7 +17,6 @@ __all__ = [
     "completed",
     "names_to_change",
     "read_record",
-    "renamed_graph",
     "renamed_record",
 ]
 
@@ -137,11 +136,11 @@ def renamed_record(record: Mapping[str, Any], names: Mapping[str, str]) -> dict[
         }
         changed["section"] = {**section, "source": new(section["source"]), "branches": branches}
     if "graph" in record:
-        changed["graph"] = renamed_graph(record["graph"], names)
+        changed["graph"] = _renamed_graph(record["graph"], names)
     return changed
 
 
-def renamed_graph(text: str, names: Mapping[str, str]) -> str:
+def _renamed_graph(text: str, names: Mapping[str, str]) -> str:
     """Return the canonical text of a graph with new ids of nodes.
 
     Raises:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hive.graph.runtime import Runtime
     from hive.graph.services import NodeServices
 
-__all__ = ["Attempt", "Visit", "backoff_seconds"]
+__all__ = ["Attempt", "Visit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Visit:
         waits again: the wait before the attempt in flight is not known to be over.
         """
         if number > 1:
-            await self.sleep(backoff_seconds(self.spec, number - 1))
+            await self.sleep(_backoff_seconds(self.spec, number - 1))
         copies = Copies()
         staged = self.memory.staged(copies)
         started = self.timer()
@@ -189,7 +189,7 @@ class Visit:
         }
 
 
-def backoff_seconds(spec: NodeSpec, retry: int) -> float:
+def _backoff_seconds(spec: NodeSpec, retry: int) -> float:
     """Return the wait before a node's retry number ``retry`` (from 1), in seconds."""
     # The exponent is bounded: 2.0 ** 1024 overflows.
     return min(spec.backoff_max_seconds, spec.backoff_seconds * 2.0 ** min(retry - 1, 64))

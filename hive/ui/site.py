@@ -14,7 +14,7 @@ from hive.text import age, count, escape, size
 from hive.ui.links import Commands, link, shown_path, step_link
 from manifests import Checkpoint, Clock, Repository
 
-__all__ = ["STATUSES", "Site", "status_of_kind"]
+__all__ = ["STATUSES", "Site"]
 
 STATUSES: Final = ("running", "paused", "interrupted", "unfinished", "failed", "done", "abandoned")
 _STATUS_OF_KIND: Final = {
@@ -25,7 +25,7 @@ _STATUS_OF_KIND: Final = {
 }
 
 
-def status_of_kind(head: Checkpoint) -> str:
+def _status_of_kind(head: Checkpoint) -> str:
     """Say how a run stands as far as its last checkpoint tells."""
     return _STATUS_OF_KIND.get(head.kind, "unfinished")
 
@@ -62,7 +62,7 @@ class Site:
 
     repository: Repository
     clock: Clock
-    status_of: Callable[[Checkpoint], str] = status_of_kind
+    status_of: Callable[[Checkpoint], str] = _status_of_kind
     commands: Commands = field(default_factory=lambda: Commands(None))
     place: str = ""
     templates: jinja2.Environment = field(default_factory=_environment)
