@@ -89,9 +89,9 @@ def find_launch(home: Path, run: str) -> Launch | None:
     """Return the record of a run, or None when it was not launched by ``hive run``.
 
     Raises:
-        AccessError: when another user owns the record or may write to it.
-        CorruptionError: when it cannot be understood.
-        UnsupportedFormatError: when a newer Hive wrote it.
+        AccessError: Another user owns the record or may write to it.
+        CorruptionError: It cannot be understood.
+        UnsupportedFormatError: A newer Hive wrote it.
     """
     path = _path(home, run, ".json", create=False)
     with _wrapped(path):
@@ -143,7 +143,7 @@ def while_executing(home: Path, run: str) -> Iterator[None]:
     """Hold the lock that says that this process is executing ``run``.
 
     Raises:
-        ConflictError: when another process is.
+        ConflictError: Another process is.
     """
     path = _path(home, run, ".lock")
     with _wrapped(path):

@@ -53,7 +53,7 @@ def open_to_read(home: Path | None) -> Repository:
     """Open an existing store for reading only; asking about a run never creates a store.
 
     Raises:
-        NotFoundError: when there is no store in ``home``.
+        NotFoundError: There is no store in ``home``.
     """
     import hive
 

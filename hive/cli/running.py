@@ -65,8 +65,10 @@ def run(
         open_to_write(home, create=True, registry=registry) as repo,
         contextlib.ExitStack() as claim,
     ):
-        chosen = _claim(repo, claim, f"{agent.id}-") if name is None else name
-        if name is not None:
+        if name is None:
+            chosen = _claim(repo, claim, f"{agent.id}-")
+        else:
+            chosen = name
             claim.enter_context(while_executing(repo.home, name))
             if _exists(repo, name):
                 raise ConflictError(

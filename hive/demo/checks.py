@@ -40,12 +40,12 @@ def check_demo(
     """Judge a survey that was killed and resumed against one that ran through.
 
     Args:
-        killed: the survey that was killed and resumed.
-        unbroken: the survey that ran through.
-        killed_pid: the process that was killed.
-        resumed_pid: the process that resumed.
-        killed_node: the node in which it was killed.
-        differences: in how many places the final states differ.
+        killed: The survey that was killed and resumed.
+        unbroken: The survey that ran through.
+        killed_pid: The process that was killed.
+        resumed_pid: The process that resumed.
+        killed_node: The node in which it was killed.
+        differences: In how many places the final states differ.
     """
     before = [effect for effect in killed.effects if effect.pid == killed_pid]
     after = [effect for effect in killed.effects if effect.pid == resumed_pid]

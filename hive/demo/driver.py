@@ -67,15 +67,15 @@ def run_demo(
     """Survey ``folder`` twice, once killed and resumed, and compare.
 
     Args:
-        folder: what to survey.
+        folder: What to survey.
         home: Hive's folder; the store is created when there is none.
-        hive: the command that starts Hive's command line.
-        environment: of the child processes.
-        limits: how much of the folder to look at.
-        tell: called with one line before each stage.
+        hive: The command that starts Hive's command line.
+        environment: Of the child processes.
+        limits: How much of the folder to look at.
+        tell: Called with one line before each stage.
 
     Raises:
-        DemoError: when a process ended in another way than it was meant to, or took too long.
+        DemoError: A process ended in another way than it was meant to, or took too long.
     """
     home = home.resolve()
     run, unbroken_run = _free_names(home)

@@ -104,7 +104,7 @@ def read_document(folder: Path, path: str, *, max_file_bytes: int) -> Document:
     """Read one text file found before.
 
     Raises:
-        UnreadableError: when it has gone, cannot be opened, has grown past ``max_file_bytes``,
+        UnreadableError: It has gone, cannot be opened, has grown past ``max_file_bytes``,
             or is not UTF-8 text.
     """
     try:

@@ -27,7 +27,7 @@ def weigh(counts: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, float]
     """Give each document its strongest terms by tf-idf, scaled to length 1, strongest first.
 
     Args:
-        counts: for each document how often each word occurs in it.
+        counts: For each document how often each word occurs in it.
     """
     documents_with: Counter[str] = Counter()
     for terms in counts.values():

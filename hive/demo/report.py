@@ -19,8 +19,8 @@ def summarise_document(texts: Sequence[str], weights: Mapping[str, float]) -> li
     """Return the few sentences that carry most of a document's own terms, in reading order.
 
     Args:
-        texts: the document's pieces.
-        weights: the document's terms with their weights.
+        texts: The document's pieces.
+        weights: The document's terms with their weights.
     """
     scored: list[tuple[float, int, str]] = []
     seen: set[str] = set()

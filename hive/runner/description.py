@@ -49,7 +49,7 @@ class AgentDescription(BaseModel):
         format: The format of the description.
         goal: The goal.
         graph: A ``GraphSpec``, where ``function`` of a node is a name as above; or
-        plan: a ``Plan``.
+        plan: A ``Plan``.
         functions: For a graph by node id, for a plan by action name.
         nodes: Node objects, likewise.
         graphs: For a plan: graphs by action name.

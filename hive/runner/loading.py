@@ -31,10 +31,10 @@ def load_agent(target: str, folder: Path) -> Agent:
         target: ``package.module:name``, ``path/to/file.py:name``, the path of a description
             (``.json``, ``.yaml``, ``.yml``), or of a folder with an ``agent`` file. Without
             ``:name``, a module or Python file is searched for ``agent``, ``graph`` or ``plan``.
-        folder: where relative files lie and where imports look first.
+        folder: Where relative files lie and where imports look first.
 
     Raises:
-        InvalidInputError: when the target is malformed, cannot be imported or is no agent.
+        InvalidInputError: The target is malformed, cannot be imported or is no agent.
     """
     path = folder / target
     if target and path.is_dir():

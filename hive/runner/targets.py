@@ -24,10 +24,10 @@ def look_up(target: str, folder: Path) -> Any:
 
     Args:
         target: ``package.module:name`` or ``path/to/file.py:name``; the name may be dotted.
-        folder: where relative files lie and where imports look first.
+        folder: Where relative files lie and where imports look first.
 
     Raises:
-        InvalidInputError: when the target is malformed, cannot be imported or is not there.
+        InvalidInputError: The target is malformed, cannot be imported or is not there.
     """
     place, colon, name = target.rpartition(":")
     if not colon or not place or not name:
@@ -45,7 +45,7 @@ def import_place(place: str, folder: Path) -> ModuleType:
     """Import a module by its name, or a file that ends in ``.py``.
 
     Raises:
-        InvalidInputError: when there is none, or it raises an exception.
+        InvalidInputError: There is none, or it raises an exception.
     """
     try:
         if place.endswith(".py"):
