@@ -11,13 +11,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice, pairwise, product
 from typing import Final
 
-from cas.check import count_records
 from cas.counters import Counters
 from cas.environment import ReadTransaction, WriteTransaction
 from cas.errors import CorruptStoreError, MissingObjectError
 from cas.packs import Pack
 from cas.packwalk import pack_rows
 from cas.rawtree import Loss, RawRow
+from cas.reclaim import recount
 from cas.records import (
     NUMBER_BYTES,
     OBJECTS,
@@ -206,11 +206,8 @@ def _count(writing: WriteTransaction, next_record: int) -> None:
         counters = Counters.load(writing)
     except CorruptStoreError:
         counters = Counters()
-    counted = count_records(writing)
     counters.next_record = max(counters.next_record, next_record)
-    counters.objects = counted.objects
-    counters.payload_bytes = counted.payload_bytes
-    counters.stored_bytes = counted.stored_bytes
+    recount(writing, counters)
     # Nothing that was known of the old store is true of this one.
     counters.root_epoch += 1
     counters.sweeps += 1
