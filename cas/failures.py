@@ -28,7 +28,7 @@ from cas.errors import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["describe_owner", "translate"]
+__all__ = ["MAX_KEY_BYTES", "describe_owner", "translate"]
 
 MAX_KEY_BYTES: Final = 511
 # A write that failed for want of room leaves less than one transaction's worth behind.

@@ -17,7 +17,7 @@ import typer
 from pydantic import ConfigDict, TypeAdapter
 from typing_extensions import is_typeddict
 
-from hive.cli import shapes
+from hive.cli import shapes, store_shapes
 from hive.cli.app import app
 from hive.cli.shapes import SHAPES
 
@@ -128,7 +128,7 @@ def _cell(text: str) -> str:
 
 def _schemas() -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the schema of each command, and the definitions that they share."""
-    for shape in vars(shapes).values():
+    for shape in (*vars(shapes).values(), *vars(store_shapes).values()):
         if is_typeddict(shape):
             shape.__pydantic_config__ = ConfigDict(use_attribute_docstrings=True)
     adapters = [(name, "serialization", TypeAdapter(shape)) for name, shape in SHAPES.items()]

@@ -14,7 +14,7 @@ from hive.cli.output import line, styled, write_json
 from hive.cli.text import escape
 
 if TYPE_CHECKING:
-    from hive.cli.shapes import DoctorJson
+    from hive.cli.store_shapes import DoctorJson
 
 __all__ = ["doctor"]
 

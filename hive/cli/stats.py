@@ -11,7 +11,7 @@ from hive.cli.progress import shown_waiting
 from hive.cli.text import count, escape, size
 
 if TYPE_CHECKING:
-    from hive.cli.shapes import StatsJson
+    from hive.cli.store_shapes import StatsJson
     from manifests import StoreStats
 
 __all__ = ["stats"]

@@ -15,7 +15,7 @@ from hive.cli.text import count, escape, size
 
 if TYPE_CHECKING:
     from hive.adapters.langgraph.importing import ImportedThreads
-    from hive.cli.shapes import ImportedThreadsJson
+    from hive.cli.store_shapes import ImportedThreadsJson
 
 __all__ = ["import_langgraph"]
 

@@ -140,23 +140,9 @@ class Walk:
 
     async def _visit(self, spec: NodeSpec) -> Attempt:
         """Make attempts until one is final; each failed one before it is recorded."""
-        progress, setting = self.progress, self.setting
+        progress = self.progress
         await self.recorder.save_start(spec.id, progress, self.memory)
-        visit = Visit(
-            run=setting.run,
-            spec=spec,
-            node=setting.nodes[spec.id],
-            number=self.visits().get(spec.id, 0) + 1,
-            input_data=progress.input_data,
-            memory=self.memory,
-            goal=setting.goal,
-            runtime=self.runtime,
-            targets=setting.nodes,
-            sleep=setting.sleep,
-            timer=setting.timer,
-            services=NodeServices(progress.first_id(spec.id), setting.effects, self._save_state),
-            branch=self.branch,
-        )
+        visit = self._next_visit(spec)
         while True:
             attempt = await visit.attempt(progress.failed_attempts + 1, progress.node_state)
             self.recorder.is_whole = False
@@ -179,9 +165,27 @@ class Walk:
                 "warning",
                 f"attempt {progress.failed_attempts} failed: {attempt.result.error}",
                 node_id=spec.id,
-                run=setting.run,
+                run=self.setting.run,
             )
             await self.recorder.save_attempt(spec.id, progress, self.memory)
+
+    def _next_visit(self, spec: NodeSpec) -> Visit:
+        progress, setting = self.progress, self.setting
+        return Visit(
+            run=setting.run,
+            spec=spec,
+            node=setting.nodes[spec.id],
+            number=self.visits().get(spec.id, 0) + 1,
+            input_data=progress.input_data,
+            memory=self.memory,
+            goal=setting.goal,
+            runtime=self.runtime,
+            targets=setting.nodes,
+            sleep=setting.sleep,
+            timer=setting.timer,
+            services=NodeServices(progress.first_id(spec.id), setting.effects, self._save_state),
+            branch=self.branch,
+        )
 
     async def _save_state(self, state: Any) -> None:
         """Record what the node in flight wants to find when it is interrupted."""

@@ -17,7 +17,7 @@ from pydantic import ConfigDict, TypeAdapter
 from typer.testing import CliRunner
 from typing_extensions import is_typeddict
 
-from hive.cli import shapes
+from hive.cli import shapes, store_shapes
 from hive.cli.shapes import SHAPES
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -66,7 +66,7 @@ def has_shape(command: str, value: Any) -> None:
 
 @functools.cache
 def _shape(command: str) -> TypeAdapter[Any]:
-    for shape in vars(shapes).values():
+    for shape in (*vars(shapes).values(), *vars(store_shapes).values()):
         if is_typeddict(shape):
             # Strictly: programs may be told of keys that later versions add, tests must be.
             shape.__pydantic_config__ = ConfigDict(extra="forbid", strict=True)
