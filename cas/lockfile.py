@@ -26,7 +26,7 @@ With its 128 bytes of head and 64 for each reader, LMDB's table fills three page
 for 512, which was the limit before, was a thirtieth of a store of 200 turns of a chat.
 """
 # Errors that do not come from the file: it may well be usable, and others may be writing.
-_NO_ANSWER = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO}
+_NO_ANSWER: Final = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO}
 # What that table takes, so that LMDB leaves the size alone. An older, larger file stays as it is.
 _LOCK_BYTES: Final = 3 * 4096
 
