@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 if TYPE_CHECKING:
     from manifests import Checkpoint, Outline, PendingWrite, Repository
 
-__all__ = ["Question", "failure_of_thread", "is_thread", "questions_of", "standing_of_thread"]
+__all__ = [
+    "Question",
+    "delta_channels_of",
+    "failure_of_thread",
+    "is_thread",
+    "questions_of",
+    "standing_of_thread",
+]
 
 ThreadStanding = Literal["done", "failed", "paused", "unfinished"]
 
@@ -26,6 +33,7 @@ _INPUT: Final = "__start__"
 _TASKS: Final = "__pregel_tasks"
 _BRANCH: Final = "branch:"
 _JOIN: Final = "join:"
+_COUNTERS: Final = "counters_since_delta_snapshot"
 _LEAST_VERSION: Final = 4
 _MOST_CHANNELS: Final = 10_000
 
@@ -74,6 +82,21 @@ def failure_of_thread(repository: Repository, head: Checkpoint) -> str:
         if write.name == _ERROR:
             return f"{_node_of(write)}: {write.value}"
     return ""
+
+
+def delta_channels_of(repository: Repository, checkpoint: Checkpoint) -> list[str]:
+    """Return the channels of a thread that have a value which is not in the checkpoint.
+
+    LangGraph makes it of what earlier steps wrote, with a function that only the graph has.
+    """
+    record = repository.execution(checkpoint)
+    match record.get("names"), record.get("metadata"):
+        case [[*channels], _, [*keys]], [*values] if len(keys) == len(values):
+            counted = dict(zip(keys, values, strict=True)).get(_COUNTERS)
+        case _:
+            return []
+    held = {part.step for part in repository.outline(checkpoint, stop=_MOST_CHANNELS).parts}
+    return [name for name in counted or () if name in channels and name not in held]
 
 
 def _pending(repository: Repository, head: Checkpoint) -> list[PendingWrite]:

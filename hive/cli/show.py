@@ -69,7 +69,8 @@ def show(
             write_json(_as_json(repo, checkpoint, tags, path))
             return
         if path is None:
-            _show_checkpoint(checkpoint, tags, _failure(repo, checkpoint))
+            error, elsewhere = _failure(repo, checkpoint), _elsewhere(repo, checkpoint)
+            _show_checkpoint(checkpoint, tags, error, elsewhere)
             line()
         if path is None or summary:
             _show_outline(repo.outline(checkpoint, path or "", stop=PARTS_SHOWN))
@@ -106,7 +107,15 @@ def _failure(repo: Repository, checkpoint: Checkpoint) -> str:
     return failure_of(repo, checkpoint)
 
 
-def _show_checkpoint(checkpoint: Checkpoint, tags: list[str], error: str) -> None:
+def _elsewhere(repo: Repository, checkpoint: Checkpoint) -> str:
+    """Say what of a thread's state would otherwise seem to be lost."""
+    from hive.threads import delta_channels_of, is_thread
+
+    names = delta_channels_of(repo, checkpoint) if is_thread(checkpoint) else []
+    return f"{', '.join(names)}: made by the graph, from what earlier steps wrote" if names else ""
+
+
+def _show_checkpoint(checkpoint: Checkpoint, tags: list[str], error: str, elsewhere: str) -> None:
     fields = {
         "checkpoint": f"{checkpoint.run}@{checkpoint.sequence}",
         "id": str(checkpoint.id),
@@ -121,6 +130,7 @@ def _show_checkpoint(checkpoint: Checkpoint, tags: list[str], error: str) -> Non
         "graph": checkpoint.graph or "",
         "state": f"{size(checkpoint.logical_bytes)} as a full copy; saving it added "
         f"{size(checkpoint.new_bytes)} in {count(checkpoint.new_objects, 'object')}",
+        "not in it": elsewhere,
     }
     for name, text in fields.items():
         if text:

@@ -17,9 +17,15 @@ from langgraph.pregel import NodeBuilder, Pregel
 from langgraph.types import Command, Send, interrupt
 
 from hive.adapters.langgraph import HiveSaver
-from hive.threads import Question, is_thread, questions_of, standing_of_thread
+from hive.threads import (
+    Question,
+    delta_channels_of,
+    is_thread,
+    questions_of,
+    standing_of_thread,
+)
 from tests.hive.command_line import environment, hive
-from tests.hive.langgraph.graphs import chat_graph, config_of
+from tests.hive.langgraph.graphs import chat_graph, config_of, delta_graph
 
 
 def test_log_show_diff_and_gc_work_on_threads(tmp_path: Path) -> None:
@@ -38,6 +44,24 @@ def test_log_show_diff_and_gc_work_on_threads(tmp_path: Path) -> None:
         assert saver.repository.resolve(("alice", newest or "")).sequence == 10
         assert len(list(saver.list(config_of("alice")))) == 2
         assert len(chat_graph(saver).get_state(config_of("alice")).values["messages"]) == 8
+
+
+def test_show_says_what_a_state_only_seems_to_lack(tmp_path: Path) -> None:
+    """A deep agent's messages are a delta channel: they are no part of most checkpoints."""
+    home = str(tmp_path / "home")
+    with HiveSaver(home) as saver:
+        graph = delta_graph(saver, every=4)
+        for number in range(3):
+            graph.invoke({"n": number, "log": ["in"]}, config_of("alice"))
+        repository = saver.repository
+        listed = repository.log("alice")
+        missing = {each.sequence: delta_channels_of(repository, each) for each in listed}
+        repository.commit("bees", {"n": 1})
+        assert delta_channels_of(repository, repository.resolve("bees")) == []
+    # Nothing is written to the channel before the first checkpoint; two have a snapshot of it.
+    assert missing == {number: [] if number in (1, 6, 11) else ["log"] for number in range(1, 13)}
+    assert "not in it   log: made by the graph" in hive("show", "alice", "--home", home).output
+    assert "not in it" not in hive("show", "alice@11", "--home", home).output
 
 
 def answering_graph(saver: HiveSaver) -> Any:
