@@ -18,7 +18,7 @@ from cas.kept import KeptRecords
 from cas.records import RecordReader
 from manifests.catalogue import Catalogue
 from manifests.decoder import StoredObject
-from manifests.forms import Form, Forms, LinkForm
+from manifests.forms import Form, Forms
 from manifests.kept import KeptValues, Restoring
 from manifests.manifest import state_of
 from manifests.pending import PendingBody, PendingWrite, anchor_of, pending_bodies, pending_writes
@@ -129,6 +129,4 @@ def _ancestors(
 
 def _states(forms: Forms, ancestors: Sequence[_Ancestor]) -> list[Form]:
     """Return the forms of the states of ancestors, read at once where they are objects."""
-    states = [state_of(ancestor.manifest) for ancestor in ancestors]
-    opened = iter(forms.follow_all([state for state in states if isinstance(state, LinkForm)]))
-    return [next(opened) if isinstance(state, LinkForm) else state for state in states]
+    return forms.follow_each([state_of(ancestor.manifest) for ancestor in ancestors])

@@ -217,14 +217,15 @@ class CatalogueWriter(Catalogue):
     def append(self, run: RunRow, row: CheckpointRow) -> RunRow:
         """List a checkpoint as the run's next one. Returns the run as written.
 
-        It becomes the head, unless the head has a greater key.
+        It becomes the head, unless the head has a greater key or it is hidden.
         """
         sequence = run.last + 1
         if sequence > HIGHEST_NUMBER:
             raise LimitError(f"a run has at most {HIGHEST_NUMBER} checkpoints; fork it")
-        head = sequence if self.is_newest(run, row.key) else run.head
+        head = sequence if not row.hidden and self.is_newest(run, row.key) else run.head
         self.put_checkpoint(run.number, sequence, row)
-        run = RunRow(run.number, run.name, head, sequence, run.kept + 1, run.created_us)
+        kept = run.kept + (not row.hidden)
+        run = RunRow(run.number, run.name, head, sequence, kept, run.created_us)
         self.put_run(run)
         return run
 

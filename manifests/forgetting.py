@@ -24,6 +24,7 @@ from manifests.catalogue import Catalogue, CatalogueWriter
 from manifests.guard import Guard, Look
 from manifests.kinds import KINDS
 from manifests.manifest import Checkpoint, ManifestReader, checkpoint_of
+from manifests.needs import Needs
 from manifests.pending import anchor_of, is_unresolved
 from manifests.pending_rows import drop_pending
 from manifests.reading import StoreReader
@@ -64,8 +65,11 @@ def plan_by_policy(
     run: str | None,
     now: dt.datetime,
     progress: OnProgress,
+    needs: Needs | None = None,
 ) -> ForgetPlan:
     """Apply a policy to one run, or to all of them; tells of the phases ``look`` and ``weigh``.
+
+    With ``needs``, those of the run, a checkpoint needs just what it is rebuilt from.
 
     Raises:
         NotFoundError: There is no such run.
@@ -76,7 +80,8 @@ def plan_by_policy(
     """
     candidates = list(_survey(reader, run, progress))
     _refuse_unknown_kinds(reader, policy, run, candidates)
-    made = plan(candidates, policy, now, weigh=Weigher(reader, progress))
+    needed = None if needs is None else needs.of
+    made = plan(candidates, policy, now, weigh=Weigher(reader, progress), needed=needed)
     return ForgetPlan(made.verdicts)
 
 

@@ -151,6 +151,12 @@ class Forms:
         items = self._load([link.name for link in links]) if links else ()
         return [self.follow(self.open(item)) for item in items]
 
+    def follow_each(self, forms: Sequence[Form]) -> list[Form]:
+        """Return some forms, with those that are links followed, all read at once."""
+        links = [form for form in forms if isinstance(form, LinkForm)]
+        opened = iter(self.follow_all(links))
+        return [next(opened) if isinstance(form, LinkForm) else form for form in forms]
+
     def value(self, form: Form) -> Any:
         """Build the whole value of a form. Raises what ``Decoder.value`` raises."""
         if type(form) in ATOMS:

@@ -16,7 +16,7 @@ from cas.digest import Digest
 from cas.environment import ReadTransaction
 from manifests.catalogue import Catalogue
 from manifests.pending import is_unresolved
-from manifests.retention import Reason
+from manifests.retention import NEEDED, Reason
 from manifests.rows import CheckpointRow, RunRow
 
 __all__ = ["Guard", "Look"]
@@ -129,8 +129,8 @@ class Guard:
         row = None if seen is None else self._catalogue.checkpoint(seen.run.number, sequence)
         return None if seen is None or row is None or row.id != digest else (seen.run, row)
 
-    def why_kept(self, run: RunRow, sequence: int, row: CheckpointRow) -> Reason | None:
-        """Return what keeps a checkpoint that is to be forgotten."""
+    def why_listed(self, run: RunRow, sequence: int, row: CheckpointRow) -> Reason | None:
+        """Return what keeps a checkpoint on its run's list."""
         if run.head == sequence:
             return Reason("head", "head of its run")
         if is_unresolved(self._catalogue.transaction, run, sequence, row):
@@ -139,10 +139,17 @@ class Guard:
             return Reason("tag", f"has the tag {self._look.tags[row.id]!r}")
         if row.id in self._look.pins:
             return Reason("pin", "pinned")
+        return None
+
+    def why_kept(self, run: RunRow, sequence: int, row: CheckpointRow) -> Reason | None:
+        """Return what keeps a checkpoint that is to be forgotten."""
+        reason = self.why_listed(run, sequence, row)
+        if reason is not None:
+            return reason
         end = sequence
         while above := self._needed_by.get((run.name, end)):
             end = max(above)
-        return None if end == sequence else Reason("needed", f"needed by {run.name}@{end}")
+        return None if end == sequence else Reason(NEEDED, f"needed by {run.name}@{end}")
 
     def forget(self, run: RunRow, sequence: int, row: CheckpointRow) -> None:
         """Take note that a checkpoint is forgotten: it needs nothing any more."""

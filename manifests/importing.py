@@ -213,7 +213,11 @@ class _Import:
                 for entry, (row, _manifest) in zip(entries, rows, strict=True)
                 if entry.sequence in new
             }
-            _list(catalogue, found or catalogue.new_run(run, self._created_us), chosen)
+            parents = {
+                entry.sequence: each.parent for entry, each in zip(entries, manifests, strict=True)
+            }
+            known = found or catalogue.new_run(run, self._created_us)
+            _list(catalogue, known, chosen, parents)
             listed += [(run, sequence) for sequence in sorted(chosen)]
             numbers += [row.record for row in chosen.values()]
             carried = Carried(writer, catalogue.need_run(run), chosen)
@@ -300,14 +304,25 @@ def _conflict(run: RunRow, what: str) -> ConflictError:
     )
 
 
-def _list(catalogue: CatalogueWriter, run: RunRow, rows: dict[int, CheckpointRow]) -> None:
+def _list(
+    catalogue: CatalogueWriter,
+    run: RunRow,
+    rows: dict[int, CheckpointRow],
+    parents: dict[int, Digest | None],
+) -> None:
+    """List checkpoints of a bundle; ``parents`` are the ids that their manifests name."""
     for sequence, row in rows.items():
         catalogue.put_checkpoint(run.number, sequence, row)
     for sequence, row in rows.items():
-        if row.needs_parent and (
-            not row.parent or catalogue.checkpoint(run.number, row.parent) is None
-        ):
-            raise NotFoundError(f"the bundle lacks what {run.name}@{sequence} needs")
+        if row.needs_parent:
+            above = catalogue.checkpoint(run.number, row.parent) if row.parent else None
+            if above is None:
+                raise NotFoundError(f"the bundle lacks what {run.name}@{sequence} needs")
+            is_true = row.hidden or above.id == parents[sequence]
+            if row.parent not in rows and (above.hidden or not is_true):
+                # What is hidden here holds what others here need, which may not be all of it.
+                place = f"{run.name}@{row.parent}"
+                raise _conflict(run, f"{place}, which {run.name}@{sequence} needs, is not whole")
     last = max(rows, default=0)
     kept = run.kept + sum(not row.hidden for row in rows.values())
     for sequence, row in rows.items():

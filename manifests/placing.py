@@ -119,10 +119,11 @@ def refuse_moved(
         place: Where the commit was to go.
 
     Raises:
-        ConflictError: Another writer came in between.
+        ConflictError: Another writer came in between, or others need what it would replace.
         InvalidInputError: The run has keys, and the commit has none; or the other way round.
     """
     _refuse_other_kind(head, place)
+    _refuse_hidden(catalogue, run, place)
     _refuse_another(catalogue, run, head, place)
 
 
@@ -130,6 +131,19 @@ def _refuse_other_kind(head: CheckpointRow | None, place: Place) -> None:
     if head is not None and (head.key is None) != (place.key is None):
         has = "no keys" if head.key is None else "keys that its framework gave them"
         raise InvalidInputError(f"the checkpoints of run {place.run!r} have {has}; so must this")
+
+
+def _refuse_hidden(catalogue: Catalogue, run: RunRow | None, place: Place) -> None:
+    """Refuse to replace a checkpoint that is kept for others: they are rebuilt through it."""
+    if run is None or place.key is None or place.sequence > run.last:
+        return
+    row = catalogue.checkpoint(run.number, place.sequence)
+    if row is not None and row.hidden:
+        raise ConflictError(
+            f"checkpoint {place.key!r} of run {place.run!r} was forgotten, and others are rebuilt "
+            "from what is left of it; save it in another run",
+            run=place.run,
+        )
 
 
 def _refuse_another(

@@ -8,7 +8,7 @@ Order is that of sequences; moments count for ``keep_within`` and ``keep_every``
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Self
 
@@ -18,8 +18,10 @@ from cas.errors import InvalidInputError
 from manifests.manifest import Checkpoint
 
 __all__ = [
+    "NEEDED",
     "Candidate",
     "KeepEvery",
+    "Needed",
     "Plan",
     "Reason",
     "RetentionPolicy",
@@ -27,6 +29,9 @@ __all__ = [
     "Weigh",
     "plan",
 ]
+
+NEEDED: Final = "needed"
+"""The rule that keeps a checkpoint for another one, which cannot be used without it."""
 
 
 class _Frozen(pydantic.BaseModel):
@@ -184,6 +189,9 @@ class Plan:
 Weigh = Callable[[Sequence[Candidate]], Sequence[int]]
 """Returns how many bytes of objects each checkpoint adds to those of the ones before it."""
 
+Needed = Callable[[int], Sequence[int]]
+"""Returns the sequences that a checkpoint of a run cannot be used without, newest first."""
+
 
 def plan(
     candidates: Iterable[Candidate],
@@ -191,6 +199,7 @@ def plan(
     now: dt.datetime,
     *,
     weigh: Weigh | None = None,
+    needed: Needed | None = None,
 ) -> Plan:
     """Decide which checkpoints stay.
 
@@ -199,13 +208,15 @@ def plan(
         policy: The policy. Its limits for the store count the candidates.
         now: The moment that ``keep_within`` counts back from, with a time zone.
         weigh: Weighs checkpoints; needed by policies with limits in bytes.
+        needed: Says what a checkpoint needs, if all are of one run; by default each needs what its
+            parent needs too.
 
     Raises:
         InvalidInputError: The policy limits bytes and there is no ``weigh``.
     """
     if policy.weighs and weigh is None:
         raise InvalidInputError("a policy that limits bytes needs a way to weigh checkpoints")
-    return _Planner(candidates, policy, now, weigh or _weightless).plan()
+    return _Planner(candidates, policy, now, weigh or _weightless, needed).plan()
 
 
 def _weightless(candidates: Sequence[Candidate]) -> Sequence[int]:
@@ -219,10 +230,12 @@ class _Planner:
         policy: RetentionPolicy,
         now: dt.datetime,
         weigh: Weigh,
+        needed: Needed | None,
     ) -> None:
         self._policy = policy
         self._now = now
         self._weigh = weigh
+        self._behind = needed
         runs: dict[str, list[Candidate]] = {}
         for candidate in candidates:
             runs.setdefault(candidate.checkpoint.run, []).append(candidate)
@@ -343,13 +356,17 @@ class _Planner:
                 ends.append((item, len(included)))
         return list(included), fixed, ends
 
-    def _chain(self, item: Candidate | None) -> list[Candidate]:
+    def _chain(self, item: Candidate) -> list[Candidate]:
         """Return a checkpoint behind those of its run that it cannot be used without."""
-        chain: list[Candidate] = []
-        while item is not None:
-            chain.append(item)
-            item = self._by_place.get((item.checkpoint.run, item.needs)) if item.needs else None
-        return chain[::-1]
+        run, sequence = item.place
+        behind = self._all_behind(item) if self._behind is None else self._behind(sequence)
+        places = [(run, at) for at in behind]
+        return [*(self._by_place[at] for at in reversed(places) if at in self._by_place), item]
+
+    def _all_behind(self, item: Candidate | None) -> Iterator[int]:
+        while item is not None and item.needs:
+            yield item.needs
+            item = self._by_place.get((item.checkpoint.run, item.needs))
 
     def _needed(self) -> dict[Candidate, list[Reason]]:
         needed: dict[Candidate, list[Reason]] = {}
@@ -357,7 +374,7 @@ class _Planner:
             if item in self._protections or (self._keeps[item] and item not in self._limited):
                 for ancestor in self._chain(item)[:-1]:
                     run, sequence = item.place
-                    needed.setdefault(ancestor, [Reason("needed", f"needed by {run}@{sequence}")])
+                    needed.setdefault(ancestor, [Reason(NEEDED, f"needed by {run}@{sequence}")])
         return needed
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from manifests.export import ExportReport
     from manifests.forgetting import ForgetPlan
     from manifests.importing import ImportReport
+    from manifests.needs import Rebuilt
     from manifests.repair import RepairReport
     from manifests.retention import RetentionPolicy
 
@@ -70,6 +72,7 @@ class Upkeep:
         run: str | None = None,
         now: dt.datetime | None = None,
         dry_run: bool = False,
+        rebuilt: Rebuilt | None = None,
         progress: OnProgress | None = None,
     ) -> ForgetPlan:
         """Take checkpoints off their runs' lists; ``gc`` then frees what only they kept.
@@ -80,6 +83,10 @@ class Upkeep:
             run: Apply the policy to this run alone; its limits for the store then count it alone.
             now: The moment that ``keep_within`` counts back from; by default the clock's.
             dry_run: Return the plan and change nothing.
+            rebuilt: For a policy and one run whose framework stores some keys of the state only
+                now and then: says which, given an execution record (None: it cannot tell). What a
+                checkpoint needs is then told key by key, and what is kept only for others leaves
+                the list, as with ``withdraw``.
             progress: Called between the transactions.
 
         Returns:
@@ -98,6 +105,8 @@ class Upkeep:
             CorruptionError: What the policy has to know cannot be read. Nothing is forgotten.
         """
         from manifests.forgetting import ForgetPlan, execute, plan_by_name, plan_by_policy
+        from manifests.hiding import hide
+        from manifests.needs import read_needs
         from manifests.retention import RetentionPolicy
 
         if not dry_run:
@@ -105,6 +114,11 @@ class Upkeep:
         told = progress or silent
         if run is not None:
             check_name(run, "run name")
+        needs = None
+        if rebuilt is not None:
+            if run is None or not isinstance(what, RetentionPolicy):
+                raise InvalidInputError("rebuilt goes with a policy for one run")
+            needs = stable(self._store, partial(read_needs, run=run, rebuilt=rebuilt))
         if isinstance(what, ForgetPlan):
             made = what
         elif isinstance(what, RetentionPolicy):
@@ -113,7 +127,8 @@ class Upkeep:
                 raise InvalidInputError("now is a moment with a time zone")
             policy = what
             made = stable(
-                self._store, lambda reader: plan_by_policy(reader, policy, run, moment, told)
+                self._store,
+                lambda reader: plan_by_policy(reader, policy, run, moment, told, needs),
             )
         else:
             refs = listed(what, "this takes a policy, a plan or a list of references")
@@ -128,6 +143,8 @@ class Upkeep:
         if dry_run:
             return replace(made, dry_run=True)
         with self.events.during("forget") as tell:
+            if needs is not None:
+                hide(self._store, made, needs)
             done = execute(self._store, made, told)
             dropped, kept = len(done.dropped), len(done.kept)
             tell(lambda seconds: Forgot(dropped=dropped, kept=kept, seconds=seconds))

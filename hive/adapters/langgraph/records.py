@@ -18,7 +18,7 @@ numbers refer to them by their places. What remains fits into the manifest. ::
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, cast
 
 from langgraph.checkpoint.base import Checkpoint, CheckpointMetadata
@@ -32,6 +32,7 @@ __all__ = [
     "metadata_of",
     "needs_parent",
     "parent_of",
+    "rebuilt_names",
     "record_of",
     "rest_of",
 ]
@@ -150,6 +151,18 @@ def needs_parent(checkpoint: Checkpoint, metadata: Mapping[str, Any]) -> bool:
     counted = metadata.get(_COUNTERS) or {}
     versions, values = checkpoint["channel_versions"], checkpoint["channel_values"]
     return any(name in versions and name not in values for name in counted)
+
+
+def rebuilt_names(execution: Mapping[str, Any]) -> Collection[str] | None:
+    """Return the delta channels that a checkpoint counts, given its execution record.
+
+    Those of them that its state has not are rebuilt from its ancestors. None if it cannot be told.
+    """
+    try:
+        counted = dict(metadata_of(rest_of(execution))).get(_COUNTERS, {})
+    except CorruptionError:
+        return None
+    return counted.keys() if isinstance(counted, dict) else None
 
 
 def _length(part: object) -> int:

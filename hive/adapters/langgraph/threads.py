@@ -10,7 +10,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from hive.adapters.langgraph.places import Place, prefix_of
-from hive.adapters.langgraph.records import metadata_of, rest_of
+from hive.adapters.langgraph.records import metadata_of, rebuilt_names, rest_of
 from hive.adapters.langgraph.salvage import naming
 from hive.adapters.langgraph.serializer import serving
 from hive.errors import InvalidInputError, NotFoundError
@@ -19,6 +19,7 @@ from manifests import Repository, RetentionPolicy
 __all__ = ["Threads"]
 
 _BATCH: Final = 32
+_KEEP_ALL: Final = RetentionPolicy()
 _KEEP_LATEST: Final = RetentionPolicy(mode="latest_only", keep_tips=False)
 
 
@@ -67,6 +68,8 @@ class Threads:
             if made:
                 with suppress(NotFoundError):
                     self.repository.withdraw(run, made)
+                    # And of what it hides, go without what no delta channel is rebuilt from.
+                    self.repository.forget(_KEEP_ALL, run=run, rebuilt=rebuilt_names)
 
     def _is_of(self, place: Place, checkpoint_id: str, run_ids: set[str]) -> bool:
         with suppress(NotFoundError):
@@ -94,9 +97,10 @@ class Threads:
 
         Args:
             thread_ids: The threads. One that is not there is passed over.
-            strategy: ``keep_latest`` keeps the newest of each namespace, what its delta channels
-                are rebuilt from, and every one where a step waits: with an interrupt, or with
-                writes that none was built on. Tagged and pinned ones stay. ``delete`` drops all.
+            strategy: ``keep_latest`` keeps the newest of each namespace and every one where a
+                step waits: with an interrupt, or with writes that none was built on. Tagged and
+                pinned ones stay. What delta channels of these are rebuilt from stays out of sight.
+                ``delete`` drops all.
 
         Raises:
             InvalidInputError: There is no such strategy, or ``thread_ids`` is one text.
@@ -109,7 +113,7 @@ class Threads:
                 continue
             for place in self._namespaces(thread):
                 with suppress(NotFoundError):
-                    self.repository.forget(_KEEP_LATEST, run=place.run)
+                    self.repository.forget(_KEEP_LATEST, run=place.run, rebuilt=rebuilt_names)
 
     # Finding
 

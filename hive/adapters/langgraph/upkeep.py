@@ -11,6 +11,7 @@ from functools import partial
 from typing import Final
 
 from hive.adapters.langgraph.places import Place
+from hive.adapters.langgraph.records import rebuilt_names
 from hive.errors import ConflictError, HiveError, InvalidInputError, NotFoundError
 from hive.graph.background import BackgroundThread, drop_after_fork
 from manifests import Clock, Repository, RetentionPolicy
@@ -132,7 +133,7 @@ class Upkeep:
         if self._retention is None:
             return
         try:
-            plan = self._repository.forget(self._retention, run=run)
+            plan = self._repository.forget(self._retention, run=run, rebuilt=rebuilt_names)
         except NotFoundError:
             return  # the thread was deleted
         self._dropped += len(plan.dropped)

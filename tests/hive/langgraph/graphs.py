@@ -21,7 +21,6 @@ __all__ = [
     "delta_graph",
     "random_graph",
     "tools_graph",
-    "two_delta_graph",
 ]
 
 Saver = BaseCheckpointSaver[Any]
@@ -126,19 +125,6 @@ def delta_graph(saver: Saver, *, every: int = 4) -> Any:
     builder.add_node("second", second)
     builder.add_edge(START, "first")
     builder.add_edge("first", "second")
-    return builder.compile(checkpointer=saver)
-
-
-def two_delta_graph(saver: Saver, every: tuple[int, int]) -> Any:
-    """One step a turn that appends to two delta channels, each with snapshots of its own."""
-
-    one, other = (
-        Annotated[list, DeltaChannel(_appended, snapshot_frequency=count)] for count in every
-    )
-    state: Any = TypedDict("state", {"one": one, "other": other})  # type: ignore[valid-type]
-    builder: Any = StateGraph(state)
-    builder.add_node("step", lambda values: {"one": [len(values["one"])], "other": ["more"]})
-    builder.add_edge(START, "step")
     return builder.compile(checkpointer=saver)
 
 

@@ -1,0 +1,333 @@
+"""Threads with several delta channels: pruned, cut and read back as if nothing had happened."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from langgraph.channels.delta import DeltaChannel
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, StateGraph
+from typing_extensions import TypedDict
+
+from hive.adapters.langgraph import HiveSaver
+from hive.adapters.langgraph.records import rebuilt_names
+from hive.errors import ConflictError, NotFoundError
+from manifests import Repository, RetentionPolicy
+from manifests.catalogue import Catalogue
+from manifests.needs import Needs
+from manifests.rows import CheckpointRow
+from tests.hive.langgraph.graphs import config_of
+
+THREAD = "t"
+NAMES = ("one", "two", "three")
+
+
+class Twin(HiveSaver):
+    """Saves everything in memory too, under the same ids; nothing is ever dropped there."""
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(home)
+        self.memory = InMemorySaver()
+
+    def put(self, config: Any, checkpoint: Any, metadata: Any, new_versions: Any) -> Any:
+        self.memory.put(config, checkpoint, metadata, new_versions)
+        return super().put(config, checkpoint, metadata, new_versions)
+
+    def put_writes(self, config: Any, writes: Any, task_id: str, task_path: str = "") -> None:
+        self.memory.put_writes(config, writes, task_id, task_path)
+        super().put_writes(config, writes, task_id, task_path)
+
+    def get_next_version(self, current: Any, channel: Any) -> Any:
+        """Two branches never give one version to two values, which the twin keeps by these."""
+        return self.memory.get_next_version(current, channel)
+
+
+def appended(state: list[Any], writes: Sequence[list[Any]]) -> list[Any]:
+    return [*state, *(item for write in writes for item in write)]
+
+
+class Script:
+    """A graph drawn from a seed, with up to three delta channels, and what is done with it."""
+
+    def __init__(self, seed: int) -> None:
+        self.dice = dice = random.Random(seed)
+        self.names = NAMES[: dice.randint(1, 3)]
+        self.every = {name: dice.choice([1, 2, 3, 5, 8, 50]) for name in self.names}
+        self.chance = {name: dice.choice([0.0, 0.1, 0.5, 1.0]) for name in self.names}
+        self.tasks = dice.randint(1, 2)
+        # Tasks run at once, so that each has dice of its own.
+        self._of_tasks = {task: random.Random(dice.random()) for task in range(10)}
+
+    def graph(self, saver: Any) -> Any:
+        channels: dict[str, Any] = {
+            name: Annotated[list, DeltaChannel(appended, snapshot_frequency=self.every[name])]
+            for name in self.names
+        }
+        state: Any = TypedDict("state", {**channels, "last": str})  # type: ignore[misc]
+        builder: Any = StateGraph(state)
+        for task in range(self.tasks):
+            builder.add_node(f"task{task}", lambda _state, task=task: self._update(task))
+            builder.add_edge(START, f"task{task}")
+        builder.add_node("after", lambda _state: {**self._update(9), "last": "after"})
+        builder.add_edge([f"task{task}" for task in range(self.tasks)], "after")
+        return builder.compile(checkpointer=saver)
+
+    def _update(self, task: int) -> dict[str, Any]:
+        dice = self._of_tasks[task]
+        return {
+            name: [f"{name} of {task}: {dice.random()}"]
+            for name in self.names
+            if dice.random() < self.chance[name]
+        }
+
+    def turn(self, graph: Any, saver: Twin, run: int) -> None:
+        """Go on from the head, or sometimes from an earlier checkpoint, or change it by hand."""
+        config = {**config_of(THREAD), "metadata": {"run_id": f"run-{run % 4}"}}
+        known = ids(saver)
+        kind = self.dice.random()
+        if known and kind < 0.2:
+            config["configurable"] |= {"checkpoint_id": self.dice.choice(known)}
+        if known and kind > 0.8:
+            name = self.dice.choice(self.names)
+            graph.update_state(config, {name: [f"by hand {run}"]}, as_node="after")
+            return
+        durability = self.dice.choice(["sync", "sync", "exit"])
+        graph.invoke({"last": "", **self._update(8)}, config, durability=durability)
+
+
+def ids(saver: HiveSaver, thread: str = THREAD) -> list[str]:
+    return [found.checkpoint["id"] for found in saver.list(config_of(thread))]
+
+
+def rows_of(repo: Repository, run: str = THREAD) -> Mapping[int, CheckpointRow]:
+    """Return the rows of a run, hidden ones too."""
+
+    def read(records: Any) -> dict[int, CheckpointRow]:
+        catalogue = Catalogue(records.transaction)
+        return dict(catalogue.oldest(catalogue.need_run(run).number))
+
+    with suppress(NotFoundError):
+        return repo._store.read(read)
+    return {}
+
+
+def hidden(repo: Repository, run: str = THREAD) -> int:
+    return sum(row.hidden for row in rows_of(repo, run).values())
+
+
+def assert_as_before(script: Script, saver: Twin, thread: str = THREAD) -> None:
+    """Every checkpoint that is listed reads as one that never lost an ancestor."""
+    mine, whole = script.graph(saver), script.graph(saver.memory)
+    for checkpoint_id in ids(saver, thread):
+        config = config_of(thread, checkpoint_id=checkpoint_id, checkpoint_ns="")
+        theirs = config_of(THREAD, checkpoint_id=checkpoint_id, checkpoint_ns="")
+        found, expected = saver.get_tuple(config), saver.memory.get_tuple(theirs)
+        assert found is not None
+        assert expected is not None
+        assert _others(found, script.names) == _others(expected, script.names)
+        missing = [name for name in script.names if name not in found.checkpoint["channel_values"]]
+        assert saver.get_delta_channel_history(
+            config=config, channels=missing
+        ) == saver.memory.get_delta_channel_history(config=theirs, channels=missing)
+        assert mine.get_state(config).values == whole.get_state(theirs).values
+    assert saver.repository.check().ok
+
+
+def _others(found: Any, names: Sequence[str]) -> list[Any]:
+    """Return what a checkpoint has besides delta channels.
+
+    Of these the twin also shows, in ``channel_values``, what an ancestor stored of the version.
+    """
+    checkpoint, metadata = dict(found.checkpoint), dict(found.metadata)
+    values = checkpoint.pop("channel_values")
+    metadata.pop("counters_since_delta_snapshot", None)  # its tuples come back as lists there
+    others = {name: value for name, value in values.items() if name not in names}
+    return [checkpoint, metadata, others, found.pending_writes]
+
+
+POLICIES = [
+    RetentionPolicy(mode="latest_only", keep_tips=False),
+    RetentionPolicy(keep_last=3),
+    RetentionPolicy(max_checkpoints_per_run=5, keep_tips=False),
+    RetentionPolicy(max_bytes_per_run=1_000),
+]
+
+
+@given(st.integers(0, 1 << 32))
+@settings(max_examples=25)
+def test_what_is_left_reads_as_before(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
+    script = Script(seed)
+    dice = script.dice
+    home = tmp_path_factory.mktemp("home")
+    with Twin(home) as saver:
+        graph = script.graph(saver)
+        for turn in range(dice.randint(4, 14)):
+            script.turn(graph, saver, turn)
+            kind = dice.randrange(8)
+            if kind == 0:
+                saver.prune([THREAD])
+            elif kind == 1:
+                saver.delete_for_runs([f"run-{dice.randrange(4)}"])
+            elif kind == 2:
+                with suppress(NotFoundError):
+                    policy = dice.choice(POLICIES)
+                    saver.repository.forget(policy, run=THREAD, rebuilt=rebuilt_names)
+            elif kind == 3 and (known := ids(saver)):
+                saver.repository.tag(f"tag {turn}", (THREAD, dice.choice(known)), force=True)
+            else:
+                continue
+            saver.repository.gc(whole=True)
+            assert_as_before(script, saver)
+        saver.prune([THREAD])
+        saver.copy_thread(THREAD, "copy")
+        saver.delete_thread(THREAD)
+        saver.repository.gc(whole=True)
+        assert_as_before(script, saver, "copy")
+
+
+@pytest.mark.parametrize(
+    ("every", "rarely", "most"),
+    [((4, 4), 1, 8), ((3, 5), 1, 8), ((4, 50), 7, 24), ((50, 50), 1_000, 101)],
+)
+def test_no_more_stays_than_what_was_written_since_the_last_snapshots(
+    tmp_path: Path, every: tuple[int, int], rarely: int, most: int
+) -> None:
+    with HiveSaver(tmp_path / "home") as saver, HiveSaver(tmp_path / "alone") as alone:
+        graph = long_graph(saver, every, rarely)
+        for turn in range(59):
+            graph.invoke({"one": [f"question {turn}"], "n": turn}, config_of(THREAD))
+        values = graph.get_state(config_of(THREAD)).values
+        before = len(ids(saver)), saver.repository.stats().disk_bytes
+        saver.prune([THREAD])
+        saver.repository.gc(whole=True)
+        saver.repository.compact()
+        long_graph(alone, (1, 1), rarely).update_state(config_of(THREAD), values)
+        alone.repository.compact()
+        own = alone.repository.stats().disk_bytes
+        stays, disk_bytes = hidden(saver.repository), saver.repository.stats().disk_bytes
+        print(
+            f"snapshots at every {every}, other at every {rarely}: {before[0]} checkpoints and "
+            f"{before[1]:,} bytes before; 1 and {stays} out of sight, {disk_bytes:,} bytes after; "
+            f"the head alone takes {own:,}"
+        )
+        assert len(ids(saver)) == 1
+        assert stays <= most
+        assert disk_bytes <= 1.2 * own
+        assert graph.get_state(config_of(THREAD)).values == values
+        assert saver.repository.check().ok
+
+
+def test_without_knowing_the_channels_all_of_it_stays(tmp_path: Path) -> None:
+    with HiveSaver(tmp_path) as saver:
+        graph = long_graph(saver, (3, 5), 1)
+        for turn in range(10):
+            graph.invoke({"one": [f"question {turn}"], "n": turn}, config_of(THREAD))
+        before = ids(saver)
+        plan = saver.repository.forget(RetentionPolicy(mode="latest_only"), run=THREAD)
+        assert len(plan.dropped) <= 1  # the first checkpoint, where nothing was counted
+        assert ids(saver) == [found.key for found in plan.kept]
+        told = saver.repository.forget(
+            RetentionPolicy(mode="latest_only"), run=THREAD, rebuilt=lambda _execution: None
+        )
+        assert told.dropped == []
+        assert len(ids(saver)) >= len(before) - 1
+
+
+def test_an_ancestor_too_few_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison above is worth something: it fails where one needed ancestor goes."""
+    script = Script(7)
+    found = Needs.of
+    with Twin(tmp_path) as saver:
+        graph = long_graph(saver, (9, 9), 2)
+        script.names, script.graph = ("one", "other"), lambda given: long_graph(given, (9, 9), 2)  # type: ignore[assignment, method-assign]
+        for turn in range(6):
+            graph.invoke({"one": [f"question {turn}"], "n": turn}, config_of(THREAD))
+        assert_as_before(script, saver)
+        monkeypatch.setattr(Needs, "of", lambda needs, at: found(needs, at)[:2])
+        saver.prune([THREAD])
+        with pytest.raises(AssertionError):
+            assert_as_before(script, saver)
+
+
+def test_a_listed_checkpoint_never_seems_to_be_the_parent_of_another(tmp_path: Path) -> None:
+    with Twin(tmp_path) as saver:
+        graph = long_graph(saver, (50, 50), 1_000)
+        for turn in range(6):
+            graph.invoke({"one": [f"question {turn}"], "n": turn}, config_of(THREAD))
+        known = ids(saver)
+        saver.repository.tag("middle", (THREAD, known[8]))
+        saver.prune([THREAD])
+        assert ids(saver) == [known[0], known[8]]
+        for checkpoint_id in ids(saver):
+            found = saver.get_tuple(config_of(THREAD, checkpoint_id=checkpoint_id))
+            assert found is not None
+            assert found.parent_config is None
+        assert saver.repository.check().ok
+
+
+def test_what_is_kept_for_others_cannot_be_replaced(tmp_path: Path) -> None:
+    with Twin(tmp_path) as saver:
+        graph = long_graph(saver, (50, 50), 1)
+        for turn in range(3):
+            graph.invoke({"one": [f"question {turn}"], "n": turn}, config_of(THREAD))
+        saver.prune([THREAD])
+        rows = rows_of(saver.repository).values()
+        needed = next(row.key for row in rows if row.hidden and row.key)
+        before = saver.memory.get_tuple(config_of(THREAD, checkpoint_id=needed, checkpoint_ns=""))
+        assert before is not None
+        with pytest.raises(ConflictError, match="others are rebuilt"):
+            saver.put(config_of(THREAD, checkpoint_ns=""), before.checkpoint, before.metadata, {})
+        assert needed not in ids(saver)
+        assert saver.repository.check().ok
+
+
+def test_a_pruned_thread_is_forked_and_moved_whole(tmp_path: Path) -> None:
+    script = Script(3)
+    script.names, script.graph = ("one", "other"), lambda given: long_graph(given, (9, 7), 2)  # type: ignore[assignment, method-assign]
+    with Twin(tmp_path / "home") as saver, HiveSaver(tmp_path / "other") as other:
+        graph = script.graph(saver)
+        for turn in range(8):
+            graph.invoke({"one": [f"question {turn}"], "n": turn}, config_of(THREAD))
+        repo = saver.repository
+        repo.export([THREAD], tmp_path / "all", history=True)
+        saver.prune([THREAD])
+        repo.gc(whole=True)
+        repo.fork(THREAD, "fork")
+        assert_as_before(script, saver, "fork")
+        assert hidden(repo, "fork") == hidden(repo) > 0
+        repo.export([THREAD], tmp_path / "pruned")
+        # What is left of the history is not all of it, so nothing is put on top of that.
+        with pytest.raises(ConflictError, match="not whole; import it as another run"):
+            repo.import_bundle(tmp_path / "all")
+        repo.import_bundle(tmp_path / "all", name="all")
+        assert len(ids(saver, "all")) == len(list(saver.memory.list(config_of(THREAD))))
+        assert_as_before(script, saver, "all")
+        other.repository.import_bundle(tmp_path / "pruned")
+        values = script.graph(other).get_state(config_of(THREAD)).values
+        assert values == graph.get_state(config_of(THREAD)).values
+        assert other.repository.check().ok
+
+
+def long_graph(saver: Any, every: tuple[int, int], rarely: int) -> Any:
+    """One step a turn, which writes to one delta channel always and to the other rarely."""
+    one, other = (
+        Annotated[list, DeltaChannel(appended, snapshot_frequency=count)] for count in every
+    )
+    state: Any = TypedDict("state", {"one": one, "other": other, "n": int})  # type: ignore[valid-type]
+    builder: Any = StateGraph(state)
+
+    def step(values: Any) -> dict[str, Any]:
+        text = random.Random(values["n"]).randbytes(300).hex()
+        update = {"one": [f"answer {text}"], "n": values["n"] + 1}
+        return update | ({"other": [f"file {text}"]} if values["n"] % rarely == 0 else {})
+
+    builder.add_node("step", step)
+    builder.add_edge(START, "step")
+    return builder.compile(checkpointer=saver)
