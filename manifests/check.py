@@ -210,11 +210,11 @@ class _Catalogue:
         if row is None:
             return  # deleted meanwhile
         run = run_row(row)
-        sequences, hidden = [], 0
+        sequences, hidden = set[int](), 0
         rows = reader.transaction.items(CHECKPOINTS.sealed, *checkpoint_range(run.number))
         for key, sealed in rows:
             sequence = checkpoint_place(key)[1]
-            sequences.append(sequence)
+            sequences.add(sequence)
             self._findings.checkpoints += 1
             place = f"{name}@{sequence}"
             parsed = self._parsed(
@@ -228,6 +228,10 @@ class _Catalogue:
                 self._row(KEYS, key_place(run.number, parsed.key), text)
             if parsed.parent < 0 or parsed.parent >= sequence:
                 self._row(CHECKPOINTS, key, f"{place} has an impossible parent", place)
+            elif parsed.needs_parent and parsed.parent not in sequences:
+                # The rows come in ascending order.
+                text = f"{place} cannot be used without its parent, which is not there"
+                self._row(CHECKPOINTS, key, text, place)
             if not self._leads(reader, CHECKPOINTS, key, parsed.record, parsed.id, place):
                 self._findings.lost.append((run, sequence, parsed))
         problems = []

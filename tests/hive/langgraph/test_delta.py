@@ -22,7 +22,8 @@ from hive.errors import ConflictError, NotFoundError
 from manifests import Repository, RetentionPolicy
 from manifests.catalogue import Catalogue
 from manifests.needs import Needs
-from manifests.rows import CheckpointRow
+from manifests.rows import CheckpointRow, checkpoint_key
+from tests.damage import Vandal
 from tests.hive.langgraph.graphs import config_of
 
 THREAD = "t"
@@ -313,6 +314,25 @@ def test_a_pruned_thread_is_forked_and_moved_whole(tmp_path: Path) -> None:
         values = script.graph(other).get_state(config_of(THREAD)).values
         assert values == graph.get_state(config_of(THREAD)).values
         assert other.repository.check().ok
+
+
+def test_a_missing_link_is_found_and_what_needs_it_is_dropped(tmp_path: Path) -> None:
+    with HiveSaver(tmp_path) as saver:
+        graph = long_graph(saver, (50, 50), 1)
+        for turn in range(5):
+            graph.invoke({"one": [f"question {turn}"], "n": turn}, config_of(THREAD))
+        saver.prune([THREAD])
+        assert saver.repository.check().ok
+        rows = rows_of(saver.repository)
+    needed = [at for at, row in rows.items() if row.hidden]
+    vandal = Vandal(tmp_path / "objects")
+    vandal.delete("checkpoints", checkpoint_key(1, needed[2]))
+    with HiveSaver(tmp_path) as saver:
+        found = saver.repository.check()
+        assert list(found.hits) == [f"{THREAD}@{needed[3]}"]
+        saver.repository.repair()
+        assert saver.repository.check().ok
+        assert ids(saver) == []
 
 
 def long_graph(saver: Any, every: tuple[int, int], rarely: int) -> Any:
