@@ -181,9 +181,17 @@ class Beside(Upkeep):
 
         return self._store.read(look_up)
 
-    def keys(self, run: str, *, below: str | None = None, limit: int | None = None) -> list[str]:
+    def keys(
+        self,
+        run: str,
+        *,
+        below: str | None = None,
+        limit: int | None = None,
+        hidden: bool = False,
+    ) -> list[str]:
         """Return the keys of what a run lists, greatest first, from under ``below``.
 
+        With ``hidden``, also of what is not listed any more and stays because others need it.
         Raises ``NotFoundError`` if there is no such run.
         """
         check_limit(limit)
@@ -191,7 +199,8 @@ class Beside(Upkeep):
         def look_up(reader: RecordReader) -> list[str]:
             catalogue = Catalogue(reader.transaction)
             rows = catalogue.newest_by_key(catalogue.need_run(run).number, below=below)
-            return list(islice((row.key for _, row in rows if row.key and not row.hidden), limit))
+            keys = (row.key for _, row in rows if row.key and (hidden or not row.hidden))
+            return list(islice(keys, limit))
 
         return self._store.read(look_up)
 

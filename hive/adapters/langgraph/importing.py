@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -101,7 +102,7 @@ class _Import:
         waiting = {place: self._source.ids(place) for place in places}
         total, done = sum(map(len, waiting.values())), 0
         for place, ids in waiting.items():
-            known = self._known(place)
+            known = self._known(place, ids)
             versions: dict[str, ChannelVersions] = {}
             for checkpoint_id in ids:
                 done += 1
@@ -116,11 +117,21 @@ class _Import:
         report.bytes_after = repository.stats().disk_bytes
         return report
 
-    def _known(self, place: Place) -> set[str]:
+    def _known(self, place: Place, ids: Collection[str]) -> set[str]:
+        """Return which checkpoints not to import: those that are there, or were in what is cut.
+
+        Of a thread that keeps some unseen, since others are rebuilt from them, the rest was dropped
+        on purpose. What came back could be rebuilt from that no more.
+        """
+        keys = partial(self.saver.repository.keys, place.run)
         try:
-            return set(self.saver.repository.keys(place.run))
+            listed, held = set(keys()), set(keys(hidden=True))
         except NotFoundError:
             return set()
+        if listed == held:
+            return listed
+        newest = max(held)
+        return listed | {each for each in ids if each <= newest}
 
     def _take(self, place: Place, checkpoint_id: str, versions: dict[str, ChannelVersions]) -> None:
         """Save a checkpoint with its writes; the writes first, so that it never lacks them."""

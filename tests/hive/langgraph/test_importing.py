@@ -112,6 +112,20 @@ def test_threads_go_on_where_they_were(database: Path, tmp_path: Path) -> None:
         assert delta_graph(saver).get_state(config_of("delta")).values["log"] == log
 
 
+def test_what_was_pruned_since_does_not_come_back_in_parts(database: Path, tmp_path: Path) -> None:
+    url = f"sqlite:///{database}"
+    import_threads(url, tmp_path / "home", threads=["delta"])
+    with HiveSaver(tmp_path / "home") as saver:
+        values = delta_graph(saver).get_state(config_of("delta")).values
+        saver.prune(["delta"])
+    again = import_threads(url, tmp_path / "home", threads=["delta"])
+    assert (again.checkpoints, again.problems) == (0, [])
+    with HiveSaver(tmp_path / "home") as saver:
+        assert len(tuples(saver, "delta")) == 1
+        assert delta_graph(saver).get_state(config_of("delta")).values == values
+        assert saver.repository.check().ok
+
+
 def test_it_can_be_repeated_and_goes_on(database: Path, tmp_path: Path) -> None:
     url = f"sqlite:///{database}"
 
