@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import count, islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,9 +20,9 @@ from typing_extensions import TypedDict
 from hive.adapters.langgraph import HiveSaver
 from hive.adapters.langgraph.records import rebuilt_names
 from hive.errors import ConflictError, NotFoundError
-from manifests import Repository, RetentionPolicy
+from manifests import Repository, RetentionPolicy, hiding
 from manifests.catalogue import Catalogue
-from manifests.needs import Needs
+from manifests.needs import Needs, read_needs
 from manifests.rows import CheckpointRow, checkpoint_key
 from tests.damage import Vandal
 from tests.hive.langgraph.graphs import config_of
@@ -314,6 +315,49 @@ def test_a_pruned_thread_is_forked_and_moved_whole(tmp_path: Path) -> None:
         values = script.graph(other).get_state(config_of(THREAD)).values
         assert values == graph.get_state(config_of(THREAD)).values
         assert other.repository.check().ok
+
+
+def test_what_comes_while_a_thread_is_pruned_stays_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tag after the plan, a turn between the last look and the cut, and no peace at all."""
+    script = Script(5)
+    script.names, script.graph = ("one", "other"), lambda given: long_graph(given, (9, 7), 2)  # type: ignore[assignment, method-assign]
+    look = read_needs
+    with Twin(tmp_path) as saver:
+        graph = script.graph(saver)
+
+        def turn(number: int) -> None:
+            graph.invoke({"one": [f"question {number}"], "n": number}, config_of(THREAD))
+
+        for number in range(12):
+            turn(number)
+        known = ids(saver)
+        disturbed: Iterator[int] = iter([100])
+
+        def looking(*given: Any) -> Any:
+            found = look(*given)
+            for number in islice(disturbed, 1):
+                turn(number)
+            return found
+
+        def planned(*given: Any) -> Any:
+            saver.repository.tag("in between", (THREAD, known[20]))
+            return hide(*given)
+
+        hide = hiding.hide
+        monkeypatch.setattr(hiding, "hide", planned)
+        monkeypatch.setattr(hiding, "read_needs", looking)
+        saver.prune([THREAD])
+        assert known[20] in ids(saver)
+        assert len(ids(saver)) == 2 + 3  # the head of then, and those of the turn
+        assert_as_before(script, saver)
+        monkeypatch.setattr(hiding, "hide", hide)
+        disturbed = count(200)
+        before = len(rows_of(saver.repository))
+        saver.prune([THREAD])
+        assert len(rows_of(saver.repository)) >= before  # nothing was cut
+        assert_as_before(script, saver)
 
 
 def test_a_missing_link_is_found_and_what_needs_it_is_dropped(tmp_path: Path) -> None:
