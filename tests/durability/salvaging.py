@@ -11,6 +11,10 @@ from typing import Any
 
 from cas.digest import Digest
 from manifests import PendingWrite, Repository, RetentionPolicy, SalvageReport
+from manifests.ancestry import Behind
+
+REBUILT = ("log", "files")
+"""Keys of states that are stored now and then only, where runs are cut."""
 
 __all__ = ["SHAPES", "Content", "Shape", "content_of", "damaged_copy", "data_file", "judge"]
 
@@ -27,6 +31,8 @@ class Content:
     effects: dict[str, dict[str, Any]] = field(default_factory=dict)
     pending: dict[tuple[str, int | str], list[PendingWrite]] = field(default_factory=dict)
     heads: dict[str, int] = field(default_factory=dict)
+    behind: dict[tuple[str, int], dict[str, Behind]] = field(default_factory=dict)
+    """What checkpoints with keys are rebuilt from, where their states lack it."""
 
 
 @dataclass
@@ -53,6 +59,9 @@ def content_of(home: Path) -> Content:
                 found.listed[place] = each.id
                 found.keys[place] = each.key
                 found.states[each.id] = repo.restore(place)
+                if each.key is not None:
+                    lacking = [name for name in REBUILT if name not in found.states[each.id]]
+                    found.behind[place] = repo.behind(place, lacking)
                 writes = repo.pending(each.run, each.key or each.sequence)
                 if writes:
                     found.pending[each.run, each.key or each.sequence] = writes
@@ -173,11 +182,41 @@ def _keyed(home: Path) -> Shape:
     return make.done()
 
 
+def _cut(home: Path) -> Shape:
+    """Runs with two keys of which each is stored whole at steps of its own, forgotten but for one.
+
+    What the newest is rebuilt from is not listed, and leads past what it is not rebuilt from.
+    """
+    make = _Maker(home)
+    for thread in range(3):
+        run = f"thread-{thread}"
+        for step in range(50):
+            key = f"1ef{step:05x}-0000-6000-8000-{thread:012x}"
+            stored = {
+                name: [step] for name, at in zip(REBUILT, (17, 23), strict=True) if step % at == 0
+            }
+            make.commit(
+                run,
+                {"step": step, **stored},
+                key=key,
+                parent=None if not step else (run, step),
+                needs_parent=step > 0,
+                execution={"rebuilt": list(REBUILT)},
+            )
+            written = REBUILT[: 1 + (step % 5 == 0)]
+            writes = [PendingWrite("task", at, name, f"{step}") for at, name in enumerate(written)]
+            make.repo.put_pending(run, key, writes)
+        policy = RetentionPolicy(mode="latest_only")
+        make.repo.forget(policy, run=run, rebuilt=lambda execution: execution["rebuilt"])
+    return make.done()
+
+
 SHAPES: dict[str, Callable[[Path], Shape]] = {
     "small": _small,
     "long": _long,
     "tidied": _tidied,
     "keyed": _keyed,
+    "cut": _cut,
 }
 
 
@@ -225,6 +264,9 @@ def judge(shape: Shape, report: SalvageReport, into: Path) -> set[tuple[str, int
     for anchor, writes in found.pending.items():
         if anchor in now.pending:
             assert all(write in now.pending[anchor] for write in writes)
+    if not any("pending" in each for each in (*report.lost, *report.missing)):
+        for place in now.behind.keys() & found.listed.keys():
+            assert found.behind[place] == now.behind[place], f"{place} is rebuilt from less"
     lacking = {place for place in now.listed if place not in found.listed}
     extra = {place for place in found.listed if place not in now.listed}
     uncertain = set(report.uncertain)
