@@ -103,9 +103,9 @@ class Needs:
         oldest = {at: found[-1] for at, found in needed.items() if found}
         staying = {*needed, *(at for found in needed.values() for at in found)}
         above = self._nearest_of(staying)
-        for at in oldest:
+        for at in needed.keys() & above.keys():
             parent = self.rows[at].parent
-            if parent not in staying and not self.rows[above[at]].hidden:
+            if above[at] and parent not in staying and not self.rows[above[at]].hidden:
                 # What is listed must not seem to be the parent of what it is not: the true one,
                 # out of sight, stands between them.
                 staying.add(parent)
