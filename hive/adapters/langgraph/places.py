@@ -37,7 +37,8 @@ class Place:
             InvalidInputError: It names no thread.
         """
         configurable = config.get("configurable", {})
-        if "thread_id" not in configurable:
+        # None becomes the text "None" elsewhere: all who forgot an id then share one conversation.
+        if configurable.get("thread_id") is None:
             raise InvalidInputError(
                 'the config names no thread: pass {"configurable": {"thread_id": "..."}}'
             )

@@ -633,3 +633,11 @@ def test_arguments_that_cannot_be_used_are_refused(saver: HiveSaver, tmp_path: P
         HiveSaver(wrong[1])
     with pytest.raises(InvalidInputError, match="limit"):
         ids(saver, limit=-1)
+
+
+def test_no_thread_is_shared_by_all_who_name_none(saver: HiveSaver) -> None:
+    """A server that was sent no id passes None."""
+    nobody: Any = None
+    with pytest.raises(InvalidInputError, match="the config names no thread"):
+        chat_graph(saver).invoke({"messages": [HumanMessage("x")]}, config_of(nobody))
+    assert list(saver.list(None)) == []
