@@ -19,10 +19,12 @@ from manifests.effects import (
     has_effect,
     read_effects,
 )
+from manifests.events import RunDeleted
 from manifests.group import GroupCommitter
 from manifests.kept import KeptValues
 from manifests.limits import check_limit
-from manifests.manifest import microseconds
+from manifests.listing import delete_unmoved
+from manifests.manifest import Checkpoint, microseconds
 from manifests.names import check_name
 from manifests.pending import (
     PendingWrite,
@@ -218,6 +220,21 @@ class Beside(Upkeep):
         self._seen.lose(run)
         return withdrawn
 
+    def delete_unmoved(self, heads: Sequence[Checkpoint]) -> int:
+        """Remove runs with all they list, if these are their heads still; returns how much that is.
+
+        For who looked at runs and found them old: one that was extended since is not. All of it
+        happens, or nothing. Raises ``NotFoundError``, or ``ConflictError`` if a run was extended,
+        or something of it is tagged or pinned.
+        """
+        self._refuse_read_only()
+        with self.events.during("delete_run") as tell:
+            deleted = self._store.write(lambda writer: delete_unmoved(writer, heads))
+            for head, checkpoints in zip(heads, deleted, strict=True):
+                self._seen.lose(head.run)
+                tell(_deleted(head.run, checkpoints))
+            return sum(deleted)
+
     def copy_runs(self, names: Mapping[str, str]) -> int:
         """List all that runs list in new ones too, with all beside it; returns how many.
 
@@ -236,3 +253,7 @@ class Beside(Upkeep):
             if not written:
                 # Also where somebody else's was there first: what was staged is in no row.
                 abandon(job.encoded.lease)
+
+
+def _deleted(run: str, checkpoints: int) -> Callable[[float], RunDeleted]:
+    return lambda seconds: RunDeleted(run=run, checkpoints=checkpoints, seconds=seconds)

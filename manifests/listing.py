@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -10,13 +11,14 @@ from cas.writer import RecordWriter
 from manifests.catalogue import CatalogueWriter
 from manifests.claims import drop_claim
 from manifests.effects import copy_effects, drop_effects
+from manifests.manifest import Checkpoint
 from manifests.names import check_name
 from manifests.pending import anchor_of
 from manifests.pending_rows import copy_pending, drop_pending
 from manifests.refs import RefLike, Resolver
 from manifests.rows import PinRow, TagRow
 
-__all__ = ["delete_run", "fork", "pin", "tag", "unpin", "untag"]
+__all__ = ["delete_run", "delete_unmoved", "fork", "pin", "tag", "unpin", "untag"]
 
 _MOST_SHOWN: Final = 5
 
@@ -129,3 +131,14 @@ def delete_run(writer: RecordWriter, name: str, *, force: bool) -> int:
         catalogue.drop_pin(pin.id)
     writer.unroot(*rows, *beside, *(tag.record for tag in tags), *(pin.record for pin in pins))
     return run.kept
+
+
+def delete_unmoved(writer: RecordWriter, heads: Sequence[Checkpoint]) -> list[int]:
+    """Remove the runs that still have these heads, as ``delete_run`` does; all of them or none."""
+    catalogue = CatalogueWriter(writer.writing)
+    for head in heads:
+        run = catalogue.need_run(head.run)
+        row = catalogue.checkpoint(run.number, run.head)
+        if row is None or row.id != head.id:
+            raise ConflictError(f"run {head.run!r} was extended meanwhile", run=head.run)
+    return [delete_run(writer, head.run, force=False) for head in heads]

@@ -11,6 +11,7 @@ import pytest
 
 from cas.digest import Digest
 from cas.errors import (
+    ConflictError,
     InvalidInputError,
     NotFoundError,
 )
@@ -182,3 +183,18 @@ def test_moments_are_kept_in_utc(home: Path) -> None:
         checkpoint = repo.commit("r", {})
         assert checkpoint.created_at == NOON
         assert repo.resolve("r").created_at.utcoffset() == dt.timedelta(0)
+
+
+def test_runs_are_deleted_together_if_none_was_extended(repo: Repository) -> None:
+    heads = [repo.commit(run, {"n": 1}) for run in ("a", "b", "c")]
+    repo.commit("b", {"n": 2})
+    with pytest.raises(ConflictError, match="'b' was extended"):
+        repo.delete_unmoved(heads)
+    repo.tag("kept", heads[2])
+    with pytest.raises(ConflictError, match="are to be kept"):
+        repo.delete_unmoved([heads[0], heads[2]])
+    assert [info.name for info in repo.runs()] == ["a", "b", "c"]
+    assert repo.delete_unmoved([heads[0], repo.resolve("b")]) == 3
+    assert [info.name for info in repo.runs()] == ["c"]
+    with pytest.raises(NotFoundError):
+        repo.delete_unmoved(heads)

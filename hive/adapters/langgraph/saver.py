@@ -130,7 +130,6 @@ class HiveSaver(Closing, Threads, BaseCheckpointSaver[Any]):
         self._upkeep = Upkeep(
             self.repository,
             clock,
-            self._delete_expired,
             retention=retention,
             ttl=ttl,
             compact=compact,

@@ -40,16 +40,6 @@ class Threads:
             with suppress(NotFoundError):
                 self.repository.delete_run(place.run, force=True)
 
-    def _delete_expired(self, thread: str) -> bool:
-        """Delete a thread unless something of it is tagged or pinned; whether it was deleted."""
-        places = self._namespaces(thread)
-        kept = {found.run for found in self.repository.tags().values()}
-        kept.update(pin.checkpoint.run for pin in self.repository.pins())
-        if kept.intersection(place.run for place in places):
-            return False
-        self.delete_thread(thread)
-        return True
-
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Delete the checkpoints that some runs of graphs made, and their writes.
 

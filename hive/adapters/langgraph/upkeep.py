@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -14,7 +15,7 @@ from hive.adapters.langgraph.places import Place
 from hive.adapters.langgraph.records import rebuilt_names
 from hive.errors import ConflictError, HiveError, InvalidInputError, NotFoundError
 from hive.graph.background import BackgroundThread, drop_after_fork
-from manifests import Clock, Repository, RetentionPolicy
+from manifests import Checkpoint, Clock, Repository, RetentionPolicy
 from manifests.arguments import expect
 
 __all__ = ["Upkeep", "check_rules"]
@@ -52,16 +53,14 @@ class Upkeep:
         self,
         repository: Repository,
         clock: Clock,
-        delete: Callable[[str], bool],
         *,
         retention: RetentionPolicy | None,
         ttl: dt.timedelta | None,
         compact: bool,
     ) -> None:
-        """Look after a repository; ``delete`` deletes a thread, and says whether it did."""
+        """Look after a repository."""
         self._repository = repository
         self._clock = clock
-        self._delete = delete
         self._retention = retention
         self._ttl = ttl
         self._compact = compact
@@ -145,7 +144,9 @@ class Upkeep:
         assert self._ttl is not None
         now = self._clock()
         with self._lock:
-            if self._checked is not None and now - self._checked < self._ttl / 10:
+            since = None if self._checked is None else now - self._checked
+            # A clock that was put back says nothing of how long that is ago.
+            if since is not None and dt.timedelta() <= since < self._ttl / 10:
                 return False
             self._checked = now
         return True
@@ -154,17 +155,17 @@ class Upkeep:
         """Delete the threads of which no namespace was extended for too long."""
         assert self._ttl is not None
         oldest = self._clock() - self._ttl
-        extended: dict[str, dt.datetime] = {}
+        threads: dict[str, list[Checkpoint]] = {}
         for run in self._repository.keyed_runs():
-            try:
-                moment = self._repository.resolve(run).created_at
-            except NotFoundError:
-                continue  # deleted meanwhile
-            thread = Place.of_run(run).thread
-            extended[thread] = max(moment, extended.get(thread, moment))
-        for thread, moment in extended.items():
-            if moment < oldest and self._delete(thread):
-                self._dropped += 1
+            with suppress(NotFoundError):  # deleted meanwhile
+                head = self._repository.resolve(run)
+                threads.setdefault(Place.of_run(run).thread, []).append(head)
+        for heads in threads.values():
+            if max(head.created_at for head in heads) < oldest:
+                # In use again since it was looked at, tagged or pinned, or deleted by others.
+                with suppress(ConflictError, NotFoundError):
+                    self._repository.delete_unmoved(heads)
+                    self._dropped += 1
 
     def _collect(self) -> None:
         if not self._dropped:

@@ -9,7 +9,7 @@ import datetime as dt
 import operator
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,7 +25,7 @@ from hive.adapters.langgraph import HiveSaver
 from hive.adapters.langgraph.places import Place
 from hive.adapters.langgraph.versions import next_version
 from hive.errors import ConflictError, InvalidInputError
-from manifests import Repository, RetentionPolicy
+from manifests import Checkpoint, Repository, RetentionPolicy
 from tests.cas.children import in_child
 from tests.hive.langgraph.graphs import (
     chat_graph,
@@ -565,6 +565,39 @@ def test_threads_that_nobody_extends_are_deleted(tmp_path: Path) -> None:
         saver.flush()
         names = [info.name for info in saver.repository.runs()]
         assert names == ["old and tagged", "young"]
+
+
+def test_a_thread_that_is_extended_before_it_is_deleted_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = dt.datetime(2030, 1, 1, tzinfo=dt.UTC)
+    with HiveSaver(tmp_path, ttl=dt.timedelta(days=7), clock=lambda: now) as saver:
+        begun = put(saver, "in use again")
+        put(saver, "old")
+        now += dt.timedelta(days=9)
+        write = saver.repository.delete_unmoved
+
+        def extended(heads: Sequence[Checkpoint]) -> int:
+            if heads[0].run == "in use again":
+                put(saver, "in use again", begun)
+            return write(heads)
+
+        monkeypatch.setattr(saver.repository, "delete_unmoved", extended)
+        saver.flush()
+        assert [info.name for info in saver.repository.runs()] == ["in use again"]
+        assert len(ids(saver, "in use again")) == 2
+
+
+def test_a_clock_that_was_put_back_does_not_stop_the_deletion(tmp_path: Path) -> None:
+    now = dt.datetime(2040, 1, 1, tzinfo=dt.UTC)
+    with HiveSaver(tmp_path, ttl=dt.timedelta(days=7), clock=lambda: now) as saver:
+        put(saver, "of the future")
+        now = dt.datetime(2030, 1, 1, tzinfo=dt.UTC)
+        put(saver, "old")
+        now += dt.timedelta(days=8)
+        put(saver, "young")
+        saver._upkeep._thread.join(saver._upkeep)
+        assert [info.name for info in saver.repository.runs()] == ["of the future", "young"]
 
 
 # -- fencing --------------------------------------------------------------------------------------
