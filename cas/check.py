@@ -8,11 +8,8 @@ whoever works with the store.
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -44,6 +41,7 @@ from cas.records import (
     record_place,
     row_numbers,
 )
+from cas.scratch import private_directory
 from cas.store import ObjectStore
 from cas.table import CHECKSUM_BYTES
 from cas.upkeep import SLICE_SECONDS, OnProgress, Progress
@@ -54,7 +52,6 @@ __all__ = [
     "StoredCount",
     "check_structure",
     "count_records",
-    "private_directory",
 ]
 
 _SEALED_REPAIRS: Final = REPAIRS.sealed
@@ -374,23 +371,3 @@ def _problems(data_file: Path) -> list[str]:
         return list(verify(str(data_file.parent)))  # type: ignore[no-untyped-call]  # lmdb's
     except VerifyError as error:
         return [str(error)]
-
-
-@contextmanager
-def private_directory(store: Path) -> Iterator[Path]:
-    """A directory of this user alone for a while, beside the store if that can be written.
-
-    Raises:
-        HiveError: No folder for temporary files can be written either.
-    """
-    try:
-        name = tempfile.mkdtemp(prefix=f".{store.name}.checking.", dir=store.parent)
-    except OSError:
-        try:
-            name = tempfile.mkdtemp(prefix="hive-check-")
-        except OSError as error:
-            raise translate(error, store.parent) from error
-    try:
-        yield Path(name)
-    finally:
-        shutil.rmtree(name, ignore_errors=True)

@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cas.backup import back_up
-from cas.check import private_directory
 from cas.digest import Digest
 from cas.epochs import forget_collected
 from cas.errors import CorruptStoreError
 from cas.reclaim import rebuild_index, recount, rewrite_packs
 from cas.records import GenerationChangedError
+from cas.scratch import private_directory
 from cas.store import ObjectStore
 from cas.upkeep import OnProgress, upkeep_lock
 from cas.writer import RecordWriter

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,16 +18,18 @@ import lmdb
 import pytest
 import zstandard
 
+import cas.check
 import cas.packs
 from cas.digest import Digest
 from cas.errors import CorruptStoreError, NotFoundError
+from cas.flock import FlockFile
 from cas.objects import Object
 from cas.store import ObjectStore
 from cas.trail import Trail
 from cas.writer import RecordWriter
 from manifests import CheckReport, PendingWrite, RepairReport, Repository
 from manifests.healing import Healer
-from tests.cas.children import in_child
+from tests.cas.children import ChildFailedError, in_child
 from tests.damage import PAGE_BYTES, Vandal, data_file, flip
 
 Rows = dict[bytes, list[tuple[bytes, bytes]]]
@@ -134,6 +138,26 @@ def test_a_sound_store_is_found_sound_by_readers_too(good: Path) -> None:
         assert seen[-1] == "check"
         assert repo.check(read_data=False).ok
     assert [name for name in os.listdir(good) if "checking" in name] == []
+
+
+def test_what_a_killed_check_left_is_removed(good: Path) -> None:
+    """It is as large as the store, and hidden."""
+
+    def killed() -> str:
+        with Repository.open(good) as repo, pytest.MonkeyPatch.context() as patch:
+            patch.setattr(cas.check, "verify", lambda _place: os._exit(0))
+            repo.check()
+        return "not killed"
+
+    with pytest.raises(ChildFailedError):
+        in_child(killed)
+    (left,) = good.glob(".objects.checking.*")
+    with closing(FlockFile(left, os.O_RDONLY)) as alive:
+        fcntl.flock(alive, fcntl.LOCK_SH)
+        assert checked(good).ok
+        assert left.exists(), "somebody is at work in it"
+    assert checked(good).ok
+    assert not left.exists()
 
 
 def test_checking_goes_on_beside_a_writer(good: Path) -> None:

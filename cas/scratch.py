@@ -1,0 +1,69 @@
+"""A folder beside a store, for a copy of it that is looked at and then thrown away.
+
+A process that is killed meanwhile leaves it behind, hidden and as large as the store. So it is
+locked while it is used, and whoever makes one removes those that nobody has locked.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from cas.failures import translate
+from cas.flock import FlockFile
+
+__all__ = ["private_directory"]
+
+_MARK: Final = ".checking."
+
+
+@contextmanager
+def private_directory(store: Path) -> Iterator[Path]:
+    """A directory of this user alone for a while, beside the store if that can be written.
+
+    Raises:
+        HiveError: No folder for temporary files can be written either.
+    """
+    _remove_abandoned(store)
+    try:
+        place, lock = _made(f".{store.name}{_MARK}", store.parent)
+    except OSError:
+        try:
+            place, lock = _made("hive-check-", Path(tempfile.gettempdir()))
+        except OSError as error:
+            raise translate(error, store.parent) from error
+    with closing(lock):
+        try:
+            yield place
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def _made(prefix: str, parent: Path) -> tuple[Path, FlockFile]:
+    while True:
+        place = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        with suppress(FileNotFoundError):
+            try:
+                lock = FlockFile(place, os.O_RDONLY)
+                fcntl.flock(lock, fcntl.LOCK_SH)
+            except OSError:
+                shutil.rmtree(place, ignore_errors=True)
+                raise
+            if place.exists():
+                return place, lock
+        # Another process took it for an abandoned one before it was locked.
+
+
+def _remove_abandoned(store: Path) -> None:
+    """Remove what killed processes left. A failure is none: the next one tries again."""
+    with suppress(OSError):
+        for place in store.parent.glob(f".{store.name}{_MARK}*"):
+            with suppress(OSError), closing(FlockFile(place, os.O_RDONLY)) as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(place, ignore_errors=True)
