@@ -25,6 +25,8 @@ from manifests import PendingWrite, system_clock
 __all__ = ["ImportedThreads", "import_threads"]
 
 _MOST_PROBLEMS: Final = 1_000
+_OF_THE_STORE: Final = ("store-full", "read-only", "access", "corrupt-store")
+"""Codes of errors that the next checkpoint would meet too: to go on would leave gaps."""
 
 
 @dataclass(slots=True)
@@ -73,6 +75,7 @@ def import_threads(
         InvalidInputError: There is no such database, or it holds no checkpoints.
         NotFoundError: There is no such file, or its package is not installed.
         StoreFullError: There is no room.
+        CorruptStoreError: The store's disk fails. What was saved until then stays.
     """
     with opened_source(url) as source:
         job = _Import(source, home, progress)
@@ -148,7 +151,7 @@ class _Import:
             changed = {name: held[name] for name in held if before.get(name) != held[name]}
             self.saver.put(config, found.checkpoint, found.metadata, changed)
         except HiveError as error:
-            if error.code in ("store-full", "read-only", "access"):
+            if error.code in _OF_THE_STORE:
                 raise
             if len(self._report.problems) < _MOST_PROBLEMS:
                 where = f"thread {place.thread!r}, checkpoint {checkpoint_id}"

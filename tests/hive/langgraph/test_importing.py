@@ -31,7 +31,7 @@ from typing_extensions import TypedDict
 
 from hive.adapters.langgraph import HiveSaver
 from hive.adapters.langgraph.importing import import_threads
-from hive.errors import InvalidInputError, NotFoundError
+from hive.errors import CorruptStoreError, InvalidInputError, NotFoundError
 from tests.hive.command_line import hive
 from tests.hive.langgraph.graphs import (
     chat_graph,
@@ -310,3 +310,25 @@ def test_classes_that_nobody_named_are_not_lost(tmp_path: Path) -> None:
     with HiveSaver(tmp_path / "home") as saver:
         lines = orders_graph(saver).get_state(config_of()).values["lines"]
         assert lines == [{"order": {"number": number}} for number in range(3)]
+
+
+def test_an_import_onto_a_disk_that_fails_stops_and_goes_on_later(
+    database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To pass over what it fails at would leave gaps in threads."""
+    put, saved = HiveSaver.put, list[str]()
+
+    def failing(saver: HiveSaver, *arguments: Any) -> Any:
+        if len(saved) == 10:
+            raise CorruptStoreError("the disk reports an input/output error")
+        saved.append(arguments[1]["id"])
+        return put(saver, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(HiveSaver, "put", failing)
+        with pytest.raises(CorruptStoreError):
+            import_threads(f"sqlite:///{database}", tmp_path / "home")
+    report = import_threads(f"sqlite:///{database}", tmp_path / "home")
+    assert (report.known, report.problems) == (10, [])
+    with HiveSaver(tmp_path / "home") as saver, closing(sqlite3.connect(database)) as connection:
+        assert_same(saver, SqliteSaver(connection))
