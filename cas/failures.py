@@ -125,6 +125,15 @@ def translate(error: lmdb.Error | OSError, path: Path) -> HiveError:
             f"{path} was written by another version of LMDB ({text}); upgrade Hive"
         )
     code = int(getattr(error, "code", 0))
+    if code == errno.EAGAIN:
+        # For each process that reads, LMDB locks the byte of its lock file that its number names.
+        return AccessError(
+            f"a process of another container has {path} open and the same number as this one, "
+            f"{os.getpid()}, by which LMDB tells them apart ({text}); let the containers share "
+            "their process numbers (one pid namespace), or start one program so that it gets "
+            "another",
+            path=path,
+        )
     if code > 0 and not isinstance(error, lmdb.InvalidParameterError):
         return _from_errno(code, text, path)
     return CorruptStoreError(

@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 import subprocess
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ import cas.environment
 from cas.environment import Environment, ReadTransaction, Table, WriteTransaction
 from cas.errors import AccessError, HiveError, ReadOnlyStoreError
 from cas.mounts import file_system_of, refuse_network_file_system
-from tests.cas.children import finish, in_child, nobody, start_child
+from tests.cas.children import PROJECT, finish, in_child, nobody, start_child
 
 ROWS = Table("rows")
 LATER = Table("later")
@@ -369,3 +370,48 @@ def test_a_copy_of_a_store_is_a_store(path: Path, tmp_path: Path) -> None:
     with Environment.open(path, TABLES) as original:
         assert original.read(partial(get, b"key")) == b"value"
     assert stat.S_IMODE((tmp_path / "copy").stat().st_mode) == 0o700
+
+
+# -- containers --------------------------------------------------------------------------------
+
+CONTAINER = """
+import sys
+from pathlib import Path
+from cas.environment import Environment, Table
+from cas.errors import HiveError
+try:
+    with Environment.open(Path(sys.argv[1]), [Table("rows")]):
+        print("open", flush=True)
+        sys.stdin.read()
+except HiveError as error:
+    print(f"{type(error).__name__}: {error}", flush=True)
+"""
+
+
+def container(path: Path) -> subprocess.Popen[str]:
+    """Start a process that is number 1 among those it sees, and has the store open."""
+    alone = ["unshare", "--pid", "--fork", "--mount-proc"]
+    if shutil.which("unshare") is None or subprocess.run([*alone, "true"], check=False).returncode:
+        pytest.skip("this machine gives a process no numbers of its own")
+    return subprocess.Popen(
+        [*alone, sys.executable, "-c", CONTAINER, str(path)],
+        cwd=PROJECT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+@needs_root
+def test_a_second_process_of_one_number_is_told_why_it_is_refused(path: Path) -> None:
+    first = container(path)
+    assert first.stdout is not None
+    assert first.stdout.readline() == "open\n"
+    said, _ = container(path).communicate()
+    assert said.startswith("AccessError: a process of another container has"), said
+    assert "same number as this one, 1," in said
+    with Environment.open(path, TABLES) as environment:
+        assert environment.read(partial(get, b"key")) == b"value"
+    first.communicate()
+    said, _ = container(path).communicate()
+    assert said == "open\n"

@@ -41,6 +41,7 @@ ERRNOS: list[tuple[int, type[HiveError]]] = [
     (errno.ENOTDIR, InvalidInputError),
     (errno.ENAMETOOLONG, InvalidInputError),
     (errno.EIO, CorruptStoreError),
+    (errno.EAGAIN, AccessError),
     (errno.EMFILE, AccessError),
 ]
 LMDB_ERRORS: list[tuple[type[lmdb.Error], type[HiveError]]] = [
