@@ -126,6 +126,8 @@ class ObjectCheck:
         key: bytes | None = b""
         while key is not None:
             key = self.store.read(_Slice(self._packs, key), cache=self._cache)
+            if key is not None:
+                self.progress(Progress("check", min(self._checked_to, self.limit), self.limit))
         key = b""
         while key is not None:
             key = self.store.read(_Slice(self._index, key), cache=self._cache)
@@ -141,7 +143,6 @@ class ObjectCheck:
         for base, rows, after in pack_rows(reader.transaction, pack_start(reader.transaction, key)):
             self._pack(reader, base, rows, after, repairs=repairs)
             if after is not None and time.perf_counter() > end:
-                self.progress(Progress("check", min(base, self.limit), self.limit))
                 return after
         return None
 

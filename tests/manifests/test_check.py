@@ -160,10 +160,16 @@ def test_what_a_killed_check_left_is_removed(good: Path) -> None:
     assert not left.exists()
 
 
-def test_checking_goes_on_beside_a_writer(good: Path) -> None:
+def test_checking_goes_on_beside_a_writer(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is told how far it is may write."""
+    monkeypatch.setattr(cas.check, "SLICE_SECONDS", 0.0)  # as on a busy machine
+    told: list[object] = []
     with Repository.open(good) as repo, Repository.open(good) as writer:
 
-        def disturb(_progress: object) -> None:
+        def disturb(progress: object) -> None:
+            told.append(progress)
+            if len(told) > 20:
+                return  # what is written meanwhile is checked too
             writer.commit("busy", {"text": "x" * 4_000, "n": len(writer.runs())})
             writer.forget(["busy~1"]) if writer.resolve("busy").sequence > 1 else None
 
