@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 from typing import Any
@@ -157,3 +158,22 @@ def test_searching_finds_what_looking_finds(
         for each in found:
             there = repo.value(each.checkpoint, each.path)
             assert each.text in (there, each.path.rpartition("[")[2].strip("']"))
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        *("^b", "b$", "^$", r"\Ab", r"b\Z", "(?<!\n)b", "(?<=a)b", "b(?!\n)", "a(?=b)", "(?m)^b"),
+        *("[^a]b", r"\bb", r"\Bb", r"a\W*b", r"a\sb", "a.b", "(?s)a.b", "(?P<x>b)", "a|b"),
+    ],
+)
+def test_a_line_matches_as_if_it_stood_alone(repo: Repository, pattern: str) -> None:
+    letters = ("a", "b", " ", "\n", "\r")
+    texts = ["".join(text) for size in range(5) for text in itertools.product(letters, repeat=size)]
+    repo.commit("run", texts)
+    assert {(found.path, found.text) for found in repo.search(pattern, runs=["run"])} == {
+        (f"[{place}]", line)
+        for place, text in enumerate(texts)
+        for line in text.splitlines()
+        if re.search(pattern, line)
+    }
