@@ -53,9 +53,9 @@ class Difference:
 class Touched:
     """What changed in one part of a state, counted.
 
-    ``kind`` says what became of the part itself (a key of the state, or the whole of one that is no
-    dict); of one that is ``changed``, the other fields count the places below it, and are 0 if the
-    part was replaced as a whole.
+    ``kind`` says what became of the part itself (a key of a state that is a dict, an item of one
+    that is a list, else the whole state); of one that is ``changed``, the other fields count the
+    places below it, and are 0 if the part was replaced as a whole.
     """
 
     kind: Kind
@@ -81,15 +81,18 @@ def changes(forms: Forms, before: Form, after: Form) -> Iterator[Change]:
 
 def touched(forms: Forms, before: Form, after: Form) -> list[Touched]:
     """Return which parts of a value differ and in how many places; builds none of them."""
-    parts: dict[str, Touched] = {}
+    parts: dict[Hashable, Touched] = {}
     for found in differences(forms, before, after):
-        path = path_text(found.steps[:1], "")
-        if len(found.steps) <= 1:
-            parts[path] = Touched(found.kind, path)
-            continue
-        known = parts.setdefault(path, Touched("changed", path))
-        count = getattr(known, found.kind) + 1
-        parts[path] = replace(known, **{found.kind: count})
+        first = found.steps[:1]
+        path = path_text(first, "")
+        is_whole = len(found.steps) <= 1
+        # Not by their paths: long keys are cut in them. And in a list, what is removed and what is
+        # changed may have the same position, each counted in its own value.
+        part = first, found.kind if is_whole else None
+        known = parts.setdefault(part, Touched(found.kind if is_whole else "changed", path))
+        if not is_whole:
+            count = getattr(known, found.kind) + 1
+            parts[part] = replace(known, **{found.kind: count})
     return list(parts.values())
 
 

@@ -281,3 +281,22 @@ def test_what_each_checkpoint_touched(home: Path) -> None:
         assert [found.sequence for found in repo.log("run", limit=2, below=3)] == [2, 1]
         repo.forget(["run@2"])
         assert [parts is None for parts in repo.touched(["run@3", "run@4"])] == [True, False]
+
+
+def test_what_was_touched_is_told_apart_where_paths_are_not(home: Path) -> None:
+    with Repository.open(home) as repo:
+        repo.commit("keys", {"k" * 70 + "1": 1, "k" * 70 + "2": [1]})
+        repo.commit("keys", {"k" * 70 + "1": 2, "k" * 70 + "2": [1, 2]})
+        [parts] = repo.touched(["keys@2"])
+        assert parts is not None
+        assert [(part.kind, part.added) for part in parts] == [("changed", 0), ("changed", 1)]
+        # Of two items that are gone, one was where another is now that is changed inside.
+        repo.commit("list", ["x", "y", "c", [1], "d"])
+        repo.commit("list", ["c", [1, 2], "d"])
+        [parts] = repo.touched(["list@2"])
+        assert parts is not None
+        assert [(part.kind, part.path, part.added) for part in parts] == [
+            ("removed", "[0]", 0),
+            ("removed", "[1]", 0),
+            ("changed", "[1]", 1),
+        ]
