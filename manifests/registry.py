@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, get_args
 
 from cas.errors import HiveError, InvalidInputError
 from manifests.fields import Content, FromFields, ToFields, functions_for, parts_for
@@ -33,6 +33,7 @@ _PLAIN: Final[Sequence[tuple[tuple[type, ...], str]]] = (
     ((Sequence,), "list"),
 )
 """What makes plain data of the values of some classes."""
+_CONTENTS: Final = get_args(Content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,16 @@ def _calling(function: Callable[[Any], Any], failed: str) -> Callable[[Any], Any
     return call
 
 
+def _check_migrations(migrations: object) -> None:
+    if migrations is not None and not (
+        isinstance(migrations, Mapping)
+        and all(type(old) is int and callable(step) for old, step in migrations.items())
+    ):
+        raise InvalidInputError(
+            "migrations are functions of the fields, each by the version that it takes"
+        )
+
+
 class Registry:
     """The classes an application allows in its states. Fill it before the store is used."""
 
@@ -135,14 +146,19 @@ class Registry:
         if not isinstance(cls, type):
             raise InvalidInputError(f"only a class can be registered, and {cls!r} is none")
         entry_name = cls.__qualname__ if name is None else name
-        if not entry_name or version < 1:
-            raise InvalidInputError("a registered type needs a name and a version of 1 or more")
-        if not all(type(old) is int and callable(step) for old, step in (migrations or {}).items()):
+        if type(entry_name) is not str or not entry_name or type(version) is not int or version < 1:
             raise InvalidInputError(
-                "migrations are functions of the fields, each by the version that it takes"
+                "a registered type needs a text as its name and a version of 1 or more"
             )
+        _check_migrations(migrations)
         if (to_fields is None) != (from_fields is None):
             raise InvalidInputError("to_fields and from_fields are given together or not at all")
+        for given in (to_fields, from_fields, to_parts):
+            if given is not None and not callable(given):
+                raise InvalidInputError("to_fields, from_fields and to_parts are functions")
+        if content is not None and content not in _CONTENTS:
+            # Nothing would be watched in its values, and commits would not see that they changed.
+            raise InvalidInputError(f"content is one of {', '.join(_CONTENTS)}: not {content!r}")
         if to_fields is None or from_fields is None:
             to_fields, from_fields, content = functions_for(cls)
             to_parts = to_parts or parts_for(cls, to_fields)

@@ -54,6 +54,15 @@ USES: dict[str, Callable[[Any], Any]] = {
     "import": lambda repo: repo.import_bundle(None),
     "backup": lambda repo: repo.backup(None),
     "migrations": lambda repo: Registry().register(Plan, version=2, migrations={1: TEXT}),
+    "migrations listed": lambda repo: Registry().register(Plan, migrations=[1]),  # type: ignore[arg-type]
+    "version": lambda repo: Registry().register(Plan, version=TEXT),
+    "version with a point": lambda repo: Registry().register(Plan, version=1.5),  # type: ignore[arg-type]
+    "name": lambda repo: Registry().register(Plan, name=WRONG),
+    "to_fields": lambda repo: Registry().register(Plan, to_fields=WRONG, from_fields=WRONG),
+    "to_parts": lambda repo: Registry().register(Plan, to_parts=WRONG),
+    "content": lambda repo: Registry().register(
+        Honey, to_fields=vars, from_fields=Honey, content=TEXT
+    ),
     "redaction of a text": lambda repo: Redaction(TEXT, lambda path, value: "***"),
     "redaction by a text": lambda repo: Redaction(["x"], TEXT),
     "register": lambda repo: Registry().register(WRONG),
