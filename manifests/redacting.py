@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from cas.errors import InvalidInputError
@@ -29,6 +30,10 @@ class RedactingEncoder(Encoder):
         super().__init__(registry, parameters, sink)
         self._redaction = redaction
         self._is_plain = False
+
+    def _guarded(self, encode: Callable[[Any], Piece], value: Any) -> Piece:
+        self._is_plain = False  # where encoding something else failed, it may have been left set
+        return super()._guarded(encode, value)
 
     def child(self, step: Step, value: Any) -> Piece:
         """Encode an item of the container that is being encoded, or what takes its place."""

@@ -11,7 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cas.errors import InvalidInputError
+from manifests.parameters import TreeParameters
 from manifests.paths import Field, Redaction, path_text
+from manifests.pieces import PieceSink
+from manifests.redacting import RedactingEncoder
 from manifests.registry import Registry
 from tests.manifests.classes import (
     Colour,
@@ -228,3 +231,12 @@ def test_paths_read_as_people_write_them() -> None:
     assert path_text(["a"], "execution") == "execution['a']"
     assert path_text([b"k", None, (1, 2)], "") == "[b'k'][None][(1, 2)]"
     assert path_text(["k" * 100]) == f"state['{'k' * 59}...]"
+
+
+def test_a_value_that_could_not_be_encoded_lets_no_secret_through() -> None:
+    sink = PieceSink()
+    encoder = RedactingEncoder(registry(), TreeParameters(), sink, redaction("secret"))
+    with pytest.raises(InvalidInputError):
+        encoder.state({"members": {object()}})
+    sink.seal(encoder.state({"secret": SECRET}))
+    assert not any(SECRET.encode() in found.payload for found in sink.objects.values())
