@@ -197,12 +197,20 @@ class CatalogueWriter(Catalogue):
         self._writing = transaction
 
     def new_run(self, name: str, created_us: int) -> RunRow:
-        """Return an empty run (to be written by ``put_run``) with a number no run has had."""
+        """Return an empty run (to be written by ``put_run``) with a number no run has had.
+
+        Raises:
+            LimitError: Runs of this store, deleted ones included, have had all numbers.
+        """
         name_key(name, "run name")
         row = self._get(NUMBERS, NEXT_RUN)
         number = int.from_bytes(row, "big") if row is not None else 1
-        if number > HIGHEST_NUMBER:
-            raise LimitError(f"a store has at most {HIGHEST_NUMBER} runs; start a new one")
+        # The highest one is left over: a row holds no higher next number.
+        if number >= HIGHEST_NUMBER:
+            raise LimitError(
+                f"a store makes at most {HIGHEST_NUMBER - 1:,} runs, deleted ones included; "
+                "go on in another store, and export what is needed there"
+            )
         self.put_next_run(number + 1)
         return RunRow(number, name, head=0, last=0, kept=0, created_us=created_us)
 

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cas.errors import InvalidInputError
+from cas.errors import InvalidInputError, LimitError
 from manifests import Repository
+from manifests.catalogue import CatalogueWriter
 from manifests.names import MAX_NAME_BYTES, check_name, name_key
+from manifests.rows import HIGHEST_NUMBER
 
 GOOD = {
     "one byte": "x",
@@ -133,3 +135,16 @@ def test_keys_of_names_fit_and_differ_where_names_do(one: str, other: str, paddi
     assert len(set(keys.values())) == len(keys)
     for name in names:
         assert check_name(name, "run name") == name.encode()
+
+
+def test_a_store_whose_numbers_for_runs_are_used_up_says_what_to_do(repo: Repository) -> None:
+    repo.commit("first", {})
+    repo._store.write(
+        lambda writer: CatalogueWriter(writer.writing).put_next_run(HIGHEST_NUMBER - 1)
+    )
+    repo.commit("last", {})
+    with pytest.raises(LimitError, match=r"at most 4,294,967,294 runs.*go on in another store"):
+        repo.commit("one more", {})
+    assert [run.name for run in repo.runs()] == ["first", "last"]
+    assert repo.commit("last", {"a": 1}).sequence == 2
+    assert repo.check().ok
