@@ -11,7 +11,6 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Iterable
-from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs
 
@@ -164,14 +163,17 @@ class Guard:
         await _answer(send, 200, _ENTERED, ("set-cookie", cookie))
 
     def _has_cookie(self, scope: Scope) -> bool:
-        for header in _headers(scope, b"cookie"):
-            try:
-                morsel = SimpleCookie(header).get(self._cookie)
-            except CookieError:
-                continue
-            if morsel is not None and self._keys.admits_cookie(morsel.value):
-                return True
-        return False
+        # Not by http.cookies: it gives up at what it does not know, such as JSON in a cookie that
+        # another program of this machine set, and would not find this one behind it.
+        pairs = [
+            pair.strip().partition("=")
+            for header in _headers(scope, b"cookie")
+            for pair in header.split(";")
+        ]
+        return any(
+            name == self._cookie and self._keys.admits_cookie(value)
+            for name, _equals, value in pairs
+        )
 
 
 def _headers(scope: Scope, name: bytes) -> list[str]:

@@ -90,6 +90,16 @@ def test_a_wrong_cookie_gets_nowhere(pages: Pages, cookie: str) -> None:
     assert stranger(pages).get("/", headers=headers).status_code == 403  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    "others", ['a={"x": 1}', "é=1", "a flag", 'a="x y"z', "a:b=1", "=", "hive-ui-8123=old"]
+)
+def test_cookies_of_other_programs_do_not_shut_anybody_out(pages: Pages, others: str) -> None:
+    own = f"hive-ui-{PORT}={pages.keys.cookie}"
+    for cookie in (f"{others}; {own}", f"{own}; {others}"):
+        answer = stranger(pages).get("/", headers={"cookie": cookie.encode()})  # type: ignore[arg-type]
+        assert answer.status_code == 200
+
+
 def test_a_ticket_opens_once() -> None:
     keys = Keys()
     ticket, other = keys.ticket(), keys.ticket()
