@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from hive.literals import glimpse
 from hive.text import escape
 from hive.ui.links import link, step_link
 from hive.ui.request import Query
 from hive.ui.site import Site
+from manifests import PendingWrite, RecordedEffect
 
 __all__ = ["effects", "pending"]
+
+Value = TypeVar("Value")
 
 _PAGE: Final = 100
 _WIDTH: Final = 400
@@ -31,18 +35,20 @@ class Row:
 def pending(site: Site, query: Query) -> str:
     """The page of what tasks behind a checkpoint have written; from the write ``start`` on."""
     found = site.repository.resolve(query.place())
-    writes = site.repository.pending(found.run, found.sequence)
-    start = query.number("start")
-    rows = [
-        Row(
+
+    def row(write: PendingWrite) -> Row:
+        return Row(
             name=escape(write.name),
             value=glimpse(write.value, width=_WIDTH),
             place=escape(f"{write.task} ({write.path})" if write.path else write.task),
         )
-        for write in writes[start : start + _PAGE]
-    ]
-    return site.render(
-        "beside.html",
+
+    return _some(
+        site,
+        query.number("start"),
+        site.repository.pending(found.run, found.sequence),
+        row,
+        lambda start: step_link(found, "pending", start=start),
         title="Pending writes",
         of=found,
         run=found.run,
@@ -50,10 +56,6 @@ def pending(site: Site, query: Query) -> str:
         about="What tasks behind this step have written that is in no state yet. "
         "It is not written again when the run goes on.",
         headings=("Name", "Value", "Task"),
-        rows=rows,
-        total=len(writes),
-        next_page=step_link(found, "pending", start=start + _PAGE),
-        more=len(writes) > start + _PAGE,
     )
 
 
@@ -63,26 +65,44 @@ def effects(site: Site, query: Query) -> str:
     found = site.repository.recorded_effects(run)
     if not found:
         site.repository.log(run, limit=1)  # a run that is not there is an error
-    start = query.number("start")
-    rows = [
-        Row(
+
+    def row(effect: RecordedEffect) -> Row:
+        return Row(
             name=escape(effect.name),
             value=glimpse(effect.value, width=_WIDTH),
             place=f"step {effect.after}" if effect.after else "before its first step",
             page=link("step", run=run, at=effect.after) if effect.after else "",
         )
-        for effect in found[start : start + _PAGE]
-    ]
-    return site.render(
-        "beside.html",
+
+    return _some(
+        site,
+        query.number("start"),
+        found,
+        row,
+        lambda start: link("effects", name=run, start=start),
         title="Effects",
         of=None,
         run=run,
         command=("List", site.commands.effects(run)),
         about="What this run did outside of its state. It is not done again when the run goes on.",
         headings=("Effect", "Value", "After"),
-        rows=rows,
+    )
+
+
+def _some(
+    site: Site,
+    start: int,
+    found: Sequence[Value],
+    row: Callable[[Value], Row],
+    page_from: Callable[[int], str],
+    **content: Any,
+) -> str:
+    """Return the page of some values, from ``start`` on, with a link to those behind them."""
+    stop = start + _PAGE
+    return site.render(
+        "beside.html",
+        rows=[row(each) for each in found[start:stop]],
         total=len(found),
-        next_page=link("effects", name=run, start=start + _PAGE),
-        more=len(found) > start + _PAGE,
+        next_page=page_from(stop) if stop < len(found) else "",
+        **content,
     )
