@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from hive.text import count, escape, escape_lines
 
-__all__ = ["describe", "glimpse", "is_huge", "is_unregistered", "pretty"]
+__all__ = ["describe", "glimpse", "in_one_line", "is_huge", "is_unregistered", "pretty"]
 
 _SIZED: Final = (str, bytes, bytearray, list, tuple, set, frozenset, dict)
 
@@ -35,7 +35,7 @@ def describe(value: Any, *, width: int = 40) -> str:
         if len(value) > width or not (is_text or _is_small(value)):
             noun = "character" if isinstance(value, str) else "byte" if is_text else "item"
             return f"{type(value).__name__}, {count(len(value), noun)}"
-    text = escape(_leaf(value))
+    text = escape(in_one_line(value))
     return text if len(text) <= width else text[: width - 3] + "..."
 
 
@@ -48,6 +48,13 @@ def glimpse(value: Any, *, width: int = 60) -> str:
             break
     text = escape(text[: width + 1])
     return text if len(text) <= width else text[: width - 3] + "..."
+
+
+def in_one_line(value: Any) -> str:
+    """Return all of a value in one line, not escaped: its ``repr``, but for what that refuses."""
+    flat = _flat(value, sys.maxsize)
+    assert flat is not None  # everything fits
+    return flat
 
 
 def _tokens(value: Any) -> Iterator[str]:
@@ -124,9 +131,9 @@ def _items(value: Any) -> Iterator[tuple[str, Any]]:
     """Yield the parts of a value, each with what stands before it."""
     if isinstance(value, dict):
         for key, item in value.items():
-            yield f"{_flat(key, sys.maxsize)}: ", item
+            yield f"{in_one_line(key)}: ", item
     elif isinstance(value, (set, frozenset)):
-        for item in sorted(value, key=repr):
+        for item in sorted(value, key=in_one_line):
             yield "", item
     elif is_unregistered(value):
         yield "", value.fields

@@ -98,6 +98,8 @@ def _is_literal(key: Any) -> bool:
 
 
 def _literal(key: Any) -> str:
+    if type(key) is tuple:
+        return f"({', '.join(map(_literal, key))}{',' if len(key) == 1 else ''})"
     # Python writes integers of more digits than anybody reads in base 16 only.
     return hex(key) if type(key) is int and key.bit_length() > 64 else repr(key)
 

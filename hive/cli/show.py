@@ -12,7 +12,7 @@ from hive.cli.options import HomeOption, JsonOption, RefArgument, open_to_read
 from hive.cli.output import Column, line, table, terminal_width, write_json, write_raw
 from hive.cli.text import count, escape, size
 from hive.cli.values import describe_outline, to_json
-from hive.literals import glimpse, pretty
+from hive.literals import glimpse, in_one_line, pretty
 from hive.text import kind_of
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def _show_outline(outline: Outline) -> None:
         [Column(title="KEY", shrinks=True), Column(title="VALUE", shrinks=True)],
         [
             [
-                part.step if isinstance(part.step, str) else repr(part.step),
+                part.step if isinstance(part.step, str) else in_one_line(part.step),
                 describe_outline(part.outline),
             ]
             for part in outline.parts

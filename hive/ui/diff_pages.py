@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,6 +19,7 @@ from manifests.places import is_written
 __all__ = ["compare", "diff"]
 
 _CHANGES: Final = 50
+_STEP: Final = re.compile(r"[0-9]{1,10}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ def compare(site: Site, query: Query) -> str:
     """Lead from a reference that somebody typed to the page that compares with it."""
     run, at = query.place()
     typed = query.needed("with").strip()
-    other = site.repository.resolve((run, int(typed)) if typed.isdecimal() else typed)
+    other = site.repository.resolve((run, int(typed)) if _STEP.fullmatch(typed) else typed)
     raise MovedError(_link(other, site.repository.resolve((run, at))))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from hive.literals import in_one_line
 from hive.text import count, escape, escape_lines, size
 from hive.ui.links import step_link
 from manifests import Checkpoint, Excerpt, Outline, Unread, UnregisteredValue
@@ -215,4 +216,6 @@ def _written(value: Any) -> str:
         return hex(value)  # Python refuses to print very many digits in base 10
     if value is None or isinstance(value, bool | int | float | bytes | bytearray | Entry):
         return repr(value)
-    return repr(value) if isinstance(value, list | tuple | dict | set | frozenset) else str(value)
+    if isinstance(value, list | tuple | dict | set | frozenset):
+        return in_one_line(value)
+    return str(value)

@@ -222,6 +222,19 @@ def test_every_checkpoint_has_one_star(data: st.DataObject) -> None:
         assert all(set(each) <= set("|/_ ") and "/" in each for each in joins)
 
 
+def test_numbers_of_very_many_digits_are_shown_wherever_they_stand(repo: Repository) -> None:
+    huge = 10**6_000
+    state = {huge: 1, (huge, "k"): 2, "list": [huge], "set": {huge}, "dict": {huge: 3}}
+    repo.commit("ants", state)
+    repo.commit("ants", {**state, "set": {huge, 1}})
+    digits = hex(huge)[:8]
+    lines = hive("show", "ants").output.splitlines()
+    assert sum(digits in line for line in lines) == 2
+    assert digits in hive("show", "ants", "set").output
+    assert digits in hive("show", "ants", "dict", "--summary").output
+    assert digits in hive("diff", "ants@1", "ants@2").output
+
+
 # what is beside the states
 
 

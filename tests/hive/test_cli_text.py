@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hive.cli.text import age, count, escape, escape_lines, size
 from hive.cli.values import to_json
-from hive.literals import describe, pretty
+from hive.literals import describe, glimpse, in_one_line, pretty
 from manifests import UnregisteredValue
 
 anything = st.recursive(
@@ -72,6 +72,7 @@ def test_any_value_is_shown_harmlessly(value: Any) -> None:
     assert is_harmless(pretty(value), but="\n\t")
     assert is_harmless(describe(value))
     assert len(describe(value, width=40)) <= 60
+    assert is_harmless(glimpse(value))
 
 
 @given(anything)
@@ -100,6 +101,11 @@ def test_integers_beyond_the_digit_limit_of_python() -> None:
     assert describe(huge).startswith("0x")
     assert pretty(huge) == hex(huge)
     assert hex(huge) in pretty([huge])
+    assert describe([huge]).startswith("[0x")
+    for value in ({huge}, frozenset({(1, huge)}), {huge: {huge}}):
+        assert hex(huge) in pretty(value)
+        assert hex(huge) in in_one_line(value)
+        assert len(glimpse(value)) == 60
 
 
 def test_values_of_classes_that_are_not_known_here() -> None:

@@ -273,10 +273,12 @@ def test_a_long_text_is_shown_in_parts(repo: Repository) -> None:
         ({}, "Empty"),
         (set(), "Empty"),
         ([[]], "list"),
+        ([1 << 20_000], "0x100000"),
+        ({(1 << 20_000,): {1 << 20_000}}, "0x100000"),
     ],
     ids=[
         *("none", "bool", "int", "huge", "nan", "float", "empty text", "bytes", "datetime"),
-        *("empty list", "empty dict", "empty set", "nested"),
+        *("empty list", "empty dict", "empty set", "nested", "huge ones", "huge key"),
     ],
 )
 def test_states_of_every_kind(repo: Repository, value: Any, says: str) -> None:
@@ -417,6 +419,8 @@ def test_runs_are_compared_with_one_another(repo: Repository) -> None:
         ("/parts", {"run": "survey", "at": "1", "path": "messages[__import__('os')]"}, 400),
         ("/diff", {"run": "survey", "at": "1"}, 404),
         ("/compare", {"run": "survey", "at": "1", "with": "absent"}, 404),
+        ("/compare", {"run": "survey", "at": "1", "with": "9" * 10}, 404),
+        ("/compare", {"run": "survey", "at": "1", "with": "9" * 5_000}, 400),
         ("/pending", {"run": "survey", "at": "9"}, 404),
         ("/effects", {"name": "absent"}, 404),
         ("/", {"page": "1e9"}, 400),
