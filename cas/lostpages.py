@@ -29,6 +29,7 @@ from cas.rawpage import (
     leaf_nodes,
     loose_nodes,
 )
+from cas.rawtree import Loss
 from cas.records import OBJECTS, RECORD_KEY_BYTES, record_place
 from cas.stamp import STAMP_KEY
 from cas.table import Table
@@ -59,6 +60,17 @@ class FoundPage:
     odd: list[tuple[Table, bytes, bytes]] = field(default_factory=list)
     is_sound: bool = True
     pages: int = 1
+
+    def keep_of(self, loss: Loss) -> None:
+        """Keep only what can be of the part of a tree that the page should be.
+
+        Of a damaged page the rows are guessed. LMDB leaves there what stood in the page before it
+        became that one: a branch page had rows of any table, which were dropped long ago.
+        """
+        self.rows, self.odd = (
+            [row for row in rows if loss.is_leaf and row[0].name == loss.tree]
+            for rows in (self.rows, self.odd)
+        )
 
 
 class LostPages:

@@ -240,9 +240,12 @@ class Salvage:
         """
         bad = set(self._walk.torn)
         used, free = self._walk.used, self._walk.free
+        claims = {loss.page: loss for loss in self._walk.losses}
         for page, found in self._pages.pages(lambda page: not used[page] and not free.moment(page)):
             if not found.is_sound:
                 bad.add(page)
+                if page in claims:
+                    found.keep_of(claims[page])
             for table, key, row in found.rows:
                 self._found += 1
                 if table == OBJECTS:

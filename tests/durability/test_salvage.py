@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cas.errors import AccessError, ConflictError, CorruptStoreError, HiveError, NotFoundError
-from manifests import Repository, salvage, salvaging
+from manifests import Repository, RetentionPolicy, salvage, salvaging
 from tests.damage import PAGE_BYTES, flip
 from tests.durability.salvaging import (
     SHAPES,
@@ -138,6 +138,36 @@ def test_damage_outside_of_leaves_loses_nothing(
             # A meta page that is gone may have been that of a commit that is gone as well.
             assert report.ok or (kinds[page] == "meta" and bad == blank(data, page)), report
             shutil.rmtree(home)
+            shutil.rmtree(tmp_path / "new")
+
+
+def test_a_damaged_branch_page_brings_back_nothing(tmp_path: Path, seed: int) -> None:
+    """It was a leaf before, of the catalogue say, and dropped rows may still stand in its rest."""
+    home, rng = tmp_path / "home", random.Random(seed)
+    with Repository.open(home) as repo:
+        for number in range(40):
+            repo.commit("chat", {"n": number, "text": rng.randbytes(2_000).hex()})
+        before = data_file(home).read_bytes()
+        repo.forget(RetentionPolicy(keep_last=30))
+        repo.gc()
+        repo.commit("chat", {"n": 40})
+    data, now = data_file(home).read_bytes(), content_of(home)
+    leaves = [page for page, kind in kinds_of_pages(before).items() if kind == "catalogue"]
+    branches = [page for page, kind in kinds_of_pages(data).items() if "branch" in kind]
+    assert leaves
+    assert branches
+    for leaf in leaves:
+        rest = before[leaf * PAGE_BYTES + 8 : (leaf + 1) * PAGE_BYTES]
+        for page in branches:
+            bad = bytearray(data)
+            bad[page * PAGE_BYTES : (page + 1) * PAGE_BYTES] = bytes(8) + rest  # of no number
+            copy = tmp_path / "bad"
+            shutil.copytree(home, copy)
+            data_file(copy).write_bytes(bad)
+            report = salvage(copy, tmp_path / "new")
+            assert (report.lost, report.uncertain) == ((), ())
+            assert content_of(tmp_path / "new") == now
+            shutil.rmtree(copy)
             shutil.rmtree(tmp_path / "new")
 
 
