@@ -18,7 +18,7 @@ from cas.readers import Reader
 from cas.records import RecordReader
 from cas.store import ObjectStore
 from manifests import history
-from manifests.arguments import listed
+from manifests.arguments import check_count, listed
 from manifests.catalogue import Catalogue
 from manifests.diff import Difference, Kind, differences
 from manifests.excerpt import Excerpt, excerpt, first_difference
@@ -219,6 +219,7 @@ class Browsing:
 
         As ``diff``, but what differs is told in a few words, so that it may be of any size.
         """
+        check_count(start, "start")
         check_limit(limit)
 
         def read(reader: StoreReader) -> list[Compared]:

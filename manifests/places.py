@@ -238,7 +238,7 @@ class Places:
         count = self.length(listed)
         if not -count <= step < count:
             raise NotFoundError(
-                f"{_shown(steps, at)} has {count:,} items; there is none at [{step}]"
+                f"{_shown(steps, at)} has {count:,} items; there is none at {path_text([step], '')}"
             )
         return next(self.items(listed, step % count, step % count + 1))
 

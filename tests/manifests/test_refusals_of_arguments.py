@@ -35,6 +35,9 @@ USES: dict[str, Callable[[Any], Any]] = {
     "log of a text": lambda repo: repo.log("r", limit="1"),
     "diff": lambda repo: repo.diff("r", "r", limit=-1),
     "compare": lambda repo: repo.compare("r", "r", limit=-1),
+    "compare from before": lambda repo: repo.compare("r", "r", start=-1),
+    "diff of too many": lambda repo: repo.diff("r", "r", limit=1 << 63),
+    "search for too many": lambda repo: repo.search("x", runs=["r"], limit=10**5_000),
     "search": lambda repo: repo.search("x", runs=["r"], limit=-1),
     "keys": lambda repo: repo.keys("r", limit=-1),
     "search refs": lambda repo: repo.search("x", refs="r"),
@@ -137,5 +140,7 @@ def test_a_key_that_is_not_there_comes_with_those_that_are(repo: Repository) -> 
         repo.value("r", "mesages")
     with pytest.raises(NotFoundError, match=r"; there is k0, .*, k11 and more$"):
         repo.value("r", "[7].x")
+    with pytest.raises(NotFoundError, match=r"has 0 items; there is none at \[<int>\]$"):
+        repo.value("r", ["messages", 10**5_000])
     with pytest.raises(NotFoundError, match=r"state\['a key'\] has no \.x$"):
         repo.value("r", "['a key'].x")
