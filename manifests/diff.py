@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
@@ -13,11 +14,23 @@ from manifests.forms import Form, Forms, LinkForm, Tagged, as_corruption, pairs
 from manifests.paths import Field, Step, path_text
 from manifests.trees import LIST_NODE
 
-__all__ = ["Change", "Difference", "Kind", "Touched", "changes", "differences", "touched"]
+__all__ = [
+    "Change",
+    "Difference",
+    "Kind",
+    "Touched",
+    "align_slowly",
+    "changes",
+    "differences",
+    "touched",
+]
 
 # Aligning two lists compares every item with every other; beyond this many pairs, what lies
 # between the equal beginning and the equal end is compared by position.
 _MOST_PAIRS: Final = 4_000_000
+# Every item that two lists have in common can split them, and each part is gone through again: all
+# the places of equal items, so often. Lists of a few numbers, in any order, would take minutes.
+_MOST_STEPS: Final = 20_000_000
 _LEAVES: Final = 16
 """Leaves of a list read at once."""
 
@@ -304,13 +317,33 @@ class _Items:
                 yield from leaf
 
 
+def align_slowly(old: Sequence[Hashable], new: Sequence[Hashable]) -> bool:
+    """Whether ``difflib`` may take more than a second or so, as few different items come often."""
+    places = Counter(new)
+    return sum(places[item] for item in old) * min(len(old), len(new)) > _MOST_STEPS
+
+
 def _alignment(
     old: Sequence[Form], new: Sequence[Form]
 ) -> Sequence[tuple[str, int, int, int, int]]:
-    if len(old) * len(new) > _MOST_PAIRS:
-        return [("replace", 0, len(old), 0, len(new))]
-    tokens = [_token(item) for item in old], [_token(item) for item in new]
-    return difflib.SequenceMatcher(None, *tokens, autojunk=False).get_opcodes()
+    one, other = [_token(item) for item in old], [_token(item) for item in new]
+    start = _common(one, other)
+    end = _common(one[start:][::-1], other[start:][::-1])
+    stops = len(one) - end, len(other) - end
+    between = one[start : stops[0]], other[start : stops[1]]
+    if len(between[0]) * len(between[1]) > _MOST_PAIRS or align_slowly(*between):
+        return [("replace", start, stops[0], start, stops[1])]
+    middle = difflib.SequenceMatcher(None, *between, autojunk=False).get_opcodes()
+    return [
+        (kind, start + i, start + i_end, start + j, start + j_end)
+        for kind, i, i_end, j, j_end in middle
+    ]
+
+
+def _common(old: Sequence[Hashable], new: Sequence[Hashable]) -> int:
+    """Return how many items both begin with."""
+    pairs = enumerate(zip(old, new, strict=False))
+    return next((at for at, (one, other) in pairs if one != other), min(len(old), len(new)))
 
 
 def _tag(form: Form) -> int | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from hive.text import escape
+from manifests.diff import align_slowly
 
 __all__ = ["Line", "Span", "lines_of"]
 
@@ -45,7 +46,8 @@ def lines_of(before: str, after: str) -> list[Line]:
     old, new = before.split("\n"), after.split("\n")
     if len(old) + len(new) > _MOST_LINES:
         old, new = old[: _MOST_LINES // 2], new[: _MOST_LINES // 2]
-    matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
+    # If need be, lines that occur very often align nothing.
+    matcher = difflib.SequenceMatcher(None, old, new, autojunk=align_slowly(old, new))
     found: list[Line] = []
     for group in matcher.get_grouped_opcodes(_CONTEXT):
         if found:

@@ -314,3 +314,12 @@ def test_equal_parts_are_not_read(seed: int) -> None:
     ]
     assert memory.loads < 60
     assert len(memory.objects) > 10_000
+
+
+def test_lists_of_few_different_items_are_compared_by_position() -> None:
+    before, after = [0] * 900, [1, 0] * 450
+    assert summary(difference(before, after)) == [
+        ("changed", f"[{place}]", 0, 1) for place in range(0, 900, 2)
+    ]
+    # But not what both end with.
+    assert summary(difference(before, [1, *before])) == [("added", "[0]", None, 1)]

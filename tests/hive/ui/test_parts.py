@@ -182,3 +182,12 @@ def test_comparing_large_texts_stays_small(seed: int) -> None:
         "\n".join(str(dice.random()) for _ in range(3_000)),
     ]
     assert len(lines_of(*texts)) < 200
+
+
+def test_very_many_lines_that_are_all_alike_are_not_aligned() -> None:
+    before, after = "a\n" * 900, "b\na\n" * 450
+    *shown, last = lines_of(before, after)
+    assert {line.kind for line in shown} == {"removed"}
+    assert last.kind == "gap"
+    few = lines_of(before[:100], after[:100])
+    assert {line.kind for line in few} == {"same", "removed", "added"}
