@@ -48,6 +48,8 @@ _OF_RUN: Final = re.compile(r"(.+?)[@~]\d+", re.DOTALL)
 """A reference to a checkpoint of a run."""
 _PREFIX_BYTES: Final = 448
 """How much of a name stands in its key as it is."""
+_BEHIND_ALL: Final = b"\xff" * 33
+"""Above all that follows there: a byte of ones and part of a digest, which may begin with ones."""
 
 # The rows on the way back from a head are read again at every turn, and the head's at every write.
 _remembered_row = lru_cache(maxsize=4_096)(checkpoint_row)
@@ -98,7 +100,7 @@ class Catalogue:
     def runs_named(self, prefix: str) -> Iterator[RunRow]:
         """Yield the runs whose names begin with a text, by name."""
         start = prefix.encode()[:_PREFIX_BYTES]
-        for _key, row in self.transaction.items(RUNS, start, start + b"\xff" * 2):
+        for _key, row in self.transaction.items(RUNS, start, start + _BEHIND_ALL):
             run = run_row(row)
             if run.name.startswith(prefix):
                 yield run

@@ -106,7 +106,7 @@ def _refuse_running(repo: Repository, run: str) -> None:
         running = any(status(repo, head) == "running" for head in repo.log(run, limit=1))
     if running:
         raise ConflictError(
-            f"run {run!r} is being executed; wait for it or stop it, or delete it with force",
+            f"run {run!r} is being executed; wait for it or stop it, or delete it with --force",
             run=run,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from blake3 import blake3
 from cas.errors import ConflictError, InvalidInputError, NotFoundError
 from manifests import Checkpoint, PendingWrite, Repository, RetentionPolicy
 from manifests.effects import EFFECTS
+from manifests.names import name_key
 from manifests.pending_rows import PENDING
 from manifests.rows import KEYS
 
@@ -230,3 +232,14 @@ def test_rows_have_the_bytes_that_the_format_says(repo: Repository) -> None:
         "00000001" + b"paid".hex(): ["paid", 1, b"\x01"],
         "00000001" + b"seen".hex(): ["seen", 1, b"\x81\x78\x64" + b"z" * 100],
     }
+
+
+def test_runs_with_long_names_are_found_by_what_they_begin_with(repo: Repository) -> None:
+    """A long name is cut in its key, before a digest, which may begin with any bytes."""
+    stem = "long " * 100
+    names = (f"{stem}{number}" for number in itertools.count())
+    highest = next(name for name in names if name_key(name, "run name")[449] == 0xFF)
+    for name in (stem, highest, "other"):
+        repo.commit(name, 1, key="1", parent=None)
+    assert repo.keyed_runs(stem) == {stem: "1", highest: "1"}
+    assert repo.keyed_runs("long ") == {stem: "1", highest: "1"}
