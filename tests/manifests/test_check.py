@@ -24,6 +24,8 @@ from cas.digest import Digest
 from cas.errors import CorruptStoreError, NotFoundError
 from cas.flock import FlockFile
 from cas.objects import Object
+from cas.packs import Pack
+from cas.records import OBJECTS, record_place
 from cas.store import ObjectStore
 from cas.trail import Trail
 from cas.writer import RecordWriter
@@ -90,6 +92,21 @@ def all_rows(home: Path) -> Rows:
             with raw.begin() as transaction:
                 found[name] = list(transaction.cursor(table))
     return found
+
+
+def meaning_of(rows: Rows) -> dict[bytes, list[Any]]:
+    """What rows say: zstd has bits that change nothing, such as the size of a frame's window."""
+    packs: dict[int, bytes] = {}
+    for key, row in rows[OBJECTS.name.encode()]:
+        base, _fragment = record_place(key)
+        packs[base] = packs.get(base, b"") + row
+    read = [Pack(base, data) for base, data in packs.items()]
+    records = [
+        (number, pack.digest(index), pack.links(index), pack.payload(index))
+        for pack in read
+        for index, number in enumerate(pack.numbers)
+    ]
+    return {**rows, OBJECTS.name.encode(): records}
 
 
 def checked(home: Path) -> CheckReport:
@@ -230,7 +247,7 @@ def test_a_flip_in_any_page_is_found_or_changes_nothing(
 ) -> None:
     """Free pages, and the holes in pages that are in use, hold nothing that anybody reads."""
     chooser = random.Random(seed)
-    want, sound = left(good), all_rows(good)
+    want, sound = left(good), meaning_of(all_rows(good))
     raw = data_file(objects(good)).read_bytes()
     copy = copy_of(good, "damaged")
     outcomes: Counter[str] = Counter()
@@ -240,7 +257,7 @@ def test_a_flip_in_any_page_is_found_or_changes_nothing(
             data_file(objects(copy)).write_bytes(flip(raw, at, chooser.randrange(8)))
             outcome = in_child(partial(look, copy, want))
             if outcome == "+nothing":
-                assert all_rows(copy) == sound, f"the flip at {at} was not found"
+                assert meaning_of(all_rows(copy)) == sound, f"the flip at {at} was not found"
             outcomes[outcome.split(":")[0]] += 1
     assert outcomes["+record"] >= 4, outcomes
     assert outcomes["+nothing"] < sum(outcomes.values()) * 0.6, outcomes
