@@ -11,7 +11,7 @@ import unicodedata
 from datetime import timedelta
 from typing import Final
 
-__all__ = ["age", "count", "escape", "escape_lines", "kind_of", "one", "size"]
+__all__ = ["age", "count", "escape", "escape_lines", "kind_of", "one", "size", "task_name"]
 
 _VOWELS: Final = frozenset("aeioAEIO")
 """Letters that "an" stands before: a ``UUID`` is none of them."""
@@ -76,3 +76,8 @@ def kind_of(value: object) -> str:
 def one(cls: type) -> str:
     """Return the name of a class with the article before it: ``an Agent``, ``a Plan``."""
     return f"{'an' if cls.__name__[:1] in _VOWELS else 'a'} {cls.__name__}"
+
+
+def task_name(task: str, path: str) -> str:
+    """Name the task of a pending write, with where it stands among the others of its step."""
+    return f"{task} ({path})" if path else task

@@ -13,7 +13,7 @@ from hive.cli.output import Column, line, table, terminal_width, write_json, wri
 from hive.cli.text import count, escape, size
 from hive.cli.values import describe_outline, to_json
 from hive.literals import glimpse, in_one_line, pretty
-from hive.text import kind_of
+from hive.text import kind_of, task_name
 
 if TYPE_CHECKING:
     from hive.cli.shapes import PendingJson, ShownStateJson, ShownValueJson
@@ -100,8 +100,12 @@ def _as_json(
 
 
 def _failure(repo: Repository, checkpoint: Checkpoint) -> str:
-    if checkpoint.kind != "failed" and checkpoint.key is None:
-        return ""  # without the executors, which take a while to import
+    from hive.threads import failure_of_thread, is_thread
+
+    if is_thread(checkpoint):
+        return failure_of_thread(repo, checkpoint)
+    if checkpoint.kind != "failed":  # without the executors, which take a while to import
+        return ""
     from hive.graph.standing import failure_of
 
     return failure_of(repo, checkpoint)
@@ -166,14 +170,13 @@ def _show_pending(writes: Sequence[PendingWrite]) -> None:
             Column(title="VALUE", shrinks=True),
             Column(title="TASK", shrinks=True),
         ],
-        [[write.name, glimpse(write.value), _task(write)] for write in writes[:PARTS_SHOWN]],
+        [
+            [write.name, glimpse(write.value), task_name(write.task, write.path)]
+            for write in writes[:PARTS_SHOWN]
+        ],
     )
     if len(writes) > PARTS_SHOWN:
         line(f"... and {len(writes) - PARTS_SHOWN:,} more")
-
-
-def _task(write: PendingWrite) -> str:
-    return f"{write.task} ({write.path})" if write.path else write.task
 
 
 def _pending_json(write: PendingWrite) -> PendingJson:

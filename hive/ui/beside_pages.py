@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from hive.literals import glimpse
-from hive.text import escape
+from hive.text import escape, task_name
 from hive.ui.links import link, step_link
 from hive.ui.request import Query
 from hive.ui.site import Site
@@ -40,7 +40,7 @@ def pending(site: Site, query: Query) -> str:
         return Row(
             name=escape(write.name),
             value=glimpse(write.value, width=_WIDTH),
-            place=escape(f"{write.task} ({write.path})" if write.path else write.task),
+            place=escape(task_name(write.task, write.path)),
         )
 
     return _some(

@@ -30,6 +30,7 @@ from langgraph.checkpoint.serde.jsonplus import (
 from hive.errors import InvalidInputError
 
 __all__ = [
+    "OF_CLASSES",
     "StrictSerializer",
     "allows",
     "allows_name",
@@ -38,7 +39,7 @@ __all__ = [
     "serving",
 ]
 
-_MAY_BE_NONE: Final = frozenset(
+OF_CLASSES: Final = frozenset(
     (
         EXT_CONSTRUCTOR_SINGLE_ARG,
         EXT_CONSTRUCTOR_POS_ARGS,
@@ -48,7 +49,10 @@ _MAY_BE_NONE: Final = frozenset(
         EXT_PYDANTIC_V2,
     )
 )
-"""Records of which the data may be None: what a refused constructor would have been given."""
+"""Records that begin with the module and the name of a class.
+
+Their data may be None: what a refused constructor would have been given.
+"""
 _LEAST_PARTS: Final = 3
 
 _CURRENT: ContextVar[SerializerProtocol] = ContextVar("hive-langgraph-serializer")
@@ -103,7 +107,7 @@ class StrictSerializer(JsonPlusSerializer):
 
     def _extension(self, code: int, content: bytes) -> Any:
         value = self._unpack_ext_hook(code, content)
-        if value is None and not (code in _MAY_BE_NONE and _holds_none(content)):
+        if value is None and not (code in OF_CLASSES and _holds_none(content)):
             raise ValueError(f"an extension record of type {code} could not be rebuilt")
         return value
 

@@ -6,36 +6,16 @@ later gives the value back as it was, one that is not gives plain data.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import ormsgpack
-from langgraph.checkpoint.serde.jsonplus import (
-    EXT_CONSTRUCTOR_KW_ARGS,
-    EXT_CONSTRUCTOR_POS_ARGS,
-    EXT_CONSTRUCTOR_SINGLE_ARG,
-    EXT_DELTA_SNAPSHOT,
-    EXT_METHOD_SINGLE_ARG,
-    EXT_PYDANTIC_V1,
-    EXT_PYDANTIC_V2,
-)
+from langgraph.checkpoint.serde.jsonplus import EXT_DELTA_SNAPSHOT
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 
 from hive.adapters.langgraph.codecs import MESSAGES, Opaque
-from hive.adapters.langgraph.serializer import StrictSerializer, allows_name
+from hive.adapters.langgraph.serializer import OF_CLASSES, StrictSerializer, allows_name
 
 __all__ = ["VerbatimSerializer"]
-
-_OF_CLASSES: Final = frozenset(
-    (
-        EXT_CONSTRUCTOR_SINGLE_ARG,
-        EXT_CONSTRUCTOR_POS_ARGS,
-        EXT_CONSTRUCTOR_KW_ARGS,
-        EXT_METHOD_SINGLE_ARG,
-        EXT_PYDANTIC_V1,
-        EXT_PYDANTIC_V2,
-    )
-)
-"""Records that begin with the module and the name of a class."""
 
 
 class VerbatimSerializer(StrictSerializer):
@@ -60,7 +40,7 @@ class VerbatimSerializer(StrictSerializer):
             return ""
 
         parts = _unpacked(content, look)
-        if code not in _OF_CLASSES:
+        if code not in OF_CLASSES:
             return any(within)
         match parts:
             case [str(module), str(name), *_]:
