@@ -58,7 +58,7 @@ def standing_of_thread(repository: Repository, head: Checkpoint) -> ThreadStandi
     something, ``done`` if no task is due. Whether a program goes on with it meanwhile is not known;
     ``unfinished`` is everything else.
     """
-    names = {write.name for write in _pending(repository, head)}
+    names = {write.name for write in repository.pending(head.run, head.sequence)}
     if _ERROR in names:
         return "failed"
     if _INTERRUPT in names:
@@ -70,7 +70,7 @@ def questions_of(repository: Repository, head: Checkpoint) -> list[Question]:
     """Return what the interrupts of a thread ask, in the order of its tasks."""
     return [
         Question(_node_of(write), value)
-        for write in _pending(repository, head)
+        for write in repository.pending(head.run, head.sequence)
         if write.name == _INTERRUPT
         for value in _asked(write.value)
     ]
@@ -78,7 +78,7 @@ def questions_of(repository: Repository, head: Checkpoint) -> list[Question]:
 
 def failure_of_thread(repository: Repository, head: Checkpoint) -> str:
     """Return the error that a task of a thread's next step raised; else an empty text."""
-    for write in _pending(repository, head):
+    for write in repository.pending(head.run, head.sequence):
         if write.name == _ERROR:
             return f"{_node_of(write)}: {write.value}"
     return ""
@@ -97,12 +97,6 @@ def delta_channels_of(repository: Repository, checkpoint: Checkpoint) -> list[st
             return []
     held = {part.step for part in repository.outline(checkpoint, stop=_MOST_CHANNELS).parts}
     return [name for name in counted or () if name in channels and name not in held]
-
-
-def _pending(repository: Repository, head: Checkpoint) -> list[PendingWrite]:
-    if not repository.count_pending(head.run, head.sequence):
-        return []
-    return repository.pending(head.run, head.sequence)
 
 
 def _is_done(repository: Repository, head: Checkpoint) -> bool:
