@@ -13,11 +13,13 @@ from typing import Final, Self
 
 import cbor2
 
-from cas.shortage import loads
+from cas.shape import Shape, odd_row, shaped
 
 __all__ = ["Owner"]
 
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+_SHAPES: Final[tuple[Shape, ...]] = ((int, str, int),)
+_HIGHEST_PID: Final = 0x7FFF_FFFF
 _START_FIELD: Final = 19
 """Position of ``starttime`` behind the command name in ``/proc/<pid>/stat``."""
 
@@ -56,8 +58,12 @@ class Owner:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """Read an owner; the inverse of ``to_bytes``."""
-        return cls(*loads(data))
+        """Read an owner; the inverse of ``to_bytes``. ``CorruptStoreError`` if it is none."""
+        pid, boot, started = shaped(data, _SHAPES)
+        # Zero and less would stand for groups of processes.
+        if not 0 < pid <= _HIGHEST_PID:
+            raise odd_row()
+        return cls(pid, boot, started)
 
 
 def _boot() -> str:

@@ -5,12 +5,12 @@ A check would report what it had no memory for as damaged, and a repair would dr
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import cbor2
 import zstandard
 
-__all__ = ["loads", "raise_shortage"]
+__all__ = ["raise_shortage"]
 
 _NO_MEMORY: Final = "not enough memory"
 """How zstd says it."""
@@ -28,17 +28,3 @@ def raise_shortage(error: Exception) -> None:
     wants_memory = isinstance(cause, zstandard.ZstdError) and _NO_MEMORY in str(cause)
     if wants_memory or isinstance(cause, MemoryError):
         raise MemoryError("there is too little memory to read what is stored") from error
-
-
-def loads(data: bytes) -> Any:
-    """Decode a row that this project wrote, or one that is damaged.
-
-    Raises:
-        cbor2.CBORError: It is no CBOR.
-        MemoryError: There is too little memory.
-    """
-    try:
-        return cbor2.loads(data)
-    except cbor2.CBORError as error:
-        raise_shortage(error)
-        raise

@@ -25,7 +25,7 @@ from cas.mutex import Mutex
 from cas.objects import Object
 from cas.records import INDEX, OBJECTS, REPAIRS, STORE, PackCache, RecordReader
 from cas.roots import ROOT_LOG
-from cas.shortage import loads
+from cas.shape import loads, odd_row
 from cas.trail import Trail
 from cas.upkeep import BriefUpkeep
 from cas.writer import RecordWriter
@@ -226,6 +226,8 @@ def _read_header(transaction: ReadTransaction) -> Mapping[str, int]:
     if row is None:
         raise CorruptStoreError("the store has no header; restore it from a copy")
     header = loads(row)
+    if type(header) is not dict:
+        raise odd_row()
     # A newer format may have laid its header out anew, so nothing but these two is expected of it.
     known = header.get("format"), header.get("engine")
     if known != (STORE_FORMAT, ENGINE):
@@ -233,5 +235,7 @@ def _read_header(transaction: ReadTransaction) -> Mapping[str, int]:
             f"the store has format {known[0]} on engine {known[1]}, this version knows format "
             f"{STORE_FORMAT} on {ENGINE}; upgrade Hive"
         )
-    parameters: Mapping[str, int] = header["parameters"]
+    parameters = header.get("parameters")
+    if type(parameters) is not dict or not {*map(type, parameters.values())} <= {int}:
+        raise odd_row()
     return parameters

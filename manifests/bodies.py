@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cas.closure import Closure
-from cas.digest import Digest
+from cas.digest import DIGEST_BYTES, Digest
 from cas.errors import CorruptStoreError
 from cas.leases import STAGE_BYTES, Lease
 from cas.objects import Object
 from cas.records import RecordReader
+from cas.shape import record_number
 from cas.store import ObjectStore
 from cas.writer import RecordWriter
 from manifests.commits import abandon
@@ -131,8 +132,8 @@ def body_of(fields: Any) -> StoredBody:
     match fields:
         case bytes():
             return fields
-        case [int(record), bytes(digest)]:
-            return ObjectBody(record, Digest(digest))
+        case [int(record), bytes(digest)] if len(digest) == DIGEST_BYTES:
+            return ObjectBody(record_number(record), Digest(digest))
     raise CorruptStoreError("a row holds a value that is none; check the store")
 
 

@@ -30,6 +30,7 @@ from manifests.rows import (
     TagRow,
     checkpoint_range,
     checkpoint_row,
+    checkpoint_sequence,
     checkpoint_value,
     key_place,
     key_row,
@@ -121,13 +122,13 @@ class Catalogue:
         if below is not None:
             stop = CHECKPOINT_KEY.pack(run, below)
         for key, row in self.transaction.items(CHECKPOINTS, start, stop, reverse=True):
-            sequence = CHECKPOINT_KEY.unpack(key)[1]
+            sequence = checkpoint_sequence(key)
             yield sequence, checkpoint_row(row, sequence)
 
     def oldest(self, run: int) -> Iterator[tuple[int, CheckpointRow]]:
         """Yield (sequence, row) of a run's checkpoints, oldest first."""
         for key, row in self.transaction.items(CHECKPOINTS, *checkpoint_range(run)):
-            sequence = CHECKPOINT_KEY.unpack(key)[1]
+            sequence = checkpoint_sequence(key)
             yield sequence, checkpoint_row(row, sequence)
 
     def sequence_of(self, run: int, key: str) -> int | None:

@@ -147,7 +147,7 @@ class CatalogueRepair:
         parse = partial(checkpoint_row, sequence=sequence)
         row = parsed(partial(_sound, CHECKPOINTS, parse, key, sealed))
         if row is None:
-            row = parsed(partial(parse, sealed[CHECKSUM_BYTES:]))
+            row = parsed(partial(parse, sealed[CHECKSUM_BYTES:], damaged=True))
         number = None if row is None else self._healer.place(row.record, row.id)
         return None if row is None or number is None else replace(row, record=number)
 
@@ -172,8 +172,6 @@ class CatalogueRepair:
                 continue
             kept[sequence] = row
             if row != sound:
-                if not 0 <= row.parent < sequence:
-                    row = replace(row, parent=0)
                 self._catalogue.put_checkpoint(run.number, sequence, row)
             if row != sound or place in self._hit:
                 self._notes.restored.append(place)

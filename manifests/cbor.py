@@ -16,6 +16,7 @@ from typing import Any, Final
 import cbor2
 
 from cas.errors import CorruptObjectError
+from cas.shape import BUILT_IN_TAGS
 
 __all__ = [
     "ARRAY",
@@ -72,14 +73,6 @@ _ENCODED_END: Final = b"\x50" + _END
 # it could pass off a part of itself as the next object's value.
 _DONE: Final = int.from_bytes(b"\xff" + os.urandom(7), "big")
 _DONE_HEAD: Final = b"\xdb" + _DONE.to_bytes(8, "big")
-
-# Tags for which cbor2 has decoders of its own. Each is refused: some build cycles or expand
-# without bound (28, 29, 25, 256), some run expensive code on input (4, 5, 30, 35, 36), and none
-# is ever written here.
-_REFUSED: Final = (
-    *(0, 1, 4, 5, 21, 22, 23, 24, 25, 28, 29, 30, 32, 33, 34, 35, 36, 37, 38),
-    *(52, 54, 100, 256, 258, 260, 261, 1004, 43000, 55799),
-)
 
 # cbor2 returns objects of its own for "undefined" and for simple values without a meaning. Few
 # payloads hold a byte that could be the head of one, and those are looked at closely: a run of
@@ -179,7 +172,7 @@ def _refuse_unknown(_tag: cbor2.CBORTag, _immutable: bool) -> Any:
 
 def tag_decoders(own: Mapping[int, TagDecoder]) -> dict[int, TagDecoder]:
     """Return the complete, closed table of tag decoders: ``own`` ones, all others refused."""
-    return {**dict.fromkeys(_REFUSED, _refuse), **own}
+    return {**dict.fromkeys(BUILT_IN_TAGS, _refuse), **own}
 
 
 def _are_builtin(values: list[Any]) -> bool:

@@ -226,9 +226,7 @@ class _Catalogue:
             if parsed.key is not None and self._sequence_of(reader, run, parsed.key) != sequence:
                 text = f"{place} is not found by its key"
                 self._row(KEYS, key_place(run.number, parsed.key), text)
-            if parsed.parent < 0 or parsed.parent >= sequence:
-                self._row(CHECKPOINTS, key, f"{place} has an impossible parent", place)
-            elif parsed.needs_parent and parsed.parent not in sequences:
+            if parsed.needs_parent and parsed.parent not in sequences:
                 # The rows come in ascending order.
                 text = f"{place} cannot be used without its parent, which is not there"
                 self._row(CHECKPOINTS, key, text, place)
@@ -318,7 +316,11 @@ class _Catalogue:
             place = checkpoint_key(number, sequence)
             row = reader.transaction.get(CHECKPOINTS.sealed, place)
             try:
-                found = None if row is None else checkpoint_row(CHECKPOINTS.unseal(place, row), 0)
+                found = (
+                    None
+                    if row is None
+                    else checkpoint_row(CHECKPOINTS.unseal(place, row), sequence)
+                )
             except MALFORMED:
                 continue  # reported with its run
             if found is None or found.key is None or key_place(number, found.key) != key:

@@ -20,7 +20,7 @@ from cas.digest import Digest
 from cas.environment import ReadTransaction, Table, WriteTransaction
 from cas.errors import ConflictError, CorruptStoreError
 from cas.owner import Owner
-from cas.shortage import loads
+from cas.shape import Shape, shaped
 from cas.writer import RecordWriter
 from manifests.catalogue import Catalogue
 from manifests.names import name_key
@@ -38,6 +38,7 @@ __all__ = [
 ]
 
 CLAIMS: Final = Table("claims")
+_SHAPES: Final[tuple[Shape, ...]] = ((str, int, bytes, bytes),)
 
 _held: set[bytes] = set()
 _held_lock = threading.Lock()
@@ -167,9 +168,9 @@ def claim_row(transaction: ReadTransaction, run: str) -> RunClaim | None:
     """Return the last claim on a run; None if there is none."""
     try:
         row = transaction.get(CLAIMS, name_key(run, "run name"))
+        return None if row is None else _claim(row)
     except CorruptStoreError:
         return None  # a damaged warning is none; the head still decides
-    return None if row is None else _claim(row)
 
 
 def _write(transaction: WriteTransaction, claim: RunClaim) -> None:
@@ -179,5 +180,5 @@ def _write(transaction: WriteTransaction, claim: RunClaim) -> None:
 
 
 def _claim(row: bytes) -> RunClaim:
-    run, at, token, owner = loads(row)
+    run, at, token, owner = shaped(row, _SHAPES)
     return RunClaim(run, at, token, Owner.from_bytes(owner) if owner else None)

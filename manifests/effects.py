@@ -13,9 +13,10 @@ from typing import Any, Final
 import cbor2
 
 from cas.environment import ReadTransaction, Table, WriteTransaction
+from cas.errors import InvalidInputError
 from cas.records import RecordReader
 from cas.roots import RootTable
-from cas.shortage import loads
+from cas.shape import Shape, odd_row, shaped
 from cas.writer import RecordWriter
 from manifests.bodies import (
     EncodedValues,
@@ -52,6 +53,7 @@ __all__ = [
 ]
 
 EFFECTS: Final = Table("effects")
+_SHAPES: Final[tuple[Shape, ...]] = ((str, int, bytes), (str, int, list))
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,8 +215,12 @@ def effect_key(run: int, name: str) -> bytes:
 
 
 def effect_row(row: bytes) -> EffectRow:
-    """Read a row of ``effects``."""
-    name, at, body = loads(row)
+    """Read a row of ``effects``. ``CorruptStoreError`` if it is none."""
+    name, at, body = shaped(row, _SHAPES)
+    try:
+        check_name(name, "name of an effect")
+    except InvalidInputError as error:
+        raise odd_row() from error
     return EffectRow(name, at, body_of(body))
 
 

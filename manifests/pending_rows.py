@@ -20,9 +20,10 @@ from blake3 import blake3
 from cas.environment import ReadTransaction, Table, WriteTransaction
 from cas.errors import CorruptStoreError
 from cas.roots import RootTable
-from cas.shortage import loads
+from cas.shape import Shape, odd_row, shaped
 from cas.writer import RecordWriter
 from manifests.bodies import StoredBody, body_fields, body_of, records_of, renumbered
+from manifests.names import MAX_NAME_BYTES
 from manifests.packed import packed, unpacked
 from manifests.rows import behind_run, run_of, run_part, run_range
 
@@ -55,6 +56,9 @@ _SEQUENCE: Final = b"\x00"
 _TEXT: Final = b"\x01"
 _UUID: Final = b"\x02"
 _SLOT_BYTES: Final = 16
+_SHAPES: Final[frozenset[Shape]] = frozenset(
+    (str, task, list, *stray) for task in (str, bytes) for stray in ((), (bool,))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,13 +162,18 @@ def pending_place(key: bytes) -> tuple[int, Anchor]:
 
 
 def pending_row(row: bytes) -> PendingRow:
-    """Read a row of ``pending``."""
-    path, task, flat, *rest = loads(row)
+    """Read a row of ``pending``. ``CorruptStoreError`` if it is none."""
+    path, task, flat, *rest = shaped(row, _SHAPES)
+    indexes, names = flat[::3], flat[1::3]
+    if len(path) > MAX_NAME_BYTES or len(flat) % 3:
+        raise odd_row()
+    if not {*map(type, indexes)} <= {int} or not {*map(type, names)} <= {str}:
+        raise odd_row()
     writes = {
         index: (name, body_of(body))
-        for index, name, body in zip(flat[::3], flat[1::3], flat[2::3], strict=True)
+        for index, name, body in zip(indexes, names, flat[2::3], strict=True)
     }
-    return PendingRow(path, unpacked(task), writes, stray=bool(rest and rest[0]))
+    return PendingRow(path, unpacked(task), writes, stray=rest == [True])
 
 
 def _row_bytes(row: PendingRow, *, stray: bool) -> bytes:

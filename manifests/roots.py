@@ -6,7 +6,7 @@ Leases come and go with their processes, without a note in the log of roots: the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from typing import Final
 
@@ -15,23 +15,32 @@ import cbor2
 from cas.environment import Table
 from cas.leases import LEASES, is_part
 from cas.roots import Layout, RootTable
-from cas.shortage import loads
+from cas.shape import Shape, numbers_in, record_number, shaped
 from manifests.claims import CLAIMS
 from manifests.effects import EFFECT_ROOTS, EFFECTS
 from manifests.pending_rows import PENDING, PENDING_ROOTS
-from manifests.rows import CHECKPOINTS, PINS, TABLES, TAGS, run_of
+from manifests.rows import (
+    CHECKPOINT_SHAPES,
+    CHECKPOINTS,
+    PIN_SHAPES,
+    PINS,
+    TABLES,
+    TAG_SHAPES,
+    TAGS,
+    run_of,
+)
 
 __all__ = ["LAYOUT", "STORE_TABLES"]
 
 
-def _fields(kind: str, table: Table, place: int) -> RootTable:
+def _fields(kind: str, table: Table, shapes: Collection[Shape], place: int) -> RootTable:
     """Return the roots of a table whose rows are arrays with a record number at ``place``."""
 
     def numbers(_key: bytes, row: bytes) -> Iterable[int]:
-        return (loads(row)[place],)
+        return (record_number(shaped(row, shapes)[place]),)
 
     def renumbered(_key: bytes, row: bytes, new: Callable[[int], int]) -> bytes:
-        fields = loads(row)
+        fields = shaped(row, shapes)
         fields[place] = new(fields[place])
         return cbor2.dumps(fields)
 
@@ -39,18 +48,18 @@ def _fields(kind: str, table: Table, place: int) -> RootTable:
 
 
 def _leased(key: bytes, row: bytes) -> Iterable[int]:
-    return loads(row) if is_part(key) else ()
+    return numbers_in(row) if is_part(key) else ()
 
 
 def _leased_anew(key: bytes, row: bytes, new: Callable[[int], int]) -> bytes:
-    return cbor2.dumps([new(number) for number in loads(row)]) if is_part(key) else row
+    return cbor2.dumps([new(number) for number in numbers_in(row)]) if is_part(key) else row
 
 
 _LEASES: Final = RootTable("leases", LEASES, _leased, _leased_anew)
 _ROOTS: Final = (
-    replace(_fields("checkpoints", CHECKPOINTS, 0), group=run_of),
-    _fields("tags", TAGS, 1),
-    _fields("pins", PINS, 0),
+    replace(_fields("checkpoints", CHECKPOINTS, CHECKPOINT_SHAPES, 0), group=run_of),
+    _fields("tags", TAGS, TAG_SHAPES, 1),
+    _fields("pins", PINS, PIN_SHAPES, 0),
     PENDING_ROOTS,
     EFFECT_ROOTS,
     _LEASES,

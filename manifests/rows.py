@@ -12,22 +12,27 @@ from typing import Final
 
 import cbor2
 
-from cas.digest import Digest
+from cas.digest import DIGEST_BYTES, Digest
 from cas.environment import Table
-from cas.shortage import loads
+from cas.errors import InvalidInputError
+from cas.shape import Shape, odd_row, record_number, shaped
+from manifests.names import check_key, check_name
 from manifests.packed import packed, unpacked
 
 __all__ = [
     "CHECKPOINTS",
     "CHECKPOINT_KEY",
+    "CHECKPOINT_SHAPES",
     "HIGHEST_NUMBER",
     "KEYS",
     "NEXT_RUN",
     "NUMBERS",
     "PINS",
+    "PIN_SHAPES",
     "RUNS",
     "TABLES",
     "TAGS",
+    "TAG_SHAPES",
     "CheckpointRow",
     "PinRow",
     "RunRow",
@@ -37,6 +42,7 @@ __all__ = [
     "checkpoint_place",
     "checkpoint_range",
     "checkpoint_row",
+    "checkpoint_sequence",
     "checkpoint_value",
     "key_place",
     "key_row",
@@ -69,6 +75,18 @@ _NUMBER_BYTES: Final = 4
 _NUMBER: Final = struct.Struct(">I")
 _AFTER: Final = b"\xff"
 """Behind a run number: above every key of a run whose next byte begins a text or tells a kind."""
+
+_EARLIEST_US: Final = -62_135_596_800_000_000
+_LATEST_US: Final = 253_402_300_799_999_999
+"""What ``datetime`` can say of a moment: the years 1 to 9999."""
+
+_RUN_SHAPES: Final[frozenset[Shape]] = frozenset({(int, str, int, int, int, int)})
+CHECKPOINT_SHAPES: Final[frozenset[Shape]] = frozenset(
+    (int, bytes, int, int, int, *more) for more in ((), (int,), (int, bytes), (int, str))
+)
+TAG_SHAPES: Final[frozenset[Shape]] = frozenset({(str, int, bytes, str, int)})
+PIN_SHAPES: Final[frozenset[Shape]] = frozenset({(int, bytes, str, int, str)})
+"""What the fields of rows are; see ``cas.shape``."""
 
 _NEEDS_PARENT: Final = 1
 _TIP: Final = 2
@@ -173,6 +191,13 @@ def checkpoint_place(key: bytes) -> tuple[int, int]:
     return run, sequence
 
 
+def checkpoint_sequence(key: bytes) -> int:
+    """Return the sequence in a key of ``checkpoints``; ``CorruptStoreError`` if it is none."""
+    if len(key) != CHECKPOINT_KEY.size:
+        raise odd_row()
+    return int.from_bytes(key[_NUMBER_BYTES:], "big")
+
+
 def key_place(run: int, key: str) -> bytes:
     """Return the key of a row of ``keys``, by run number and checkpoint's key."""
     return _NUMBER.pack(run) + key.encode()
@@ -184,9 +209,10 @@ def key_value(sequence: int) -> bytes:
 
 
 def key_row(row: bytes) -> int:
-    """Read a row of ``keys``: a sequence."""
-    (sequence,) = _NUMBER.unpack(row)
-    return int(sequence)
+    """Read a row of ``keys``: a sequence. ``CorruptStoreError`` if it is none."""
+    if len(row) != _NUMBER_BYTES:
+        raise odd_row()
+    return int.from_bytes(row, "big")
 
 
 def next_run_value(number: int) -> bytes:
@@ -200,8 +226,17 @@ def run_value(run: RunRow) -> bytes:
 
 
 def run_row(row: bytes) -> RunRow:
-    """Read a row of ``runs``."""
-    return RunRow(*loads(row))
+    """Read a row of ``runs``. ``CorruptStoreError`` if it is none."""
+    number, name, head, last, kept, created_us = shaped(row, _RUN_SHAPES)
+    numbers = (head, last, kept)
+    if not (
+        0 < number <= HIGHEST_NUMBER
+        and 0 <= min(numbers)
+        and max(numbers) <= HIGHEST_NUMBER
+        and _EARLIEST_US <= created_us <= _LATEST_US
+    ):
+        raise odd_row()
+    return RunRow(number, _name(name, "run name"), head, last, kept, created_us)
 
 
 def checkpoint_value(row: CheckpointRow, sequence: int) -> bytes:
@@ -217,14 +252,23 @@ def checkpoint_value(row: CheckpointRow, sequence: int) -> bytes:
     return cbor2.dumps(fields)
 
 
-def checkpoint_row(row: bytes, sequence: int) -> CheckpointRow:
-    """Read a row of ``checkpoints``."""
-    record, digest, back, new_objects, new_bytes, *rest = loads(row)
+def checkpoint_row(row: bytes, sequence: int, *, damaged: bool = False) -> CheckpointRow:
+    """Read a row of ``checkpoints``. In a ``damaged`` one an impossible parent counts as none.
+
+    Raises:
+        CorruptStoreError: It is none of that sequence: a parent stands before its checkpoint, or
+            the way back might never end.
+    """
+    record, digest, back, new_objects, new_bytes, *rest = shaped(row, CHECKPOINT_SHAPES)
+    if not 0 <= back < sequence:
+        if not damaged:
+            raise odd_row()
+        back = 0
     flags = rest[0] if rest else 0
-    key = unpacked(rest[1]) if len(rest) > 1 else None
+    key = _key(rest[1]) if len(rest) > 1 else None
     return CheckpointRow(
-        record,
-        Digest(digest),
+        record_number(record),
+        _digest(digest),
         sequence - back if back else 0,
         new_objects,
         new_bytes,
@@ -235,13 +279,39 @@ def checkpoint_row(row: bytes, sequence: int) -> CheckpointRow:
     )
 
 
+def _key(stored: str | bytes) -> str:
+    try:
+        key = unpacked(stored)
+        if key is stored:  # no UUID
+            check_key(key)
+    except InvalidInputError as error:
+        raise odd_row() from error
+    return key
+
+
 def tag_row(row: bytes) -> TagRow:
-    """Read a row of ``tags``."""
-    name, record, digest, run, sequence = loads(row)
-    return TagRow(name, record, Digest(digest), run, sequence)
+    """Read a row of ``tags``. ``CorruptStoreError`` if it is none."""
+    name, record, digest, run, sequence = shaped(row, TAG_SHAPES)
+    where = _name(run, "run name"), sequence
+    return TagRow(_name(name, "tag"), record_number(record), _digest(digest), *where)
 
 
 def pin_row(row: bytes) -> PinRow:
-    """Read a row of ``pins``."""
-    record, digest, run, sequence, reason = loads(row)
-    return PinRow(record, Digest(digest), run, sequence, reason)
+    """Read a row of ``pins``. ``CorruptStoreError`` if it is none."""
+    record, digest, run, sequence, reason = shaped(row, PIN_SHAPES)
+    where = _name(run, "run name"), sequence
+    return PinRow(record_number(record), _digest(digest), *where, reason)
+
+
+def _name(name: str, what: str) -> str:
+    try:
+        check_name(name, what)
+    except InvalidInputError as error:
+        raise odd_row() from error
+    return name
+
+
+def _digest(data: bytes) -> Digest:
+    if len(data) != DIGEST_BYTES:
+        raise odd_row()
+    return Digest(data)
