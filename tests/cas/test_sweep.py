@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import cas.removal
 import cas.sweep
 from cas.environment import Table
 from cas.errors import CorruptionError, MissingObjectError, UnsupportedFormatError
@@ -171,6 +172,7 @@ def test_an_interrupted_collection_is_harmless_and_the_next_one_finishes(
     names: Names, whole_index: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cas.sweep, "_INDEX_SHARE", 1 << 30 if whole_index else 1)
+    monkeypatch.setattr(cas.removal, "_LEAST_ROWS", 20)
     for run in range(8):
         names.save(f"{run}", *chain(f"run {run}", 6))
     names.drop(*(f"{run}" for run in range(7)))
@@ -214,6 +216,21 @@ def test_a_time_budget_stops_it_and_repeating_ends(names: Names) -> None:
             break
     assert removed == 54
     assert calls > 5
+    check_store(names, collected=True)
+
+
+def test_what_an_interrupted_collection_of_changes_left_is_found_by_the_next(names: Names) -> None:
+    """The dropped root above it is gone by then, so no log leads there."""
+    low, middle = leaf("low"), node("middle", leaf("low"))
+    names.save("kept", leaf("kept"))
+    for item in (low, middle, node("top", middle)):
+        names.save("gone", item)
+    assert names.gc().complete
+    names.drop("gone")
+    done = names.gc(batch_seconds=0, time_budget=0.0)
+    assert (done.complete, done.scope, done.objects_removed) == (False, "changes", 1)
+    done = names.gc()
+    assert (done.complete, done.scope, done.objects_removed) == (True, "everything", 2)
     check_store(names, collected=True)
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 import pytest
 
 import cas.marking
+import cas.removal
 import cas.sweep
 from cas.counters import Counters
 from cas.environment import WriteTransaction
@@ -180,6 +181,22 @@ def test_what_is_dropped_while_names_are_listed_is_no_damage_later(
     assert names.digests() == {leaf("kept").address()}
 
 
+def test_what_is_stored_while_names_are_listed_is_no_business_of_the_collection(
+    names: Names, other: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names.save("gone", leaf("gone"))
+    names.drop("gone")
+    list_roots = Marker._list_roots
+
+    def saving(marker: Marker, limit: int) -> None:
+        other.save("new", leaf("new"))
+        list_roots(marker, limit)
+
+    monkeypatch.setattr(Marker, "_list_roots", saving)
+    assert names.gc().objects_removed == 1
+    check_store(names, collected=True)
+
+
 def test_garbage_that_a_new_record_saved_and_left_again_is_found(
     names: Names, other: Names
 ) -> None:
@@ -193,6 +210,34 @@ def test_garbage_that_a_new_record_saved_and_left_again_is_found(
     check_store(names)
     names.gc()
     check_store(names, collected=True)
+
+
+def test_a_writer_that_is_always_a_step_ahead_loses_nothing_and_holds_nothing_up(
+    names: Names, other: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it saves behind the marking outside is more than a transaction may mark, every time."""
+    monkeypatch.setattr(cas.sweep, "_LATE_SECONDS", -1.0)
+    names.save("kept", leaf("kept"))
+    trees = [[leaf(f"low {n}"), node(f"top {n}", leaf(f"low {n}"))] for n in range(40)]
+    for tree in trees:
+        names.save("gone", *tree)
+    names.drop("gone")
+    saved: list[Object] = []
+    mark_late = cas.sweep._Sweeping._mark_late
+
+    def a_step_ahead(sweeping: cas.sweep._Sweeping) -> None:
+        mark_late(sweeping)
+        tree = trees.pop(0)
+        other.save(f"again {len(trees)}", *tree, node("above", tree[-1]))
+        saved.extend(tree)
+
+    monkeypatch.setattr(cas.sweep._Sweeping, "_mark_late", a_step_ahead)
+    done = names.gc(batch_seconds=0, time_budget=0.0)
+    assert not done.complete
+    assert done.batches == 1, "it was held up"
+    assert len(saved) > len(trees[0]), "it marked with the lock held at once"
+    check_store(names)
+    assert {item.address() for item in saved} <= names.reachable()
 
 
 # -- many schedules ----------------------------------------------------------------------------
@@ -246,6 +291,7 @@ def test_random_schedules_lose_nothing(
     names: Names, other: Names, seed: int, schedule: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cas.sweep, "_INDEX_SHARE", 1 if schedule % 2 else 1 << 30)
+    monkeypatch.setattr(cas.removal, "_LEAST_ROWS", 5)
     crowd = Crowd(seed + schedule, [names, other])
     for _ in range(20):
         crowd.act()
@@ -264,8 +310,12 @@ def test_random_schedules_lose_nothing(
         assert names.reachable() == crowd.expected()
     while not names.gc(batch_seconds=0).complete:
         check_store(names)
-    names.gc(whole=True)
     assert names.digests() == crowd.expected()
+    for _ in range(20):
+        crowd.act()
+    names.gc()
+    assert names.digests() == crowd.expected(), "garbage that only a look at everything finds"
+    assert names.gc(whole=True).objects_removed == 0
     check_store(names, collected=True)
 
 
