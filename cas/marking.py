@@ -81,12 +81,12 @@ class Marker:
             marks=bytearray(start.moment.next_record),
         )
         self._list_roots(start.moment.next_record)
-        doubtful = range(0)
+        floor = 0
         if since is not None:
-            doubtful = self._narrow(result, since, start.dropped or frozenset())
+            floor = self._narrow(result, since, start.dropped or frozenset())
         for number in self._named:
             result.marks[number] = ALIVE
-        self._pass(result, doubtful)
+        self._pass(result, floor)
         return result
 
     # -- roots -----------------------------------------------------------------------------
@@ -101,8 +101,8 @@ class Marker:
 
     # -- what can be garbage ---------------------------------------------------------------
 
-    def _narrow(self, result: Marked, since: Moment, dropped: frozenset[int]) -> range:
-        """Mark what is reachable beyond doubt; return the range of older records in question.
+    def _narrow(self, result: Marked, since: Moment, dropped: frozenset[int]) -> int:
+        """Mark what is reachable beyond doubt; return the lowest record in question.
 
         The pass looks at everything if the question is as large as the store.
         """
@@ -118,11 +118,10 @@ class Marker:
             if seen is not None:
                 found = self._reach(self._stored(dropped), marks, budget, becomes=DEAD)
                 if found is not None:
-                    below = [number for number in found if number < limit]
-                    return range(min(below), max(below) + 1) if below else range(limit, limit)
+                    return min(found, default=limit)  # newer ones were not marked before
         result.whole = True
         marks[:] = bytes(len(marks))
-        return range(0)
+        return 0
 
     def _stored(self, dropped: Iterable[int]) -> list[int]:
         """Return those of the dropped roots that are in the store.
@@ -176,9 +175,9 @@ class Marker:
 
     # -- the pass --------------------------------------------------------------------------
 
-    def _pass(self, result: Marked, doubtful: range) -> None:
-        top, floor = len(result.marks), doubtful.start
-        walk = MarkPass(result, self._repairs, doubtful)
+    def _pass(self, result: Marked, floor: int) -> None:
+        top = len(result.marks)
+        walk = MarkPass(result, self._repairs, floor)
         while self._read(walk):
             self._progress(Progress("mark", top - walk.upper, top - floor))
         self._progress(Progress("mark", top - floor, top - floor))

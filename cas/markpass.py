@@ -52,16 +52,12 @@ class MarkPass:
         self,
         result: Marked,
         repairs: Mapping[int, Sequence[int]],
-        doubtful: range,
+        floor: int,
     ) -> None:
-        """Prepare a pass. All records in question are in ``doubtful``, or above the presumed ones.
-
-        The pass ends at the first of the range.
-        """
+        """Prepare a pass. It ends at the record ``floor``: none below it is in question."""
         self._result = result
         self._repairs = repairs
-        self._floor = doubtful.start
-        self._doubtful = doubtful
+        self._floor = floor
         self.upper = len(result.marks)
         """Everything from this record number on is done."""
 
@@ -86,7 +82,7 @@ class MarkPass:
         try:
             pack = Pack(base, data)
             numbers = pack.numbers
-            below, farthest = pack.distances()
+            below = pack.distances()
             if numbers[-1] >= upper or not _ascends(numbers, base):
                 raise CorruptObjectError(f"the pack at record {base} is damaged")
         except UNREADABLE:
@@ -97,11 +93,6 @@ class MarkPass:
             self._follow_repairs(repairs)
             self._refuse_missing(base, upper, repairs)
             return
-        if base >= self._doubtful.stop and base - farthest >= self._doubtful.stop:
-            if marks.count(PRESUMED, base, numbers[-1] + 1) == numbers[-1] + 1 - base:
-                # Reachable, all of it, and no link of it leads to a record in question.
-                result.live_records += len(numbers)
-                return
         if repairs:
             self._follow_mixed(numbers, below, repairs)
             self._refuse_missing(base, upper, {*numbers, *repairs})

@@ -264,8 +264,8 @@ class Pack:
             raise CorruptObjectError(f"the pack at record {self.base} is damaged") from error
         return links
 
-    def distances(self) -> tuple[Sequence[Sequence[int]], int]:
-        """Return of each record how far below it its links lead, and the farthest of all (0: none).
+    def distances(self) -> Sequence[Sequence[int]]:
+        """Return of each record how far below it its links lead.
 
         What ``links`` says of all records at once, for marking: without a step for each link.
         """
@@ -274,9 +274,8 @@ class Pack:
             if self._codec == _ZSTD_STEPS:
                 deltas = [list(accumulate(below)) for below in deltas]
             flat = list(chain.from_iterable(deltas))
-            farthest = max(flat, default=0)
             sound = not flat or ({*map(type, flat)} == {int} and min(flat) > 0)
-            if sound and farthest >= self.base:
+            if sound and max(flat, default=0) >= self.base:
                 sound = all(
                     max(below, default=0) < number
                     for number, below in zip(self.numbers, deltas, strict=True)
@@ -285,7 +284,7 @@ class Pack:
             raise CorruptObjectError(f"the pack at record {self.base} is damaged") from error
         if not sound:
             raise CorruptObjectError(f"the pack at record {self.base} is damaged")
-        return deltas, farthest
+        return deltas
 
     def size(self, index: int) -> int:
         """Return the payload size of the ``index``-th record in bytes."""

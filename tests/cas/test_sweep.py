@@ -68,6 +68,24 @@ def test_a_dry_run_says_what_a_run_then_does(names: Names) -> None:
     assert plan.objects_kept == done.objects_kept == 5
 
 
+def test_a_dry_run_tells_dead_records_from_live_ones_beside_them(names: Names) -> None:
+    child = leaf("child " * 50)
+    items = [child, leaf("gone " * 50), node("kept", child)]
+    names.save("pack", *items)
+    empty = [Object((), b""), Object((Object((), b"").address(),), b"")]
+    names.save("empty", *empty)
+    names.save("first", empty[0])
+    names.drop("empty")
+    before = names.store.counters()
+    plan = names.gc(dry_run=True)
+    done = names.gc()
+    assert plan.objects_removed == done.objects_removed == 2
+    assert plan.objects_kept == done.objects_kept == 3
+    assert plan.payload_bytes_removed == done.payload_bytes_removed == len(items[1].payload)
+    assert 0 < plan.stored_bytes_removed < before.stored_bytes
+    check_store(names, collected=True)
+
+
 def test_record_numbers_are_not_used_again_after_the_tail_was_swept(names: Names) -> None:
     names.save("kept", leaf("kept"))
     names.save("tail", *chain("tail", 10))
@@ -119,17 +137,34 @@ def test_only_what_changed_is_looked_at(names: Names) -> None:
     check_store(names, collected=True)
 
 
+def test_new_garbage_below_a_new_name_that_was_dropped_goes_too(names: Names) -> None:
+    for run in range(10):
+        names.save(f"{run}", *chain(f"run {run}", 5))
+    names.gc()
+    names.store.put(leaf("stray"))
+    names.save("new", leaf("new"))
+    names.drop("new")
+    done = names.gc()
+    assert (done.scope, done.objects_removed) == ("changes", 2)
+    check_store(names, collected=True)
+
+
 def test_an_incremental_collection_spares_what_another_name_reaches(names: Names) -> None:
     base = chain("base", 10)
     names.save("base", *base)
-    names.save("far", node("far", base[4]))
+    names.save("near", node("near", base[4]))
     for run in range(30):
+        names.save(f"{run:02}", *chain(f"run {run}", 10))
+    between = node("between", base[6])
+    for item in (between, node("far", between)):
+        names.save("far", item)
+    for run in range(30, 40):
         names.save(f"{run:02}", *chain(f"run {run}", 10))
     names.gc()
     names.drop("base")
     done = names.gc()
-    assert (done.scope, done.objects_removed) == ("changes", 5)
-    assert names.digests() >= {item.address() for item in base[:5]}
+    assert (done.scope, done.objects_removed) == ("changes", 3)
+    assert names.digests() >= {item.address() for item in base[:7]}
     check_store(names, collected=True)
 
 
@@ -254,14 +289,16 @@ def test_a_damaged_pack_ends_the_collection_before_anything_is_removed(
     again.close()
 
 
-def test_a_missing_pack_ends_the_collection(names: Names, place: Path) -> None:
-    low = chain("low", 3)
+@pytest.mark.parametrize("missing", [1, 2, 5])
+def test_a_missing_pack_ends_the_collection(names: Names, place: Path, missing: int) -> None:
+    lowest, low = leaf("lowest"), chain("low", 3)
+    names.save("lowest", lowest)
     names.save("low", *low)
-    names.save("high", node("high", low[-1]))
+    names.save("high", node("high", lowest, low[-1]))
     names.save("gone", *chain("gone", 5))
     names.drop("gone")
     names.close()
-    Vandal(place).delete("objects", record_key(1))
+    Vandal(place).delete("objects", record_key(missing))
     again = Names(place)
     before = again.store.counters()
     with pytest.raises(MissingObjectError):
