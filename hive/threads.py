@@ -8,7 +8,7 @@ names since version 4 of LangGraph's checkpoints (``langgraph.pregel._algo`` fin
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -19,8 +19,10 @@ __all__ = [
     "Question",
     "delta_channels_of",
     "failure_of_thread",
+    "is_record_of_thread",
     "is_thread",
     "questions_of",
+    "rebuilt_names",
     "standing_of_thread",
 ]
 
@@ -90,13 +92,39 @@ def delta_channels_of(repository: Repository, checkpoint: Checkpoint) -> list[st
     LangGraph makes it of what earlier steps wrote, with a function that only the graph has.
     """
     record = repository.execution(checkpoint)
-    match record.get("names"), record.get("metadata"):
-        case [[*channels], _, [*keys]], [*values] if len(keys) == len(values):
-            counted = dict(zip(keys, values, strict=True)).get(_COUNTERS)
-        case _:
-            return []
+    counted = rebuilt_names(record)
+    if not counted:
+        return []
+    channels = record["names"][0]
     held = {part.step for part in repository.outline(checkpoint, stop=_MOST_CHANNELS).parts}
-    return [name for name in counted or () if name in channels and name not in held]
+    return [name for name in counted if name in channels and name not in held]
+
+
+def rebuilt_names(execution: Mapping[str, Any]) -> Collection[str] | None:
+    """Return the delta channels that a checkpoint counts, given its execution record.
+
+    Those of them that its state has not are rebuilt from its ancestors. None if it cannot be told:
+    another framework's record, or none of the shape that the saver gives it. This is what
+    ``Repository.forget(..., rebuilt=rebuilt_names)`` takes.
+    """
+    if not is_record_of_thread(execution):
+        return None
+    keys, values = execution["names"][2], execution["metadata"]
+    counted = dict(zip(keys, values, strict=True)).get(_COUNTERS, {})
+    return counted.keys() if isinstance(counted, dict) else None
+
+
+def is_record_of_thread(execution: Mapping[str, Any]) -> bool:
+    """Whether an execution record has the shape that LangGraph's saver gives it."""
+    match execution.get("names"):
+        case [list(channels), list(nodes), list(keys)]:
+            parts = [execution.get(name) for name in ("versions", "seen", "metadata")]
+            return list(map(_length, parts)) == [len(channels), len(nodes), len(keys)]
+    return False
+
+
+def _length(part: object) -> int:
+    return len(part) if isinstance(part, Sequence) else -1
 
 
 def _is_done(repository: Repository, head: Checkpoint) -> bool:

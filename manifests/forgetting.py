@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
@@ -24,16 +25,16 @@ from manifests.catalogue import Catalogue, CatalogueWriter
 from manifests.guard import Guard, Look
 from manifests.kinds import KINDS
 from manifests.manifest import Checkpoint, ManifestReader, checkpoint_of
-from manifests.needs import Needs
+from manifests.needs import Needs, Rebuilt, read_needs
 from manifests.pending import anchor_of, is_unresolved
 from manifests.pending_rows import drop_pending
 from manifests.reading import StoreReader
-from manifests.retention import Candidate, Plan, Reason, RetentionPolicy, Verdict, plan
+from manifests.retention import NEEDED, Candidate, Plan, Reason, RetentionPolicy, Verdict, plan
 from manifests.rows import CheckpointRow, PinRow, RunRow
 from manifests.strays import drop_strays
 from manifests.weights import Weigher
 
-__all__ = ["ForgetPlan", "execute", "plan_by_name", "plan_by_policy"]
+__all__ = ["ForgetPlan", "Place", "execute", "place_of", "plan_by_name", "plan_by_policy"]
 
 BATCH: Final = 250
 """Most rows dropped in one transaction: it holds up every other writer."""
@@ -44,6 +45,7 @@ _LOOKS: Final = 4
 """How often a long look is taken outside a transaction, before it is taken inside."""
 
 Place = tuple[str, int]
+"""Run and sequence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +55,12 @@ class ForgetPlan(Plan):
     Attributes:
         named: The checkpoints were named one by one; the verdicts are of those alone.
         dry_run: Nothing was forgotten.
+        by_key: Runs of which was told key by key what their checkpoints need, and what told it.
     """
 
     named: bool = False
     dry_run: bool = False
+    by_key: Mapping[str, Rebuilt] = field(default_factory=dict, repr=False, compare=False)
 
 
 def plan_by_policy(
@@ -65,11 +69,11 @@ def plan_by_policy(
     run: str | None,
     now: dt.datetime,
     progress: OnProgress,
-    needs: Needs | None = None,
+    rebuilt: Rebuilt | None = None,
 ) -> ForgetPlan:
     """Apply a policy to one run, or to all of them; tells of the phases ``look`` and ``weigh``.
 
-    With ``needs``, those of the run, a checkpoint needs just what it is rebuilt from.
+    With ``rebuilt``, a checkpoint needs just what it is rebuilt from, where that can be told.
 
     Raises:
         NotFoundError: There is no such run.
@@ -80,9 +84,46 @@ def plan_by_policy(
     """
     candidates = list(_survey(reader, run, progress))
     _refuse_unknown_kinds(reader, policy, run, candidates)
-    needed = None if needs is None else needs.of
+    needs = {} if rebuilt is None else _needs_of(reader, candidates, rebuilt)
+    needed = {name: each.of for name, each in needs.items()}
     made = plan(candidates, policy, now, weigh=Weigher(reader, progress), needed=needed)
-    return ForgetPlan(made.verdicts)
+    return ForgetPlan(
+        tuple(_with_parents(made.verdicts, needs)),
+        by_key={name: each.rebuilt for name, each in needs.items()},
+    )
+
+
+def _needs_of(
+    reader: StoreReader, candidates: Iterable[Candidate], rebuilt: Rebuilt
+) -> dict[str, Needs]:
+    """Return, by run, what is needed, if there is any need and it can be told key by key."""
+    needs: dict[str, Needs] = {}
+    for name in sorted({found.checkpoint.run for found in candidates if found.needs}):
+        with suppress(NotFoundError):  # deleted since it was looked at
+            found = read_needs(reader, name, rebuilt)
+            if found is not None:
+                needs[name] = found
+    return needs
+
+
+def _with_parents(verdicts: Sequence[Verdict], needs: Mapping[str, Needs]) -> Iterator[Verdict]:
+    """Keep also the parents that have to stand between two checkpoints that are listed."""
+    listed: dict[str, list[int]] = {name: [] for name in needs}
+    for verdict in verdicts:
+        if verdict.keep and not verdict.hidden and verdict.checkpoint.run in needs:
+            listed[verdict.checkpoint.run].append(verdict.checkpoint.sequence)
+    children = {
+        (name, parent): at
+        for name, sequences in listed.items()
+        for at, parent in needs[name].links(sequences).items()
+    }
+    for verdict in verdicts:
+        child = None if verdict.keep else children.get(place_of(verdict))
+        if child is None:
+            yield verdict
+        else:
+            reason = Reason(NEEDED, f"needed by {verdict.checkpoint.run}@{child}")
+            yield Verdict(verdict.checkpoint, True, (reason,), hidden=True)
 
 
 def _refuse_unknown_kinds(
@@ -129,13 +170,13 @@ def execute(store: ObjectStore, made: ForgetPlan, progress: OnProgress) -> Forge
     for at in range(0, len(drops), BATCH):
         batch = drops[at : at + BATCH]
         kept, seen = _drop_batch(store, batch, seen, named=made.named)
-        spared.update((_place(verdict.checkpoint), verdict) for verdict in kept)
+        spared.update((place_of(verdict), verdict) for verdict in kept)
         progress(Progress("forget", at + len(batch), len(drops)))
         if at + BATCH < len(drops):
             time.sleep(_PAUSE_SECONDS)
     if not made.named:
         drop_strays(store, {verdict.checkpoint.run for verdict in made.verdicts})
-    verdicts = [spared.get(_place(verdict.checkpoint), verdict) for verdict in made.verdicts]
+    verdicts = [spared.get(place_of(verdict), verdict) for verdict in made.verdicts]
     return replace(made, verdicts=tuple(verdicts), dry_run=False)
 
 
@@ -223,7 +264,7 @@ def _judge(
         elif named:
             raise _conflict(checkpoint, reason)
         else:
-            spared.append(Verdict(checkpoint, True, (reason,)))
+            spared.append(Verdict(checkpoint, True, (reason,), hidden=row.hidden))
     return spared, gone
 
 
@@ -234,8 +275,9 @@ def _conflict(checkpoint: Checkpoint, reason: Reason) -> ConflictError:
     )
 
 
-def _place(checkpoint: Checkpoint) -> Place:
-    return checkpoint.run, checkpoint.sequence
+def place_of(verdict: Verdict) -> Place:
+    """Return run and sequence of the checkpoint that a verdict is about."""
+    return verdict.checkpoint.run, verdict.checkpoint.sequence
 
 
 def _refuse_last_resumable(reader: StoreReader, name: str, going: list[Checkpoint]) -> None:

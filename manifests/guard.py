@@ -135,6 +135,8 @@ class Guard:
             return Reason("head", "head of its run")
         if is_unresolved(self._catalogue.transaction, run, sequence, row):
             return Reason("pending", "has pending writes")
+        if row.hidden:
+            return None  # a tag or a pin leads to the checkpoint without its row
         if row.id in self._look.tags:
             return Reason("tag", f"has the tag {self._look.tags[row.id]!r}")
         if row.id in self._look.pins:

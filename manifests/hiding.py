@@ -12,14 +12,15 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
+from cas.errors import NotFoundError
 from cas.store import ObjectStore
 from cas.writer import RecordWriter
 from manifests.catalogue import CatalogueWriter
+from manifests.forgetting import ForgetPlan, Place, place_of
 from manifests.guard import Guard, Look
-from manifests.manifest import Checkpoint
-from manifests.needs import Needs, Rows, read_needs
+from manifests.needs import Needs, Rebuilt, Rows, read_needs
 from manifests.reading import stable
-from manifests.retention import NEEDED, Plan, Verdict
+from manifests.retention import Verdict
 
 __all__ = ["hide"]
 
@@ -29,44 +30,67 @@ _TRIES: Final = 4
 """How often a run that others write to is looked at; then all stays, out of sight."""
 
 
-def hide(store: ObjectStore, made: Plan, needs: Needs) -> None:
-    """Hide what a plan for a run drops, or keeps only for others, and cut what none needs.
+def hide(store: ObjectStore, made: ForgetPlan) -> ForgetPlan:
+    """Hide what a plan drops or keeps only for others, and cut what none needs.
 
-    What became worth listing since the plan was made stays listed. Afterwards nothing needs what
-    the plan drops, so that it can be forgotten. If the run is gone or changes all the time, nothing
-    is cut.
+    That is done in those runs of which it was told key by key what their checkpoints need;
+    afterwards nothing there needs what the plan drops, so that it can be forgotten. If a run is
+    gone or changes all the time, nothing of it is cut.
+
+    Returns:
+        The plan, in which what became worth listing since it was made is kept.
     """
-    going = [verdict.checkpoint for verdict in made.verdicts if not _is_for_itself(verdict)]
-    for at in range(0, len(going), _BATCH):
-        store.write(partial(_take_off, name=needs.run, going=going[at : at + _BATCH]))
-    for _ in range(_TRIES):
-        now = stable(store, lambda reader: read_needs(reader, needs.run, needs.rebuilt))
-        if now is None or store.write(partial(_relink, needs=now, changed=now.relinked())):
-            return
+    going: dict[str, list[Verdict]] = {name: [] for name in made.by_key}
+    for verdict in made.verdicts:
+        if verdict.checkpoint.run in going and (verdict.hidden or not verdict.keep):
+            going[verdict.checkpoint.run].append(verdict)
+    listed: dict[Place, Verdict] = {}
+    for name, verdicts in going.items():
+        for at in range(0, len(verdicts), _BATCH):
+            some = verdicts[at : at + _BATCH]
+            listed.update(store.write(partial(_take_off, name=name, going=some)))
+        _cut(store, name, made.by_key[name])
+    return replace(made, verdicts=tuple(listed.get(place_of(each), each) for each in made.verdicts))
 
 
-def _is_for_itself(verdict: Verdict) -> bool:
-    return verdict.keep and any(reason.rule != NEEDED for reason in verdict.reasons)
+def _take_off(writer: RecordWriter, name: str, going: Sequence[Verdict]) -> dict[Place, Verdict]:
+    """Take checkpoints off their run's list.
 
-
-def _take_off(writer: RecordWriter, name: str, going: Sequence[Checkpoint]) -> None:
-    """Take checkpoints off their run's list, but for those that have to stand there by now."""
+    Returns:
+        Of those that have to stand there by now, what is true instead.
+    """
     catalogue = CatalogueWriter(writer.writing)
+    listed: dict[Place, Verdict] = {}
     run = catalogue.run(name)
     if run is None:
-        return
+        return listed
     guard = Guard(writer.transaction, Look.at(writer.transaction, ()))
     hidden = 0
-    for checkpoint in going:
+    for verdict in going:
+        checkpoint = verdict.checkpoint
         row = catalogue.checkpoint(run.number, checkpoint.sequence)
         if row is None or row.id != checkpoint.id or row.hidden:
             continue
-        if guard.why_listed(run, checkpoint.sequence, row) is None:
+        reason = guard.why_listed(run, checkpoint.sequence, row)
+        if reason is not None:
+            listed[place_of(verdict)] = Verdict(checkpoint, True, (reason,))
+        else:
             catalogue.put_checkpoint(run.number, checkpoint.sequence, replace(row, hidden=True))
             hidden += 1
     if hidden:
         catalogue.put_run(replace(run, kept=run.kept - hidden))
         writer.unroot()
+    return listed
+
+
+def _cut(store: ObjectStore, name: str, rebuilt: Rebuilt) -> None:
+    for _ in range(_TRIES):
+        try:
+            now = stable(store, partial(read_needs, run=name, rebuilt=rebuilt))
+        except NotFoundError:
+            return
+        if now is None or store.write(partial(_relink, needs=now, changed=now.relinked())):
+            return
 
 
 def _relink(writer: RecordWriter, needs: Needs, changed: Rows) -> bool:

@@ -8,7 +8,7 @@ nearest one whose state has it. What lies between them is not needed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
@@ -94,39 +94,42 @@ class Needs:
                 at = 0 if name in self._held[at].state else self._nearest[at].get(name, 0)
         return sorted(found, reverse=True)
 
-    def relinked(self) -> Rows:
-        """Return the rows that are to change so that only what listed ones need is needed.
+    def links(self, listed: Collection[int]) -> dict[int, int]:
+        """Return what stays if just these are listed, each with the parent it needs; 0: none.
 
-        Then each checkpoint that stays leads to the nearest ancestor that stays.
+        Each leads to the nearest ancestor that stays.
         """
-        needed = {at: self.of(at) for at in self._listed()}
+        needed = {at: self.of(at) for at in listed if at in self.rows}
         oldest = {at: found[-1] for at, found in needed.items() if found}
         staying = {*needed, *(at for found in needed.values() for at in found)}
         above = self._nearest_of(staying)
-        for at in needed.keys() & above.keys():
-            parent = self.rows[at].parent
-            if above[at] and parent not in staying and not self.rows[above[at]].hidden:
-                # What is listed must not seem to be the parent of what it is not: the true one,
-                # out of sight, stands between them.
-                staying.add(parent)
-                above[at] = parent
-        changed: Rows = {}
+        links: dict[int, int] = {}
         reach: dict[int, int] = {}
-        for at in sorted(staying, reverse=True):
-            row = self.rows[at]
-            end = min(oldest.get(at, at), reach.get(at, at))
+        for at in sorted({*staying, *self._held}, reverse=True):
+            if at not in staying:
+                continue
+            end, parent = min(oldest.get(at, at), reach.get(at, at)), 0
             if end < at:
                 parent = above[at]
+                if at in needed and parent in needed and parent != self.rows[at].parent:
+                    # What is listed must not seem to be the parent of what it is not: the true one,
+                    # out of sight, stands between them.
+                    parent = self.rows[at].parent
+                    staying.add(parent)
                 reach[parent] = min(end, reach.get(parent, end))
-                row = replace(row, parent=parent, needs_parent=True)
-            else:
-                row = replace(row, needs_parent=False)
-            if row != self.rows[at]:
-                changed[at] = row
-        return changed
+            links[at] = parent
+        return links
 
-    def _listed(self) -> Iterator[int]:
-        return (at for at, row in self.rows.items() if not row.hidden)
+    def relinked(self) -> Rows:
+        """Return the rows that are to change so that only what listed ones need is needed."""
+        changed: Rows = {}
+        listed = [at for at, row in self.rows.items() if not row.hidden]
+        for at, parent in self.links(listed).items():
+            row = self.rows[at]
+            now = replace(row, parent=parent or row.parent, needs_parent=bool(parent))
+            if now != row:
+                changed[at] = now
+        return changed
 
     def _nearest_of(self, staying: Collection[int]) -> dict[int, int]:
         """Return, for each checkpoint that needs its parent, the nearest ancestor among some."""

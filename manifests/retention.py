@@ -8,7 +8,7 @@ Order is that of sequences; moments count for ``keep_within`` and ``keep_every``
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Self
 
@@ -162,11 +162,15 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What becomes of a checkpoint, and why. There is always a reason."""
+    """What becomes of a checkpoint, and why. There is always a reason.
+
+    ``hidden``: it is kept for others alone, and leaves its run's list if it has not yet.
+    """
 
     checkpoint: Checkpoint
     keep: bool
     reasons: tuple[Reason, ...]
+    hidden: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +203,7 @@ def plan(
     now: dt.datetime,
     *,
     weigh: Weigh | None = None,
-    needed: Needed | None = None,
+    needed: Mapping[str, Needed] | None = None,
 ) -> Plan:
     """Decide which checkpoints stay.
 
@@ -208,15 +212,15 @@ def plan(
         policy: The policy. Its limits for the store count the candidates.
         now: The moment that ``keep_within`` counts back from, with a time zone.
         weigh: Weighs checkpoints; needed by policies with limits in bytes.
-        needed: Says what a checkpoint needs, if all are of one run; by default each needs what its
-            parent needs too.
+        needed: By run, what says what a checkpoint needs; what it keeps only for others is hidden.
+            Of any other run, each that needs its parent needs what that needs too.
 
     Raises:
         InvalidInputError: The policy limits bytes and there is no ``weigh``.
     """
     if policy.weighs and weigh is None:
         raise InvalidInputError("a policy that limits bytes needs a way to weigh checkpoints")
-    return _Planner(candidates, policy, now, weigh or _weightless, needed).plan()
+    return _Planner(candidates, policy, now, weigh or _weightless, needed or {}).plan()
 
 
 def _weightless(candidates: Sequence[Candidate]) -> Sequence[int]:
@@ -230,7 +234,7 @@ class _Planner:
         policy: RetentionPolicy,
         now: dt.datetime,
         weigh: Weigh,
-        needed: Needed | None,
+        needed: Mapping[str, Needed],
     ) -> None:
         self._policy = policy
         self._now = now
@@ -265,8 +269,10 @@ class _Planner:
                 reasons += self._keeps.get(candidate, ())
             drop = self._limited.get(candidate) or self._no_rule
             keep = bool(reasons)
+            told = candidate.is_hidden or candidate.checkpoint.run in self._behind
+            hidden = keep and told and all(reason.rule == NEEDED for reason in reasons)
             verdicts.append(
-                Verdict(candidate.checkpoint, keep, tuple(reasons) if keep else (drop,))
+                Verdict(candidate.checkpoint, keep, tuple(reasons) if keep else (drop,), hidden)
             )
         return Plan(tuple(verdicts))
 
@@ -359,7 +365,8 @@ class _Planner:
     def _chain(self, item: Candidate) -> list[Candidate]:
         """Return a checkpoint behind those of its run that it cannot be used without."""
         run, sequence = item.place
-        behind = self._all_behind(item) if self._behind is None else self._behind(sequence)
+        told = self._behind.get(run)
+        behind = self._all_behind(item) if told is None else told(sequence)
         places = [(run, at) for at in behind]
         return [*(self._by_place[at] for at in reversed(places) if at in self._by_place), item]
 

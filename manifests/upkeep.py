@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -83,10 +82,10 @@ class Upkeep:
             run: Apply the policy to this run alone; its limits for the store then count it alone.
             now: The moment that ``keep_within`` counts back from; by default the clock's.
             dry_run: Return the plan and change nothing.
-            rebuilt: For a policy and one run whose framework stores some keys of the state only
-                now and then: says which, given an execution record (None: it cannot tell). What a
-                checkpoint needs is then told key by key, and what is kept only for others leaves
-                the list, as with ``withdraw``.
+            rebuilt: For a policy and runs whose framework stores some keys of the state only now
+                and then: says which, given an execution record (None: it cannot tell, and all that
+                is needed is kept as it is). What a checkpoint needs is then told key by key, and
+                what is kept only for others leaves the list, as with ``withdraw``.
             progress: Called between the transactions.
 
         Returns:
@@ -106,7 +105,6 @@ class Upkeep:
         """
         from manifests.forgetting import ForgetPlan, execute, plan_by_name, plan_by_policy
         from manifests.hiding import hide
-        from manifests.needs import read_needs
         from manifests.retention import RetentionPolicy
 
         if not dry_run:
@@ -114,11 +112,8 @@ class Upkeep:
         told = progress or silent
         if run is not None:
             check_name(run, "run name")
-        needs = None
-        if rebuilt is not None:
-            if run is None or not isinstance(what, RetentionPolicy):
-                raise InvalidInputError("rebuilt goes with a policy for one run")
-            needs = stable(self._store, partial(read_needs, run=run, rebuilt=rebuilt))
+        if rebuilt is not None and not isinstance(what, RetentionPolicy):
+            raise InvalidInputError("rebuilt goes with a policy; a plan remembers it")
         if isinstance(what, ForgetPlan):
             made = what
         elif isinstance(what, RetentionPolicy):
@@ -128,7 +123,7 @@ class Upkeep:
             policy = what
             made = stable(
                 self._store,
-                lambda reader: plan_by_policy(reader, policy, run, moment, told, needs),
+                lambda reader: plan_by_policy(reader, policy, run, moment, told, rebuilt),
             )
         else:
             refs = listed(what, "this takes a policy, a plan or a list of references")
@@ -143,9 +138,7 @@ class Upkeep:
         if dry_run:
             return replace(made, dry_run=True)
         with self.events.during("forget") as tell:
-            if needs is not None:
-                hide(self._store, made, needs)
-            done = execute(self._store, made, told)
+            done = execute(self._store, hide(self._store, made), told)
             dropped, kept = len(done.dropped), len(done.kept)
             tell(lambda seconds: Forgot(dropped=dropped, kept=kept, seconds=seconds))
             return done

@@ -14,7 +14,7 @@ SURFACE = {
         StateSchema StoreFullError UnsupportedFormatError open
     """,
     "hive.adapters.langgraph": """
-        HiveSaver
+        HiveSaver rebuilt_names
     """,
     "hive.errors": """
         AccessError ConflictError CorruptObjectError CorruptStoreError CorruptionError

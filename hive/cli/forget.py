@@ -18,10 +18,11 @@ from hive.cli.progress import shown_progress
 from hive.cli.text import age, count, escape
 
 if TYPE_CHECKING:
-    from manifests import ForgetPlan, Repository
+    from cas.upkeep import OnProgress
+    from manifests import ForgetPlan, Repository, RetentionPolicy
     from manifests.retention import Verdict
 
-__all__ = ["forget", "plan_json", "rm", "show_plan"]
+__all__ = ["forget", "forget_by_policy", "plan_json", "rm", "show_plan"]
 
 ROWS_SHOWN: Final = 100
 
@@ -63,14 +64,31 @@ def forget(
         both = ", not both" if refs else ""
         raise InvalidInputError(f"name checkpoints, or give a policy such as --keep-last 5{both}")
     with open_to_change(home, dry_run=dry_run) as repo, shown_progress() as progress:
-        what = refs or [] if chosen is None else chosen
-        plan = repo.forget(what, run=run, dry_run=dry_run, progress=progress)
+        plan = (
+            repo.forget(refs or [], run=run, dry_run=dry_run, progress=progress)
+            if chosen is None
+            else forget_by_policy(repo, chosen, run=run, dry_run=dry_run, progress=progress)
+        )
     if as_json:
         write_json(plan_json(plan))
         return
     show_plan(plan)
     if plan.dropped and not plan.dry_run:
         line("`hive gc` frees the space")
+
+
+def forget_by_policy(
+    repo: Repository,
+    policy: RetentionPolicy,
+    *,
+    run: str | None,
+    dry_run: bool,
+    progress: OnProgress | None,
+) -> ForgetPlan:
+    """Forget what a policy does not keep, threads with delta channels as their saver does."""
+    from hive.threads import rebuilt_names
+
+    return repo.forget(policy, run=run, dry_run=dry_run, rebuilt=rebuilt_names, progress=progress)
 
 
 def rm(
@@ -136,7 +154,9 @@ def show_plan(plan: ForgetPlan) -> None:
     verb = "would be forgotten" if plan.dry_run else "forgotten"
     line(f"{count(len(gone), 'checkpoint')} {verb}{_by_rule(gone)}")
     if not plan.named:
-        line(f"{count(len(kept), 'checkpoint')} kept{_by_rule(kept)}")
+        hidden = sum(verdict.hidden for verdict in kept)
+        unseen = f", {hidden:,} of them out of sight" if hidden else ""
+        line(f"{count(len(kept), 'checkpoint')} kept{_by_rule(kept)}{unseen}")
 
 
 def _by_rule(verdicts: list[Verdict]) -> str:
@@ -149,7 +169,7 @@ def _by_rule(verdicts: list[Verdict]) -> str:
 def _row(verdict: Verdict, moment: datetime) -> list[str]:
     found = verdict.checkpoint
     return [
-        "keep" if verdict.keep else "drop",
+        "hide" if verdict.hidden else "keep" if verdict.keep else "drop",
         f"{found.run}@{found.sequence}",
         found.id.short,
         found.kind,
@@ -163,6 +183,7 @@ def plan_json(plan: ForgetPlan) -> dict[str, Any]:
     return {
         "dry_run": plan.dry_run,
         "kept": len(plan.kept),
+        "hidden": sum(verdict.hidden for verdict in plan.verdicts),
         "dropped": len(plan.dropped),
         "verdicts": [
             {
@@ -170,6 +191,7 @@ def plan_json(plan: ForgetPlan) -> dict[str, Any]:
                 "sequence": verdict.checkpoint.sequence,
                 "id": str(verdict.checkpoint.id),
                 "keep": verdict.keep,
+                "hidden": verdict.hidden,
                 "reasons": [
                     {"rule": reason.rule, "text": reason.text} for reason in verdict.reasons
                 ],

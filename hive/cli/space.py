@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Unpack
 import typer
 
 from hive.cli.completion import complete_run
-from hive.cli.forget import plan_json, show_plan
+from hive.cli.forget import forget_by_policy, plan_json, show_plan
 from hive.cli.options import HomeOption, JsonOption, open_to_change, open_to_write
 from hive.cli.output import line, write_json
 from hive.cli.policy import PolicyOptions, policy_from, with_policy_options
@@ -74,7 +74,7 @@ def gc(
     plan = compacted = None
     with open_to_change(home, dry_run=dry_run) as repo, shown_progress() as progress:
         if policy is not None:
-            plan = repo.forget(policy, run=run, dry_run=dry_run, progress=progress)
+            plan = forget_by_policy(repo, policy, run=run, dry_run=dry_run, progress=progress)
         report = repo.gc(
             dry_run=dry_run,
             whole=whole,

@@ -48,12 +48,16 @@ class VerdictJson(TypedDict):
     sequence: int
     id: str
     keep: bool
+    hidden: bool
+    """kept for others alone, and not listed any more"""
     reasons: list[ReasonJson]
 
 
 class ForgetJson(TypedDict):
     dry_run: bool
     kept: int
+    """hidden ones included"""
+    hidden: int
     dropped: int
     verdicts: list[VerdictJson]
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from hive import errors
 from hive.graph.background import BackgroundThread, drop_after_fork
 from hive.graph.retention import policy_of, store_policy_of
+from hive.threads import rebuilt_names
 
 if TYPE_CHECKING:
     from cas.upkeep import Progress
@@ -113,7 +114,7 @@ class Housekeeper:
         moment = None if tip is None else tip.created_at
         what = "old checkpoints" if run is None else f"old checkpoints of run {run!r}"
         try:
-            plan = repository.forget(policy, run=run, now=moment)
+            plan = repository.forget(policy, run=run, now=moment, rebuilt=rebuilt_names)
         except errors.NotFoundError:
             return None  # somebody else deleted the run
         except Exception as error:  # any: it has to reach a caller, in another thread

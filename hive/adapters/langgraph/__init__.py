@@ -5,9 +5,13 @@
     from hive.adapters.langgraph import HiveSaver
 
     graph = builder.compile(checkpointer=HiveSaver())
+
+``rebuilt_names`` tells ``Repository.forget`` which channels of a thread are delta channels.
 """
 
 from __future__ import annotations
+
+from hive.threads import rebuilt_names
 
 try:
     from hive.adapters.langgraph.saver import HiveSaver
@@ -20,4 +24,4 @@ except ModuleNotFoundError as error:
         name=missing,
     ) from error
 
-__all__ = ["HiveSaver"]
+__all__ = ["HiveSaver", "rebuilt_names"]

@@ -18,12 +18,13 @@ numbers refer to them by their places. What remains fits into the manifest. ::
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 from langgraph.checkpoint.base import Checkpoint, CheckpointMetadata
 
 from hive.errors import CorruptionError
+from hive.threads import is_record_of_thread
 from manifests.kinds import Kind
 
 __all__ = [
@@ -32,7 +33,6 @@ __all__ = [
     "metadata_of",
     "needs_parent",
     "parent_of",
-    "rebuilt_names",
     "record_of",
     "rest_of",
 ]
@@ -87,11 +87,8 @@ def rest_of(execution: Mapping[str, Any]) -> Mapping[str, Any]:
     Raises:
         CorruptionError: The checkpoint was not saved by LangGraph.
     """
-    match execution.get("names"):
-        case [list(channels), list(nodes), list(keys)]:
-            parts = [execution.get(name) for name in ("versions", "seen", "metadata")]
-            if list(map(_length, parts)) == [len(channels), len(nodes), len(keys)]:
-                return execution
+    if is_record_of_thread(execution):
+        return execution
     raise CorruptionError("the checkpoint is none of LangGraph's")
 
 
@@ -151,22 +148,6 @@ def needs_parent(checkpoint: Checkpoint, metadata: Mapping[str, Any]) -> bool:
     counted = metadata.get(_COUNTERS) or {}
     versions, values = checkpoint["channel_versions"], checkpoint["channel_values"]
     return any(name in versions and name not in values for name in counted)
-
-
-def rebuilt_names(execution: Mapping[str, Any]) -> Collection[str] | None:
-    """Return the delta channels that a checkpoint counts, given its execution record.
-
-    Those of them that its state has not are rebuilt from its ancestors. None if it cannot be told.
-    """
-    try:
-        counted = dict(metadata_of(rest_of(execution))).get(_COUNTERS, {})
-    except CorruptionError:
-        return None
-    return counted.keys() if isinstance(counted, dict) else None
-
-
-def _length(part: object) -> int:
-    return len(part) if isinstance(part, Sequence) else -1
 
 
 def _packed_moment(text: Any) -> Any:

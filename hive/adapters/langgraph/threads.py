@@ -10,10 +10,11 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from hive.adapters.langgraph.places import Place, prefix_of
-from hive.adapters.langgraph.records import metadata_of, rebuilt_names, rest_of
+from hive.adapters.langgraph.records import metadata_of, rest_of
 from hive.adapters.langgraph.salvage import naming
 from hive.adapters.langgraph.serializer import serving
 from hive.errors import InvalidInputError, NotFoundError
+from hive.threads import rebuilt_names
 from manifests import Repository, RetentionPolicy
 
 __all__ = ["Threads"]

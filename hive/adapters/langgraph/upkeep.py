@@ -12,9 +12,9 @@ from functools import partial
 from typing import Final
 
 from hive.adapters.langgraph.places import Place
-from hive.adapters.langgraph.records import rebuilt_names
 from hive.errors import ConflictError, HiveError, InvalidInputError, NotFoundError
 from hive.graph.background import BackgroundThread, drop_after_fork
+from hive.threads import rebuilt_names
 from manifests import Checkpoint, Clock, Repository, RetentionPolicy
 from manifests.arguments import expect
 

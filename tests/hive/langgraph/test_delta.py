@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import count, islice
@@ -18,13 +19,17 @@ from langgraph.graph import START, StateGraph
 from typing_extensions import TypedDict
 
 from hive.adapters.langgraph import HiveSaver
-from hive.adapters.langgraph.records import rebuilt_names
+from hive.cli.forget import plan_json
 from hive.errors import ConflictError, NotFoundError
+from hive.graph.checkpoint_manager import CheckpointManager
+from hive.schemas.checkpoint import CheckpointConfig
+from hive.threads import rebuilt_names
 from manifests import Repository, RetentionPolicy, hiding
 from manifests.catalogue import Catalogue
 from manifests.needs import Needs, read_needs
 from manifests.rows import CheckpointRow, checkpoint_key
 from tests.damage import Vandal
+from tests.hive.command_line import hive
 from tests.hive.langgraph.graphs import config_of
 
 THREAD = "t"
@@ -155,11 +160,39 @@ def _others(found: Any, names: Sequence[str]) -> list[Any]:
 
 
 POLICIES = [
-    RetentionPolicy(mode="latest_only", keep_tips=False),
-    RetentionPolicy(keep_last=3),
-    RetentionPolicy(max_checkpoints_per_run=5, keep_tips=False),
-    RetentionPolicy(max_bytes_per_run=1_000),
+    (RetentionPolicy(mode="latest_only", keep_tips=False), "--policy latest_only --no-keep-tips"),
+    (RetentionPolicy(keep_last=3), "--keep-last 3"),
+    (
+        RetentionPolicy(max_checkpoints_per_run=5, keep_tips=False),
+        "--max-checkpoints-per-run 5 --no-keep-tips",
+    ),
+    (RetentionPolicy(max_bytes_per_run=1_000), "--max-bytes-per-run 1kB"),
 ]
+
+
+def assert_policy_does_what_it_says(saver: HiveSaver, dice: random.Random) -> None:
+    """Apply a policy in one of the ways there are, all of which do what a dry run told."""
+    repo = saver.repository
+    policy, options = dice.choice(POLICIES)
+    told = repo.forget(policy, run=THREAD, rebuilt=rebuilt_names, dry_run=True)
+    freed = repo.gc(dry_run=True, after=told).objects_removed
+    arguments = [*options.split(), "--run", THREAD, "--home", str(repo.home), "--json"]
+    match dice.randrange(4):
+        case 0:
+            done = repo.forget(policy, run=THREAD, rebuilt=rebuilt_names)
+            assert done.verdicts == told.verdicts
+        case 1:
+            assert repo.forget(told).verdicts == told.verdicts
+        case 2:
+            assert hive("forget", *arguments).json == {**plan_json(told), "dry_run": False}
+        case _:
+            done_by_gc = hive("gc", *arguments).json
+            assert done_by_gc["forget"] == {**plan_json(told), "dry_run": False}
+            assert done_by_gc["objects_removed"] == freed
+    kept = {
+        verdict.checkpoint.sequence: verdict.hidden for verdict in told.verdicts if verdict.keep
+    }
+    assert {at: row.hidden for at, row in rows_of(repo).items()} == kept
 
 
 @given(st.integers(0, 1 << 32))
@@ -178,9 +211,8 @@ def test_what_is_left_reads_as_before(tmp_path_factory: pytest.TempPathFactory, 
             elif kind == 1:
                 saver.delete_for_runs([f"run-{dice.randrange(4)}"])
             elif kind == 2:
-                with suppress(NotFoundError):
-                    policy = dice.choice(POLICIES)
-                    saver.repository.forget(policy, run=THREAD, rebuilt=rebuilt_names)
+                if rows_of(saver.repository):
+                    assert_policy_does_what_it_says(saver, dice)
             elif kind == 3 and (known := ids(saver)):
                 saver.repository.tag(f"tag {turn}", (THREAD, dice.choice(known)), force=True)
             else:
@@ -242,6 +274,57 @@ def test_without_knowing_the_channels_all_of_it_stays(tmp_path: Path) -> None:
         assert len(ids(saver)) >= len(before) - 1
 
 
+def test_a_policy_for_the_whole_store_prunes_every_thread_of_it(tmp_path: Path) -> None:
+    home = str(tmp_path)
+    with HiveSaver(home) as saver:
+        repo = saver.repository
+        graph = long_graph(saver, (9, 7), 4)
+        for thread in ("alice", "bob"):
+            for turn in range(12):
+                graph.invoke({"one": [f"question {turn}"], "n": turn}, config_of(thread))
+            repo.tag(f"first of {thread}", f"{thread}@1")
+        values = {name: graph.get_state(config_of(name)).values for name in ("alice", "bob")}
+        for number in range(6):
+            repo.commit("plain", {"n": number})
+            # Of another framework's record it cannot be told what its checkpoints are made of.
+            repo.commit(
+                "other",
+                {"n": number},
+                key=f"{number}",
+                execution={"names": [number]},
+                needs_parent=number > 0,
+            )
+    told = hive("gc", "--keep-last", "2", "--dry-run", "--home", home)
+    assert re.search(r"^hide +bob@32 .* needed by bob@36$", told.output, re.MULTILINE)
+    kept = "32 checkpoints kept (25 needed, 8 keep_last, 4 head, 2 tag), 18 of them out of sight"
+    assert kept in told.output
+    assert hive("gc", "--keep-last", "2", "--home", home).code == 0
+    with HiveSaver(home) as saver:
+        repo = saver.repository
+        listed = {info.name: info.checkpoints for info in repo.runs()}
+        assert listed == {"alice": 3, "bob": 3, "plain": 2, "other": 6}
+        graph = long_graph(saver, (9, 7), 4)
+        for thread, before in values.items():
+            assert hidden(repo, thread) == 9
+            assert graph.get_state(config_of(thread)).values == before
+        assert hidden(repo, "other") == 0
+        assert repo.check().ok
+
+
+def test_limits_of_an_executor_prune_the_threads_beside_its_runs(tmp_path: Path) -> None:
+    with HiveSaver(tmp_path) as saver:
+        graph = long_graph(saver, (9, 7), 4)
+        for turn in range(12):
+            graph.invoke({"one": [f"question {turn}"], "n": turn}, config_of(THREAD))
+        values = graph.get_state(config_of(THREAD)).values
+    with CheckpointManager(tmp_path, CheckpointConfig(max_checkpoints=25)) as manager:
+        for number in range(16):
+            manager.save("plain", {"n": number})
+    with HiveSaver(tmp_path) as saver:
+        assert len(rows_of(saver.repository)) < 25 - 8
+        assert long_graph(saver, (9, 7), 4).get_state(config_of(THREAD)).values == values
+
+
 def test_an_ancestor_too_few_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparison above is worth something: it fails where one needed ancestor goes."""
     script = Script(7)
@@ -269,6 +352,29 @@ def test_a_listed_checkpoint_never_seems_to_be_the_parent_of_another(tmp_path: P
         assert ids(saver) == [known[0], known[8]]
         for checkpoint_id in ids(saver):
             found = saver.get_tuple(config_of(THREAD, checkpoint_id=checkpoint_id))
+            assert found is not None
+            assert found.parent_config is None
+        assert saver.repository.check().ok
+
+
+def test_nor_of_two_that_have_one_parent(tmp_path: Path) -> None:
+    with Twin(tmp_path) as saver:
+        graph = long_graph(saver, (50, 50), 1_000)
+        for turn in range(4):
+            graph.invoke({"one": [f"question {turn}"], "n": turn}, config_of(THREAD))
+        known = ids(saver)
+        forks = [
+            graph.update_state(
+                config_of(THREAD, checkpoint_id=known[3], checkpoint_ns=""), {"n": 0}, "step"
+            )
+            for _ in "ab"
+        ]
+        for at, config in enumerate([*forks, config_of(THREAD, checkpoint_id=known[4])]):
+            saver.repository.tag(f"kept {at}", (THREAD, config["configurable"]["checkpoint_id"]))
+        saver.prune([THREAD])
+        assert known[4] in ids(saver)
+        for config in forks:
+            found = saver.get_tuple(config)
             assert found is not None
             assert found.parent_config is None
         assert saver.repository.check().ok
@@ -332,24 +438,28 @@ def test_what_comes_while_a_thread_is_pruned_stays_whole(
 
         for number in range(12):
             turn(number)
-        known = ids(saver)
+        policy = RetentionPolicy(mode="latest_only", keep_tips=False)
+        told = saver.repository.forget(policy, run=THREAD, rebuilt=rebuilt_names, dry_run=True)
+        unseen = next(str(each.checkpoint.key) for each in told.verdicts if each.hidden)
         disturbed: Iterator[int] = iter([100])
 
-        def looking(*given: Any) -> Any:
-            found = look(*given)
+        def looking(*given: Any, **more: Any) -> Any:
+            found = look(*given, **more)
             for number in islice(disturbed, 1):
                 turn(number)
             return found
 
         def planned(*given: Any) -> Any:
-            saver.repository.tag("in between", (THREAD, known[20]))
+            saver.repository.tag("in between", (THREAD, unseen))
             return hide(*given)
 
         hide = hiding.hide
         monkeypatch.setattr(hiding, "hide", planned)
         monkeypatch.setattr(hiding, "read_needs", looking)
-        saver.prune([THREAD])
-        assert known[20] in ids(saver)
+        done = saver.repository.forget(policy, run=THREAD, rebuilt=rebuilt_names)
+        listed = [verdict for verdict in done.verdicts if verdict.keep and not verdict.hidden]
+        assert [verdict.reasons[0].rule for verdict in listed] == ["head", "tag"]
+        assert unseen in ids(saver)
         assert len(ids(saver)) == 2 + 3  # the head of then, and those of the turn
         assert_as_before(script, saver)
         monkeypatch.setattr(hiding, "hide", hide)
