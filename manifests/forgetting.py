@@ -251,7 +251,7 @@ def _judge(
     for verdict in drops:
         checkpoint = verdict.checkpoint
         found = guard.find(checkpoint.run, checkpoint.sequence, checkpoint.id)
-        if found is None:
+        if found is None or (named and found[1].hidden):
             if named:
                 place = f"{checkpoint.run}@{checkpoint.sequence}"
                 raise NotFoundError(f"{place} was forgotten already")

@@ -106,6 +106,23 @@ def test_a_pin_of_a_withdrawn_checkpoint_is_still_listed(repo: Repository) -> No
     assert [(pin.checkpoint.id, pin.reason) for pin in repo.pins()] == [(pinned.id, "why")]
 
 
+def test_a_tag_keeps_what_was_withdrawn_and_not_its_place(repo: Repository) -> None:
+    chain(repo, "ab", needs_parent=True)
+    repo.commit("run", {"k": "c"}, key="c", parent=("run", "b"))
+    tagged = repo.tag("kept", ("run", "a"))
+    repo.withdraw("run", ["a"])
+    with pytest.raises(NotFoundError, match="forgotten already"):
+        repo.forget(["tag:kept"])
+    policy = RetentionPolicy(mode="latest_only")
+    told = repo.forget(policy, dry_run=True)
+    assert [verdict.keep for verdict in told.verdicts] == [True, False, False]
+    assert repo.forget(policy).verdicts == told.verdicts
+    repo.gc()
+    assert repo.resolve("tag:kept").id == tagged.id
+    assert repo.restore("tag:kept") == {"k": "a"}
+    assert repo.check().ok
+
+
 def test_what_is_needed_stays(repo: Repository, tmp_path: Path) -> None:
     chain(repo, "abcd", needs_parent=True)
     plan = repo.forget(RetentionPolicy(mode="latest_only"))
