@@ -85,6 +85,12 @@ def import_threads(
             job.saver.close()
 
 
+class _Saver(HiveSaver):
+    """Takes checkpoints as another saver kept them: what they lacked there is no loss here."""
+
+    _may_lack = True
+
+
 class _Import:
     def __init__(self, source: Source, home: Path | None, progress: OnProgress | None) -> None:
         self._source = source
@@ -92,7 +98,7 @@ class _Import:
         self._progress = progress
         self._moment = system_clock()
         # Checkpoints get the moments at which they were made, which retention by age goes by.
-        self.saver = HiveSaver(home, clock=lambda: self._moment)
+        self.saver = _Saver(home, clock=lambda: self._moment)
         self._report = ImportedThreads(source_bytes=source.bytes_held)
 
     def run(self, threads: Collection[str] | None, *, compact: bool) -> ImportedThreads:

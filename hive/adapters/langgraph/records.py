@@ -28,10 +28,10 @@ from hive.threads import is_record_of_thread
 from manifests.kinds import Kind
 
 __all__ = [
+    "channels_behind",
     "checkpoint_of",
     "kind_of",
     "metadata_of",
-    "needs_parent",
     "parent_of",
     "record_of",
     "rest_of",
@@ -139,15 +139,15 @@ def kind_of(metadata: Mapping[str, Any]) -> Kind:
     return source if source in _KINDS else "checkpoint"
 
 
-def needs_parent(checkpoint: Checkpoint, metadata: Mapping[str, Any]) -> bool:
-    """Whether a delta channel of the checkpoint is rebuilt from its ancestors' writes.
+def channels_behind(checkpoint: Checkpoint, metadata: Mapping[str, Any]) -> list[str]:
+    """Return the delta channels of a checkpoint that are rebuilt from its ancestors' writes.
 
     LangGraph counts, for each delta channel, what was written since its last snapshot. Where it
     counts and there is a version but no value, the value is in the ancestors.
     """
     counted = metadata.get(_COUNTERS) or {}
     versions, values = checkpoint["channel_versions"], checkpoint["channel_values"]
-    return any(name in versions and name not in values for name in counted)
+    return [name for name in counted if name in versions and name not in values]
 
 
 def _packed_moment(text: Any) -> Any:

@@ -29,10 +29,10 @@ from hive.adapters.langgraph.delta import delta_history
 from hive.adapters.langgraph.fencing import Journeys
 from hive.adapters.langgraph.places import Place, checkpoint_id_of
 from hive.adapters.langgraph.records import (
+    channels_behind,
     checkpoint_of,
     kind_of,
     metadata_of,
-    needs_parent,
     parent_of,
     record_of,
     rest_of,
@@ -44,7 +44,7 @@ from hive.adapters.langgraph.twins import iterating_twin, twin
 from hive.adapters.langgraph.upkeep import Upkeep, check_rules
 from hive.adapters.langgraph.versions import next_version
 from hive.closing import Closing
-from hive.errors import InvalidInputError, NotFoundError
+from hive.errors import ConflictError, InvalidInputError, NotFoundError
 from hive.home import open_repository
 from manifests import (
     Checkpoint as HiveCheckpoint,
@@ -72,6 +72,9 @@ class HiveSaver(Closing, Threads, BaseCheckpointSaver[Any]):
     It is shared by threads and by processes, used by sync and async graphs alike, and serves as a
     context manager in both. Closing it twice is harmless.
     """
+
+    _may_lack = False
+    """Whether a checkpoint is saved that is rebuilt from a parent which is not there."""
 
     def __init__(
         self,
@@ -159,7 +162,8 @@ class HiveSaver(Closing, Threads, BaseCheckpointSaver[Any]):
         """Save a checkpoint behind the one that ``config`` names; durable when it returns.
 
         Raises:
-            ConflictError: With ``fencing``, another worker has gone on from the parent.
+            ConflictError: With ``fencing``, another worker has gone on from the parent. Or that is
+                not there (any more), and delta channels are rebuilt from it.
             InvalidInputError: A value can be stored neither by a codec nor by the serializer.
             HiveError: The store cannot be written.
         """
@@ -171,6 +175,9 @@ class HiveSaver(Closing, Threads, BaseCheckpointSaver[Any]):
                 self._commit(place, checkpoint, kept, new_versions, parent_id)
             except NotFoundError:
                 # The parent is not listed: it was pruned, or never saved here.
+                lost = channels_behind(checkpoint, kept)
+                if lost and not self._may_lack:
+                    raise _lost(lost, parent_id) from None
                 self._commit(place, checkpoint, kept, new_versions, parent_id, is_listed=False)
         self._upkeep.saved(place.run)
         return place.config(checkpoint["id"])
@@ -198,7 +205,7 @@ class HiveSaver(Closing, Threads, BaseCheckpointSaver[Any]):
                 changed=new_versions.keys(),
                 trust_identity=self._trust_identity,
                 key=checkpoint["id"],
-                needs_parent=listed is not None and needs_parent(checkpoint, metadata),
+                needs_parent=listed is not None and bool(channels_behind(checkpoint, metadata)),
                 extends_head=self._fencing and not may_branch,
             )
 
@@ -375,6 +382,13 @@ def _tuple_of(snapshot: Snapshot, place: Place, config: RunnableConfig) -> Check
         metadata=metadata_of(record),
         parent_config=None if parent_id is None else place.config(parent_id),
         pending_writes=[(write.task, write.name, write.value) for write in pending_of(snapshot)],
+    )
+
+
+def _lost(channels: Sequence[str], parent_id: str | None) -> ConflictError:
+    return ConflictError(
+        f"{', '.join(channels)} would be lost: the checkpoint that this one was made from, "
+        f"{parent_id}, was pruned or deleted meanwhile, or never saved here; go on from another one"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import count, islice
 from pathlib import Path
@@ -44,6 +44,10 @@ class Twin(HiveSaver):
         self.memory = InMemorySaver()
 
     def put(self, config: Any, checkpoint: Any, metadata: Any, new_versions: Any) -> Any:
+        # LangGraph goes on meanwhile, and adds to the very sets of those that came to a join.
+        held = checkpoint["channel_values"].items()
+        values = {name: {*value} if isinstance(value, set) else value for name, value in held}
+        checkpoint = {**checkpoint, "channel_values": values}
         self.memory.put(config, checkpoint, metadata, new_versions)
         return super().put(config, checkpoint, metadata, new_versions)
 
@@ -470,6 +474,36 @@ def test_what_comes_while_a_thread_is_pruned_stays_whole(
         assert_as_before(script, saver)
 
 
+@pytest.mark.parametrize("ending", ["pruned", "forgotten", "deleted"])
+def test_a_run_whose_beginning_goes_meanwhile_is_refused(tmp_path: Path, ending: str) -> None:
+    """What it would save says what it wrote, and the rest of that channel is not there any more."""
+    with HiveSaver(tmp_path) as saver:
+
+        def step(values: Any) -> dict[str, Any]:
+            if values["n"] == 99:
+                if ending == "pruned":
+                    saver.prune([THREAD])
+                elif ending == "deleted":
+                    saver.delete_thread(THREAD)
+                else:
+                    assert hive("forget", "--keep-last", "1", "--home", str(tmp_path)).code == 0
+            return {"one": ["answer"], "n": values["n"]} | (
+                {"other": ["file"]} if values["n"] < 99 else {}
+            )
+
+        graph = long_graph(saver, (50, 50), 1, step)
+        for turn in range(6):
+            graph.invoke({"one": [f"question {turn}"], "n": turn}, config_of(THREAD))
+        before = ids(saver)
+        start = config_of(THREAD, checkpoint_id=before[6])
+        with pytest.raises(ConflictError, match="other would be lost"):
+            graph.invoke({"one": ["again"], "n": 99}, start, durability="exit")
+        assert ids(saver) == ([] if ending == "deleted" else before[:1])
+        # What starts with all of its channels is no part of what went.
+        graph.invoke({"one": ["new"], "other": ["new"], "n": 100}, config_of("u"))
+        assert saver.repository.check().ok
+
+
 def test_a_missing_link_is_found_and_what_needs_it_is_dropped(tmp_path: Path) -> None:
     with HiveSaver(tmp_path) as saver:
         graph = long_graph(saver, (50, 50), 1)
@@ -489,7 +523,9 @@ def test_a_missing_link_is_found_and_what_needs_it_is_dropped(tmp_path: Path) ->
         assert ids(saver) == []
 
 
-def long_graph(saver: Any, every: tuple[int, int], rarely: int) -> Any:
+def long_graph(
+    saver: Any, every: tuple[int, int], rarely: int, does: Callable[[Any], Any] | None = None
+) -> Any:
     """One step a turn, which writes to one delta channel always and to the other rarely."""
     one, other = (
         Annotated[list, DeltaChannel(appended, snapshot_frequency=count)] for count in every
@@ -502,6 +538,6 @@ def long_graph(saver: Any, every: tuple[int, int], rarely: int) -> Any:
         update = {"one": [f"answer {text}"], "n": values["n"] + 1}
         return update | ({"other": [f"file {text}"]} if values["n"] % rarely == 0 else {})
 
-    builder.add_node("step", step)
+    builder.add_node("step", does or step)
     builder.add_edge(START, "step")
     return builder.compile(checkpointer=saver)
