@@ -124,6 +124,8 @@ class PendingJson(TypedDict):
 class ShownStateJson(CheckpointJson):
     state: Any
     """see Values in JSON"""
+    not_in_state: list[str]
+    """a thread's delta channels whose values LangGraph makes from what earlier steps wrote"""
     pending: list[PendingJson]
     """what tasks behind this checkpoint have written that is in no state yet"""
 

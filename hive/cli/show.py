@@ -69,8 +69,8 @@ def show(
             write_json(_as_json(repo, checkpoint, tags, path))
             return
         if path is None:
-            error, elsewhere = _failure(repo, checkpoint), _elsewhere(repo, checkpoint)
-            _show_checkpoint(checkpoint, tags, error, elsewhere)
+            error, names = _failure(repo, checkpoint), _elsewhere(repo, checkpoint)
+            _show_checkpoint(checkpoint, tags, error, names)
             line()
         if path is None or summary:
             _show_outline(repo.outline(checkpoint, path or "", stop=PARTS_SHOWN))
@@ -90,6 +90,7 @@ def _as_json(
     shown: Any = checkpoint_json(checkpoint, tags)
     if path is None:
         shown["state"] = to_json(repo.restore(checkpoint))
+        shown["not_in_state"] = _elsewhere(repo, checkpoint)
         pending = repo.pending(checkpoint.run, checkpoint.sequence)
         shown["pending"] = [_pending_json(write) for write in pending]
     else:
@@ -111,15 +112,17 @@ def _failure(repo: Repository, checkpoint: Checkpoint) -> str:
     return failure_of(repo, checkpoint)
 
 
-def _elsewhere(repo: Repository, checkpoint: Checkpoint) -> str:
-    """Say what of a thread's state would otherwise seem to be lost."""
+def _elsewhere(repo: Repository, checkpoint: Checkpoint) -> list[str]:
+    """Return the keys of a thread's state that would otherwise seem to be lost."""
     from hive.threads import delta_channels_of, is_thread
 
-    names = delta_channels_of(repo, checkpoint) if is_thread(checkpoint) else []
-    return f"{', '.join(names)}: made by the graph, from what earlier steps wrote" if names else ""
+    return delta_channels_of(repo, checkpoint) if is_thread(checkpoint) else []
 
 
-def _show_checkpoint(checkpoint: Checkpoint, tags: list[str], error: str, elsewhere: str) -> None:
+def _show_checkpoint(
+    checkpoint: Checkpoint, tags: list[str], error: str, elsewhere: list[str]
+) -> None:
+    made = "made by the graph, from what earlier steps wrote"
     fields = {
         "checkpoint": f"{checkpoint.run}@{checkpoint.sequence}",
         "id": str(checkpoint.id),
@@ -134,7 +137,7 @@ def _show_checkpoint(checkpoint: Checkpoint, tags: list[str], error: str, elsewh
         "graph": checkpoint.graph or "",
         "state": f"{size(checkpoint.logical_bytes)} as a full copy; saving it added "
         f"{size(checkpoint.new_bytes)} in {count(checkpoint.new_objects, 'object')}",
-        "not in it": elsewhere,
+        "not in it": f"{', '.join(elsewhere)}: {made}" if elsewhere else "",
     }
     for name, text in fields.items():
         if text:

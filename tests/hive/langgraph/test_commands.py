@@ -62,6 +62,8 @@ def test_show_says_what_a_state_only_seems_to_lack(tmp_path: Path) -> None:
     assert missing == {number: [] if number in (1, 6, 11) else ["log"] for number in range(1, 13)}
     assert "not in it   log: made by the graph" in hive("show", "alice", "--home", home).output
     assert "not in it" not in hive("show", "alice@11", "--home", home).output
+    for ref, names in (("alice", ["log"]), ("alice@11", []), ("bees", [])):
+        assert hive("show", ref, "--home", home, "--json").json["not_in_state"] == names
 
 
 def answering_graph(saver: HiveSaver) -> Any:
