@@ -179,12 +179,18 @@ class Pack:
     def __init__(self, base: int, data: bytes) -> None:
         """Parse the bytes of the pack whose first possible record number is ``base``.
 
-        Raises ``CorruptObjectError`` if the bytes are no pack. Digests are *not* verified here:
-        whoever takes a payload out hashes it.
+        Raises ``CorruptObjectError`` if the bytes are no pack, ``UnsupportedFormatError`` if they
+        are of a codec that is not known here. Digests are *not* verified: whoever takes a payload
+        out hashes it.
         """
         self.base = base
         try:
             codec, count, _fragments, meta_size = _HEADER.unpack_from(data)
+            if codec > _ZSTD_STEPS:  # before the rest is read, which may have another form then
+                raise UnsupportedFormatError(
+                    f"the pack at record {base} uses codec {codec}, which is not known here; "
+                    "upgrade Hive"
+                )
             body_at = _HEADER.size + count * DIGEST_BYTES + meta_size
             encoded_meta = data[body_at - meta_size : body_at]
             if codec in _WITH_META:
@@ -209,11 +215,6 @@ class Pack:
         except _ODD as error:
             raise_shortage(error)
             raise CorruptObjectError(f"the pack at record {base} is damaged") from error
-        if codec > _ZSTD_STEPS:
-            raise UnsupportedFormatError(
-                f"the pack at record {base} uses codec {codec}, which is not known here; "
-                "upgrade Hive"
-            )
         self._codec = codec
         self._data = data
         self._body = body_at
