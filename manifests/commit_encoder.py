@@ -64,6 +64,8 @@ class CommitEncoder:
         """
         next_nodes = listed(next_nodes, "next_nodes is a list of node names") if next_nodes else []
         _check_names(place.run, kind, node, next_nodes)
+        # A member of an enumeration is a text too, and would be stored as what it is.
+        next_nodes = [str.__str__(name) for name in next_nodes]
         _check_shapes(execution, labels, created_at)
         old = self._memories.take(place)
         memory = self._memory(place, old, changed, trust_identity=trust_identity)

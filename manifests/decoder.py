@@ -33,7 +33,7 @@ from manifests.together import (
 )
 from manifests.trees import BYTES_NODE
 
-__all__ = ["DEEPEST_CBOR", "Decoder", "Gatherer", "Loader", "StoredObject"]
+__all__ = ["DEEPEST_CBOR", "REPEAT_COST", "Decoder", "Gatherer", "Loader", "StoredObject"]
 
 _NODE_LEVELS: Final = 4
 # A registered value takes three CBOR levels (tag, array, map), so MAX_DEPTH of them fit.
@@ -41,7 +41,8 @@ DEEPEST_CBOR: Final = 3 * MAX_DEPTH + 8
 
 # A few objects that link to one another twice stand for a value without end. Decoding the same
 # object again is counted with its bytes and with what the value costs in memory.
-_REPEAT_COST: Final = 1_024
+REPEAT_COST: Final = 1_024
+"""What decoding an object again is counted as, beside its bytes."""
 _TOGETHER: Final = object()
 """Stands for a list of values that are decoded at once."""
 _BYTES_HEAD: Final = NODE_HEAD + array_head(4) + encode_int(BYTES_NODE)
@@ -310,7 +311,7 @@ class Decoder:
         return self._walk(child)[0]
 
     def _count(self, size: int) -> None:
-        self._repeated += size + _REPEAT_COST
+        self._repeated += size + REPEAT_COST
         if self._repeated > MAX_VALUE_BYTES:
             raise LimitError(
                 f"the stored value repeats itself over more than {MAX_VALUE_BYTES} bytes"

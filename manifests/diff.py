@@ -79,8 +79,13 @@ class Touched:
 
 
 def differences(forms: Forms, before: Form, after: Form) -> Iterator[Difference]:
-    """Yield where two values of one store differ, reading no more than that takes."""
-    with as_corruption():
+    """Yield where two values of one store differ, reading no more than that takes.
+
+    Raises:
+        CorruptObjectError: One of them is no stored value.
+        LimitError: They differ without end: a few objects stand for all of it.
+    """
+    with as_corruption(), forms.bounded():
         yield from _Differ(forms).compare(before, after, [])
 
 

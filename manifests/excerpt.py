@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cas.errors import CorruptObjectError
+from cas.errors import CorruptObjectError, LimitError
 from manifests.cbor import BYTEARRAY, NODE, SCALAR
 from manifests.forms import Form, Forms, Tagged, as_corruption
+from manifests.pieces import MAX_VALUE_BYTES
 from manifests.scalars import TEXT
 from manifests.trees import BYTES_NODE
 
@@ -66,7 +67,7 @@ def excerpt(forms: Forms, form: Form, start: int, most: int = MOST_BYTES) -> Exc
 
 def first_difference(forms: Forms, before: Form, after: Form) -> int:
     """Return a position up to which two texts are surely equal; equal chunks are not read."""
-    with as_corruption():
+    with as_corruption(), forms.bounded():
         same = 0
         old, new = string_of(forms, forms.follow(before)), string_of(forms, forms.follow(after))
         if isinstance(old, Tagged) and isinstance(new, Tagged):
@@ -96,6 +97,8 @@ def bytes_of(forms: Forms, string: Form, start: int, stop: int) -> bytes:
     """Return bytes of what ``string_of`` returned; only the chunks that hold them are read."""
     if type(string) is bytes:
         return string[start:stop]
+    if stop - start > MAX_VALUE_BYTES:
+        raise LimitError(f"a part of a stored value has at most {MAX_VALUE_BYTES} bytes")
     parts = forms.node(string)
     found, first = [], 0
     for child, count in zip(parts.children, parts.counts, strict=True):

@@ -33,7 +33,7 @@ from manifests.cbor import (
     tag_decoders,
 )
 from manifests.constructors import constructors
-from manifests.decoder import DEEPEST_CBOR, Decoder, Gatherer, Loader
+from manifests.decoder import DEEPEST_CBOR, REPEAT_COST, Decoder, Gatherer, Loader
 from manifests.encoder import MAX_DEPTH, Encoder
 from manifests.parameters import TreeParameters
 from manifests.pieces import PieceSink
@@ -80,6 +80,9 @@ class NodeParts:
     firsts: list[bytes] | None
 
 
+MOST_AGAIN: Final = 256 * 1024 * 1024
+"""Most bytes of objects that are followed again where that is bounded (inclusive), each counted as
+its payload and ``REPEAT_COST``."""
 _REGISTERED_PARTS: Final = 3
 _TREE_PARTS: Final = 2
 _MOST_LEVELS: Final = 64
@@ -121,6 +124,8 @@ class Forms:
         self._gather = gather
         self._keeper = keeper
         self._deepest = 0
+        self._followed: set[Any] | None = None
+        self._again = 0
 
     # Made when needed: most manifests are read without, and they cost more than a manifest does.
 
@@ -140,16 +145,55 @@ class Forms:
         """Return the form of one object."""
         return form_of(item.payload, item.links)
 
+    @contextmanager
+    def bounded(self) -> Iterator[None]:
+        """Bound how often objects are followed again meanwhile, with ``LimitError``.
+
+        A few objects that link to one another twice stand for a value without end: whoever walks
+        through all of it, and builds none, does that in here.
+        """
+        before = self._followed, self._again
+        self._followed, self._again = set(), 0
+        try:
+            yield
+        finally:
+            self._followed, self._again = before
+
     def follow(self, form: Form) -> Form:
         """Return the form behind a link; any other form is itself."""
         while isinstance(form, LinkForm):
-            form = self.open(self._load([form.name])[0])
+            item = self._load([form.name])[0]
+            if self._followed is not None:
+                self._note(form.name, len(item.payload))
+            form = self.open(item)
         return form
 
     def follow_all(self, links: Sequence[LinkForm]) -> list[Form]:
-        """Return the forms behind some links, read at once."""
-        items = self._load([link.name for link in links]) if links else ()
-        return [self.follow(self.open(item)) for item in items]
+        """Return the forms behind some links, read at once; of equal links the same form."""
+        if not links:
+            return []
+        names = [link.name for link in links]
+        distinct = list(dict.fromkeys(names))
+        items = dict(zip(distinct, self._load(distinct), strict=True))
+        if self._followed is not None:
+            for name in names:
+                self._note(name, len(items[name].payload))
+        forms = {name: self.follow(self.open(item)) for name, item in items.items()}
+        return [forms[name] for name in names]
+
+    def _note(self, name: Any, size: int) -> None:
+        followed = self._followed
+        if followed is None:
+            return
+        if name not in followed:
+            followed.add(name)
+            return
+        self._again += size + REPEAT_COST
+        if self._again > MOST_AGAIN:
+            raise LimitError(
+                f"the stored value repeats itself over more than {MOST_AGAIN} bytes; restore it, "
+                "or look at a part of it"
+            )
 
     def follow_each(self, forms: Sequence[Form]) -> list[Form]:
         """Return some forms, with those that are links followed, all read at once."""
@@ -228,7 +272,8 @@ class Forms:
             if order is not None:
                 keys: list[Any] = self.value(order)
                 return keys
-            return [self.value(key) for leaf in self.leaves(node) for key, _ in pairs(leaf)]
+            with self.bounded():
+                return [self.value(key) for leaf in self.leaves(node) for key, _ in pairs(leaf)]
         return []
 
     def fields(self, form: Form) -> Form:
@@ -275,6 +320,8 @@ class Forms:
                 type(level) is int
                 and 1 <= level <= _MOST_LEVELS
                 and all(type(each) is list and len(each) == len(counts) for each in lists)
+                and {*map(type, counts)} <= {int}
+                and min(counts, default=0) >= 0
                 and all(isinstance(child, LinkForm) for child in children)
                 and all(type(first) is bytes for first in firsts or ())
             ):

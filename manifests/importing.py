@@ -31,7 +31,7 @@ from manifests.bundle_reader import BundleReader
 from manifests.carried import Carried
 from manifests.catalogue import Catalogue, CatalogueWriter
 from manifests.manifest import Manifest, ManifestReader
-from manifests.names import check_name
+from manifests.names import check_labels, check_name
 from manifests.rows import CheckpointRow, RunRow
 
 __all__ = ["ImportReport", "import_bundle"]
@@ -258,10 +258,17 @@ def _manifest(writer: RecordWriter, number: int, entry: BundleEntry) -> Manifest
     names = [
         (manifest.origin_run, "run name"),
         (manifest.kind, "kind"),
-        *((node, "node name") for node in (manifest.node, *manifest.next_nodes) if node),
+        *(
+            (node, "node name")
+            for node in (manifest.node, *manifest.next_nodes)
+            if node is not None
+        ),
     ]
+    if manifest.graph is not None:
+        names.append((manifest.graph, "graph digest"))
     for name, what in names:
         check_name(name, what)
+    check_labels(manifest.labels)
     return manifest
 
 

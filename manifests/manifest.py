@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final
 import pydantic
 from pydantic_core import core_schema
 
-from cas.digest import Digest
+from cas.digest import DIGEST_BYTES, Digest
 from cas.errors import CorruptObjectError, UnsupportedFormatError
 from manifests.cbor import (
     MANIFEST,
@@ -32,7 +32,7 @@ from manifests.forms import Form, Forms, Tagged, form_of
 from manifests.names import check_labels, check_name
 from manifests.pieces import Linked, Piece, PieceSink, join, size_of
 from manifests.registry import Registry
-from manifests.rows import CheckpointRow
+from manifests.rows import HIGHEST_NUMBER, CheckpointRow
 from manifests.together import ATOMS
 
 __all__ = [
@@ -62,6 +62,13 @@ _LOGICAL_BYTES: Final = 10
 _STATE: Final = 11
 _HEAD: Final = tag_head(MANIFEST) + array_head(_FIELDS)
 _HEX_DIGEST: Final = 64
+_SHAPES: Final = frozenset(
+    (int, str, int, parent, str, node, list, int, graph, dict, int)
+    for parent in (bytes, type(None))
+    for node in (str, type(None))
+    for graph in (bytes, str, type(None))
+)
+"""The types of the fields before the state."""
 
 
 class _DigestSchema:
@@ -249,9 +256,18 @@ class ManifestReader:
         try:
             *fields, state, execution = _parts(item.payload, item.links)
             # A field too long for the manifest itself is an object of its own.
-            _, run, sequence, parent, kind, node, next_nodes, created, graph, labels, size = [
-                field if _is_plain(field) else self._forms.value(field) for field in fields
-            ]
+            values = [field if _is_plain(field) else self._forms.value(field) for field in fields]
+            if tuple(map(type, values)) not in _SHAPES:
+                raise TypeError("no manifest has such fields")
+            _, run, sequence, parent, kind, node, next_nodes, created, graph, labels, size = values
+            if not (
+                _are_texts(next_nodes)
+                and (not labels or _are_texts([*labels, *labels.values()]))
+                and (type(graph) is not bytes or len(graph) == DIGEST_BYTES)
+                and 0 < sequence <= HIGHEST_NUMBER
+                and size >= 0
+            ):
+                raise ValueError("no manifest has such fields")
             return Manifest(
                 origin_run=run,
                 origin_sequence=sequence,
@@ -272,7 +288,7 @@ class ManifestReader:
     def logical_bytes(self, item: StoredObject) -> int:
         """Return the logical bytes of the manifest in an object, and read nothing else of it."""
         size = _parts(item.payload, item.links)[_LOGICAL_BYTES]
-        return size if type(size) is int else self.read(item).logical_bytes
+        return size if type(size) is int and size >= 0 else self.read(item).logical_bytes
 
 
 def state_of(manifest: StoredObject) -> Form:
@@ -302,6 +318,10 @@ def _parts(payload: bytes, links: Sequence[Any]) -> Sequence[Form]:
             if len(rest) == _FIELDS - 1:
                 return [version, *rest]
     raise CorruptObjectError("an object that should be a manifest is none")
+
+
+def _are_texts(values: Sequence[Any]) -> bool:
+    return {*map(type, values)} <= {str}
 
 
 def _is_plain(form: Form) -> bool:

@@ -86,7 +86,7 @@ def outline(forms: Forms, root: Form, steps: Sequence[Step], start: int, stop: i
     Raises:
         NotFoundError: There is nothing there.
     """
-    with as_corruption():
+    with as_corruption(), forms.bounded():
         places = Places(forms)
         form = places.find(root, steps)
         reader = _Reader(forms, places)

@@ -174,7 +174,7 @@ class Places:
         Raises:
             NotFoundError: There is nothing there; says how far the path leads.
         """
-        with as_corruption():
+        with as_corruption(), self._forms.bounded():
             return self._value(root, list(steps), 0)
 
     def _value(self, form: Form, steps: list[Step], done: int) -> Any:

@@ -102,7 +102,8 @@ class _Searcher:
 
     def new_lines(self, run: str, root: Form) -> Iterator[tuple[_Place, _Line]]:
         """Yield the lines of a state that match, without those in parts met in the run before."""
-        yield from self._walk(root, (), self._walked.setdefault(run, set()))
+        with self._forms.bounded():
+            yield from self._walk(root, (), self._walked.setdefault(run, set()))
 
     def _walk(
         self,

@@ -447,6 +447,42 @@ def test_what_is_sealed_right_and_lies_inside(
     refused(there, file, packed(header, first, first, *frames), CorruptionError)
 
 
+LIES: list[tuple[int, Any]] = [
+    *((1, lie) for lie in (7, "", "evil\x1b[2J", "x" * 1_025, None, ["a"])),
+    *((2, lie) for lie in (0, -1, 1 << 32, "1", True, 1.0, None)),
+    *((3, lie) for lie in (b"short", "0" * 64, 7, [])),
+    *((4, lie) for lie in ("", None, 7, "evil\nlines")),
+    *((5, lie) for lie in ("", 7, b"node", "evil\x9b2J")),
+    *((6, lie) for lie in ("next", [7], [None], [""], ["evil\x07"], {"a": "b"}, 7)),
+    *((7, lie) for lie in (1 << 63, -(1 << 63), "now", True, 1.5, None)),
+    *((8, lie) for lie in (7, ["ab"], {}, "", b"\x1b")),
+    *((9, lie) for lie in ([], {"a": 7}, {"a": None}, {"a": "x" * 600}, "labels", None)),
+    *((10, lie) for lie in (-1, "many", True, 1.5, None)),
+]
+
+
+def test_a_manifest_that_lies(here: Repository, there: Repository, file: Path) -> None:
+    """Its address is right, and it says what no commit could have said."""
+    here.commit("one", {"a": 1}, node="n", next_nodes=["m"], labels={"a": "b"}, graph="g")
+    here.export(["one"], file)
+    _header, entry, frame = parts(file)
+    own = Object.from_frame(frame)
+    fields = cbor2.loads(own.payload).value
+    for place, lie in LIES:
+        told = [*fields[:place], lie, *fields[place + 1 :]]
+        manifest = Object(own.links, cbor2.dumps(cbor2.CBORTag(20, told)))
+        row = cbor2.loads(entry)
+        row[2] = bytes(manifest.address())
+        head = [1, 1, len(manifest.frame()), []]
+        items = cbor2.dumps(head), cbor2.dumps(row), manifest.frame()
+        file.write_bytes(packed(*items))
+        with pytest.raises((CorruptionError, InvalidInputError, LimitError)):
+            there.import_bundle(file)
+        assert there.runs() == []
+    assert leases(there) == 0
+    assert there.check().ok
+
+
 @pytest.mark.parametrize(
     "name",
     ["../up", "/etc/passwd", "~root", "a/../b", "a\\b", "./x", "evil\x1b[2J", "", "x" * 1025],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ import pytest
 
 import manifests.decoder
 import manifests.encoder
+import manifests.forms
 from cas.digest import Digest
 from cas.errors import CorruptObjectError, HiveError, LimitError
 from cas.objects import Object
@@ -30,9 +32,13 @@ from manifests.cbor import (
     tag_head,
 )
 from manifests.decoder import Decoder
-from manifests.diff import changes
+from manifests.diff import changes, touched
+from manifests.excerpt import first_difference
 from manifests.forms import LinkForm
+from manifests.outline import outline
 from manifests.pieces import MAX_VALUE_BYTES
+from manifests.places import Places
+from manifests.search import _Searcher
 from tests.golden import samples
 from tests.manifests.classes import registry
 from tests.manifests.memory import Memory
@@ -299,9 +305,9 @@ def test_what_the_loader_raises_is_no_damage(error: type[BaseException]) -> None
 # Bombs
 
 
-def doubling(memory: Memory, levels: int) -> Digest:
+def doubling(memory: Memory, levels: int, text: str = "x") -> Digest:
     """Each object links twice to the one below."""
-    root = memory.put(encode_text("x"))
+    root = memory.put(encode_text(text))
     for _ in range(levels):
         root = memory.put(array_head(2) + (tag_head(LINK) + b"\x00") * 2, root)
     return root
@@ -342,6 +348,61 @@ def test_a_few_objects_cannot_stand_for_a_value_without_end(
         with pytest.raises(LimitError, match="repeats itself"):
             read(root)
         assert time.monotonic() - started < 20
+
+
+def nested_nodes(memory: Memory, leaf: bytes, kind: int, levels: int) -> Digest:
+    """A tree of ever so many items, in which every node has four times the same child."""
+    root, link = memory.put(leaf), tag_head(LINK) + b"\x00"
+    for level in range(1, levels + 1):
+        head = tag_head(13) + array_head(4 + (kind == 2)) + encode_int(kind) + encode_int(level)
+        counts = array_head(4) + encode_int(4 ** (level - 1)) * 4
+        firsts = array_head(4) + (bytes_head(2) + b"\x61k") * 4 if kind == 2 else b""
+        root = memory.put(head + counts + array_head(4) + link * 4 + firsts, root)
+    if kind == 2:
+        root = memory.put(tag_head(TREE_DICT) + array_head(2) + link + b"\xf6", root)
+    return root
+
+
+def test_a_walk_through_a_value_without_end_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What builds no value has a limit as well: a log or a comparison must not go on for ever."""
+    monkeypatch.setattr(manifests.forms, "MOST_AGAIN", 1024 * 1024)
+    memory, texts = Memory(), ("one", "other")
+    lists = [doubling(memory, 60, text) for text in texts]
+    trees = [nested_nodes(memory, array_head(1) + encode_text(text), 0, 30) for text in texts]
+    dicts = [nested_nodes(memory, array_head(0), 2, 30)]
+    strings = [nested_nodes(memory, bytes_head(1) + text.encode()[:1], 1, 30) for text in texts]
+    forms = memory.forms()
+    walks: list[Callable[[], Any]] = [
+        lambda: touched(forms, LinkForm(lists[0]), LinkForm(lists[1])),
+        lambda: list(changes(forms, LinkForm(trees[0]), LinkForm(trees[1]))),
+        lambda: list(changes(forms, LinkForm(trees[0]), [1, 2])),
+        lambda: list(_Searcher(forms, re.compile("one")).new_lines("run", LinkForm(lists[0]))),
+        lambda: list(_Searcher(forms, re.compile("one")).new_lines("run", LinkForm(trees[0]))),
+        lambda: forms.names(LinkForm(dicts[0])),
+        lambda: Places(forms).value(LinkForm(dicts[0]), ["k"]),
+        lambda: Places(forms).value(LinkForm(trees[0]), [slice(None)]),
+        lambda: Places(forms).value(LinkForm(strings[0]), [slice(None)]),
+        lambda: first_difference(forms, LinkForm(strings[0]), LinkForm(strings[0])),
+    ]
+    for walk in walks:
+        with pytest.raises(LimitError):
+            walk()
+    forms.names(LinkForm(memory.save({str(n): n for n in range(1_000)})))
+    for root in (*lists, *trees, *dicts, *strings):
+        assert outline(forms, LinkForm(root), (), 0, 100).length
+    start = 4**29 + 1
+    assert Places(forms).value(LinkForm(trees[0]), [slice(start, start + 3)]) == ["one"] * 3
+
+
+@pytest.mark.parametrize("counts", [[-1, 1], ["a", 1], [None, 1], [1.0, 1], [True, 1]])
+def test_a_node_counts_with_whole_numbers(counts: list[Any]) -> None:
+    memory = Memory()
+    child = memory.put(b"\x81\x01")
+    links = cbor2.dumps([cbor2.CBORTag(LINK, 0)] * 2)
+    root = memory.put(tag(13, b"\x84\x00\x01" + cbor2.dumps(counts) + links), child)
+    for read in (lambda f: list(f.runs(LinkForm(root))), lambda f: f.node(LinkForm(root))):
+        with pytest.raises(CorruptObjectError):
+            read(memory.forms())
 
 
 def test_what_repeats_itself_within_reason_is_read() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from cas.errors import (
     LimitError,
 )
 from manifests import (
+    Registry,
     Repository,
 )
 
@@ -97,3 +100,22 @@ def test_labels_have_at_most_512_bytes_in_all(repo: Repository) -> None:
     with pytest.raises(InvalidInputError, match="surrogate"):
         repo.commit("r", {}, labels={"a": "\ud800"})
     assert repo.commit("r", {}).sequence == 2
+
+
+class Name(enum.StrEnum):
+    NEXT = "next"
+
+
+def test_members_of_enumerations_are_names_like_any_other(tmp_path: Path) -> None:
+    """Where their class is registered too, and wherever they are read."""
+    registry = Registry()
+    registry.register(Name)
+    with Repository.open(tmp_path, registry=registry) as repo:
+        name = Name.NEXT
+        repo.commit(
+            "run", {}, kind=name, node=name, next_nodes=[name], graph=name, labels={name: name}
+        )
+        found = repo.resolve("run")
+    told = (found.kind, found.node, *found.next_nodes, found.graph, *found.labels.items())
+    assert told == ("next", "next", "next", "next", ("next", "next"))
+    assert {*map(type, told)} == {str, tuple}
