@@ -92,12 +92,27 @@ class Redaction:
 
 
 def _matches(pattern: Sequence[str], names: Sequence[str]) -> bool:
-    if not pattern:
-        return not names
-    if pattern[0] == "**":
-        return any(_matches(pattern[1:], names[at:]) for at in range(len(names) + 1))
-    return (
-        bool(names)
-        and fnmatch.fnmatchcase(names[0], pattern[0])
-        and _matches(pattern[1:], names[1:])
-    )
+    """Whether a pattern fits, in steps of at most its length times theirs.
+
+    Trying every way to share the names among several ``**`` would take minutes of a deep state.
+    """
+    reached = _behind_any(pattern, {0})
+    for name in names:
+        on = {at for at in reached if at < len(pattern) and pattern[at] == "**"}
+        on |= {
+            at + 1
+            for at in reached
+            if at < len(pattern) and pattern[at] != "**" and fnmatch.fnmatchcase(name, pattern[at])
+        }
+        reached = _behind_any(pattern, on)
+    return len(pattern) in reached
+
+
+def _behind_any(pattern: Sequence[str], reached: set[int]) -> set[int]:
+    """Return places in a pattern with those behind each ``**`` there, which may stand for none."""
+    found = set(reached)
+    for at in reached:
+        while at < len(pattern) and pattern[at] == "**":
+            at += 1
+            found.add(at)
+    return found

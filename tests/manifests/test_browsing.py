@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import manifests.forms
 from cas.errors import NotFoundError
 from manifests import Branch, Repository
+from manifests.diff import Touched
 from manifests.excerpt import excerpt, first_difference
 from manifests.forms import LinkForm
 from manifests.outline import outline
@@ -230,6 +232,16 @@ def test_what_differs_is_told_in_a_few_words(repo: Repository) -> None:
     assert len(repo.compare("run@1", "run@2", limit=2)) == 2
     rest = repo.compare("run@1", "run@2", start=3)
     assert [path_of(each.steps) for each in rest] == ["gone"]
+
+
+def test_what_cannot_be_counted_changed_as_a_whole(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for word in ("one", "other"):
+        repo.commit("run", {"rows": [{"text": word * 40, "n": n % 2} for n in range(20)]})
+    assert [part.changed for part in repo.touched(["run"])[0] or []] == [20]
+    monkeypatch.setattr(manifests.forms, "MOST_AGAIN", 2_000)
+    assert repo.touched(["run"]) == [[Touched("changed", "")]]
 
 
 def test_the_parts_of_an_execution_record(repo: Repository) -> None:

@@ -107,6 +107,32 @@ def test_the_secret_is_in_no_object(name: str, state: bool) -> None:
         assert SECRET.encode() not in item.payload
 
 
+def slowly(pattern: list[str], names: list[str]) -> bool:
+    """What fits a pattern, as the words about it say."""
+    if not pattern:
+        return not names
+    if pattern[0] == "**":
+        return any(slowly(pattern[1:], names[at:]) for at in range(len(names) + 1))
+    return bool(names) and pattern[0] in ("*", names[0]) and slowly(pattern[1:], names[1:])
+
+
+@given(
+    st.lists(st.sampled_from(["a", "b", "*", "**"]), min_size=1, max_size=5),
+    st.lists(st.sampled_from("ab"), max_size=6),
+)
+def test_a_rule_fits_what_it_says(pattern: list[str], names: list[str]) -> None:
+    rule = redaction(".".join(pattern))
+    assert rule.matches(names) == slowly(pattern, names)
+
+
+def test_many_wildcards_in_a_rule_cost_little() -> None:
+    """Each ``**`` more took a hundred times as long: this would never end."""
+    rule = redaction("**.a." * 12 + "**.b", "**." * 30 + "c")
+    assert not rule.matches(["a"] * 100)
+    assert rule.matches([*"a" * 99, "b"])
+    assert rule.matches([*"a" * 99, "c"])
+
+
 def test_the_rest_stays() -> None:
     _, restored = saved({"token": SECRET, "tokens": 5, "a": {"token": 1}}, "token")
     assert restored == {"token": "***", "tokens": 5, "a": {"token": 1}}
