@@ -12,6 +12,7 @@ import uvicorn
 
 from hive.errors import AccessError, ConflictError
 from hive.ui.application import create_app
+from hive.ui.connections import ACCEPTED_AT_ONCE, Connection
 from hive.ui.guard import ENTRY, Keys
 from hive.ui.site import Site
 
@@ -65,6 +66,8 @@ def serve(site: Site, listener: socket.socket, ready: Callable[[Address], None])
     address = Address(port, base + keys.token, base + keys.ticket())
     config = uvicorn.Config(
         create_app(site, keys, port=port),
+        http=Connection,
+        backlog=ACCEPTED_AT_ONCE,
         # No access log: the first line of a session holds the token.
         access_log=False,
         log_config=None,

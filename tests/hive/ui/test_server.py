@@ -9,12 +9,14 @@ import socket
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx2
 import pytest
 
 from hive import AccessError, ConflictError
+from hive.ui.connections import MOST_CONNECTIONS
 from hive.ui.guard import Keys
 from hive.ui.server import listen
 from manifests import Repository
@@ -59,6 +61,23 @@ def test_a_writer_works_on_while_pages_are_shown(store: Path) -> None:
             assert "node 19" in client.get("/run?name=live").text
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
+
+
+def test_connections_that_say_nothing_keep_nobody_out(store: Path) -> None:
+    """Any user of the machine can open them, and leave them open."""
+    with running(store, "--no-browser") as (process, line), ExitStack() as stack:
+        port = int(link_in(line).split(":")[2].split("/")[0])
+        silent = []
+        for _ in range(MOST_CONNECTIONS + 50):
+            opened = socket.create_connection(("127.0.0.1", port), timeout=60)
+            silent.append(stack.enter_context(opened))
+            opened.sendall(b"GET / HTTP/1.1\r\n")  # and no end of it
+        with httpx2.Client() as client:
+            assert client.get(link_in(line)).status_code == 200
+        assert silent[0].recv(1) == b"", "the one that waited longest was closed"
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
+        assert (output, errors) == ("Ctrl-C stops it.\n", "")
 
 
 def test_it_listens_at_loopback_alone(store: Path) -> None:
