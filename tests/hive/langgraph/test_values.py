@@ -46,6 +46,7 @@ from langgraph.types import Command, Interrupt, Overwrite, Send, TimeoutPolicy
 from hive.adapters.langgraph import HiveSaver, strangers
 from hive.adapters.langgraph.codecs import MESSAGES, Opaque, ThreadRegistry
 from hive.adapters.langgraph.serializer import StrictSerializer, serving
+from hive.adapters.langgraph.verbatim import VerbatimSerializer
 from hive.errors import HiveError, InvalidInputError
 from manifests import Redaction, Repository, UnregisteredValue
 from tests.hive.langgraph.graphs import config_of
@@ -457,6 +458,25 @@ def test_bytes_that_cannot_be_read_are_an_error_and_never_none(
 ) -> None:
     with pytest.raises(InvalidInputError, match=r"thread 't', checkpoint .*channel 'value'"):
         planted(saver, kind, data)
+
+
+@pytest.mark.parametrize("code", range(6))
+def test_a_record_of_no_class_is_kept_as_it_is(
+    code: int, caplog: pytest.LogCaptureFixture, canary: Path
+) -> None:
+    """LangGraph would log what stands in the places of module and class: to a terminal, perhaps."""
+    for odd in (
+        (5, "\x1b[2J", "x", "y"),
+        ("os", None, "x"),
+        (["\x1b[2J"], "a", 1, "m"),
+        ("os",),
+        (),
+    ):
+        data = extension(code, *odd)
+        found = VerbatimSerializer().loads_typed(("msgpack", data))
+        assert isinstance(found, Opaque)
+        assert (found.kind, found.data) == ("msgpack", data)
+    assert caplog.records == []
 
 
 def test_a_json_record_builds_messages_and_nothing_else(saver: HiveSaver, canary: Path) -> None:
