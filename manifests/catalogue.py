@@ -13,6 +13,7 @@ import cbor2
 from cas.digest import Digest
 from cas.environment import ReadTransaction, Table, WriteTransaction
 from cas.errors import LimitError, NotFoundError
+from cas.shape import odd_row
 from manifests.names import name_key
 from manifests.rows import (
     CHECKPOINT_KEY,
@@ -56,6 +57,13 @@ _BEHIND_ALL: Final = b"\xff" * 33
 _remembered_row = lru_cache(maxsize=4_096)(checkpoint_row)
 
 
+def _run_at(key: bytes, row: bytes) -> RunRow:
+    run = run_row(row)
+    if name_key(run.name, "run name") != key:
+        raise odd_row()
+    return run
+
+
 class Catalogue:
     """The catalogue in one transaction."""
 
@@ -76,9 +84,14 @@ class Catalogue:
         return row
 
     def run(self, name: str) -> RunRow | None:
-        """Return a run by its exact name."""
+        """Return a run by its exact name. ``CorruptStoreError`` if another has its place."""
         row = self._get(RUNS, name_key(name, "run name"))
-        return None if row is None else run_row(row)
+        if row is None:
+            return None
+        run = run_row(row)
+        if run.name != name:
+            raise odd_row()
+        return run
 
     def need_run(self, name: str) -> RunRow:
         """Return a run by its exact name or raise ``NotFoundError``."""
@@ -95,14 +108,14 @@ class Catalogue:
 
     def runs(self) -> Iterator[RunRow]:
         """Yield all runs, by name."""
-        for _key, row in self.transaction.items(RUNS):
-            yield run_row(row)
+        for key, row in self.transaction.items(RUNS):
+            yield _run_at(key, row)
 
     def runs_named(self, prefix: str) -> Iterator[RunRow]:
         """Yield the runs whose names begin with a text, by name."""
         start = prefix.encode()[:_PREFIX_BYTES]
-        for _key, row in self.transaction.items(RUNS, start, start + _BEHIND_ALL):
-            run = run_row(row)
+        for key, row in self.transaction.items(RUNS, start, start + _BEHIND_ALL):
+            run = _run_at(key, row)
             if run.name.startswith(prefix):
                 yield run
 

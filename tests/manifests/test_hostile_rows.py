@@ -185,6 +185,17 @@ def test_the_way_back_from_a_checkpoint_ends() -> None:
             checkpoint_row(cbor2.dumps([1, DIGEST, back, 0, 0, 1]), sequence)
 
 
+def test_a_run_in_the_place_of_another_is_an_error(repo: Repository) -> None:
+    """What was known of one run would be asked of the other."""
+    (_, row), (key, _) = rows_of(repo, RUNS)
+    put(repo, RUNS, key, row)
+    assert {"runs", "restore", "stats"} <= {*use(repo)}
+    with pytest.raises(CorruptStoreError):
+        repo.forget(["k@1"])
+    with pytest.raises(CorruptStoreError):
+        repo.commit("k", {}, key=f"{KEY}9")
+
+
 def test_a_key_in_the_wrong_form_is_an_error(repo: Repository) -> None:
     (key, row), *_ = rows_of(repo, CHECKPOINTS)
     put(repo, CHECKPOINTS, key + b"\0", row)
