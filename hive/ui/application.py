@@ -65,7 +65,7 @@ def _endpoint(site: Site, page: Page) -> Callable[[Request], Response]:
     def answer(request: Request) -> Response:
         """Answer in a worker thread: reading the store blocks, and others wait meanwhile."""
         try:
-            return HTMLResponse(page(site, Query(request.query_params)))
+            return HTMLResponse(_found(page, site, Query(request.query_params)))
         except MovedError as moved:
             return RedirectResponse(moved.target, status_code=303)
         except HiveError as error:
@@ -80,6 +80,18 @@ def _endpoint(site: Site, page: Page) -> Callable[[Request], Response]:
             return _problem(site, 500, "That did not work", "Hive did not expect this error.")
 
     return answer
+
+
+def _found(page: Page, site: Site, query: Query) -> str:
+    """Make a page, once more if something is not found.
+
+    It takes several reads, and what the first one listed may be forgotten before the next. What is
+    not there the second time was asked for in vain.
+    """
+    try:
+        return page(site, query)
+    except NotFoundError:
+        return page(site, query)
 
 
 def _at(error: Exception) -> str:

@@ -6,6 +6,7 @@ import datetime as dt
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -217,6 +218,25 @@ def test_the_first_step_and_one_whose_parent_was_forgotten(repo: Repository) -> 
     repo.forget(["run@2"])
     assert "The step before was forgotten" in pages.get("/step", run="run", at=3)
     assert "was forgotten" in pages.get("/step", run="run", at=2, expects=404)
+
+
+def test_what_is_forgotten_while_a_page_is_made_is_no_error(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        repo.commit("run", number)
+    footprints = Repository.footprints
+    going = iter([1])
+
+    def forgetting(self: Repository, run: str) -> Any:
+        found = footprints(self, run)
+        for sequence in islice(going, 1):
+            repo.forget([(run, sequence)])
+        return found
+
+    monkeypatch.setattr(Repository, "footprints", forgetting)
+    assert "3 steps" in pages_of(repo).get("/run", name="run")
+    assert [found.sequence for found in repo.log("run")] == [4, 3, 2]
 
 
 def test_a_state_is_unfolded_level_by_level(repo: Repository) -> None:
