@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cas.creation import create_store
+from cas.creation import create_new_store
 from cas.database import DATA_FILE
 from cas.environment import Environment
 from cas.errors import ConflictError
@@ -29,5 +29,5 @@ def back_up(environment: Environment, place: Path, *, compact: bool = True) -> N
         directory.chmod(DIRECTORY_MODE)
         environment.copy(directory / DATA_FILE, compact=compact)
 
-    if not create_store(place, fill):
+    if not create_new_store(place, fill):
         raise ConflictError(f"{place} is there already; back up to a new place")

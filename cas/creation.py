@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["create_store", "remove_dead_creations"]
+__all__ = ["create_new_store", "create_store", "remove_dead_creations"]
 
 _MARK: Final = ".creating."
 _TAKEN_ERRNOS: Final = {errno.ENOTEMPTY, errno.EEXIST}
@@ -60,6 +60,21 @@ def create_store(path: Path, fill: Callable[[Path], None]) -> bool:
         return _create(path, fill)
     except OSError as error:
         raise translate(error, path) from error
+
+
+def create_new_store(path: Path, fill: Callable[[Path], None]) -> bool:
+    """Create a store as ``create_store`` does, where nobody else is about to have one.
+
+    If it fails, the directories that were made for it go too.
+    """
+    made = [each for each in path.parents if not os.path.lexists(each)]
+    try:
+        return create_store(path, fill)
+    except BaseException:
+        for each in made:
+            with suppress(OSError):
+                each.rmdir()
+        raise
 
 
 def _create(path: Path, fill: Callable[[Path], None]) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from cas.check import Damage
-from cas.creation import create_store
+from cas.creation import create_new_store
 from cas.damaged import damaged_store
 from cas.environment import ReadTransaction
 from cas.errors import ConflictError
@@ -144,7 +144,7 @@ def _salvage(store: Path, into: Path, source: Source | None, progress: OnProgres
                 found.damage.insert(0, Damage("structure", damaged.damage))
             reports[:] = [_mend(directory.parent, found, source, progress)]
 
-        if not create_store(into, fill):
+        if not create_new_store(into, fill):
             raise ConflictError(f"{into} is there already; salvage into a new place")
     return reports[0]
 

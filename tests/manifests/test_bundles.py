@@ -22,6 +22,7 @@ import zstandard
 from blake3 import blake3
 
 import manifests.importing
+import manifests.salvaging
 from cas.digest import Digest
 from cas.environment import Environment
 from cas.errors import (
@@ -32,11 +33,12 @@ from cas.errors import (
     LimitError,
     MissingObjectError,
     NotFoundError,
+    StoreFullError,
     UnsupportedFormatError,
 )
 from cas.leases import LEASES, Lease
 from cas.objects import Object
-from manifests import Checkpoint, ImportReport, PendingWrite, Repository
+from manifests import Checkpoint, ImportReport, PendingWrite, Repository, salvage
 from manifests.bundle import BundleEntry, BundleHeader
 from manifests.bundle_reader import BundleReader
 from manifests.bundle_writer import write_bundle
@@ -636,6 +638,27 @@ def test_a_backup_needs_a_place_of_its_own(here: Repository, tmp_path: Path) -> 
     copy = here.backup(tmp_path / "deep" / "down")
     shutil.rmtree(copy)
     assert isinstance(here._store.environment, Environment)
+
+
+def test_a_failed_copy_leaves_no_folders(
+    here: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither of a backup nor of a salvaged store; what was there before stays."""
+
+    def full(*_arguments: Any, **_options: Any) -> None:
+        raise StoreFullError("no room left")
+
+    monkeypatch.setattr(Environment, "copy", full)
+    monkeypatch.setattr(manifests.salvaging, "_take_rows", full)
+    (tmp_path / "there").mkdir()
+    before = {*tmp_path.iterdir()}
+    for place in ("there", "there/new", "deep/down"):
+        with pytest.raises(StoreFullError):
+            here.backup(tmp_path / place)
+        with pytest.raises(StoreFullError):
+            salvage(here.home, tmp_path / place)
+        assert {*tmp_path.iterdir()} == before
+        assert [*(tmp_path / "there").iterdir()] == []
 
 
 def test_a_backup_has_nothing_that_was_deleted(tmp_path: Path) -> None:
