@@ -11,22 +11,28 @@ from __future__ import annotations
 import random
 from array import array
 from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 
+import cas.compact
 import cas.marking
 import cas.removal
 import cas.sweep
 from cas.counters import Counters
 from cas.environment import WriteTransaction
-from cas.errors import HiveError
+from cas.errors import CorruptionError, HiveError
 from cas.late import LateMarks
 from cas.marking import Marker
 from cas.markpass import Marked
 from cas.objects import Object
+from cas.packs import FRAGMENT_BYTES, NewRecord, Pack
+from cas.records import record_key
 from cas.upkeep import Progress
 from cas.writer import RecordWriter
-from tests.cas.garbage import Names, check_store, leaf, node
+from tests.cas.garbage import NAMES, Names, check_store, leaf, node
+from tests.damage import Vandal
 
 SCHEDULES = 50
 
@@ -238,6 +244,77 @@ def test_a_writer_that_is_always_a_step_ahead_loses_nothing_and_holds_nothing_up
     assert len(saved) > len(trees[0]), "it marked with the lock held at once"
     check_store(names)
     assert {item.address() for item in saved} <= names.reachable()
+
+
+def test_a_name_given_without_a_note_is_noticed(names: Names, other: Names) -> None:
+    """By an older version, say: only the root epoch tells that something changed."""
+    items = dying_tree(names)
+
+    def name(writer: RecordWriter) -> None:
+        number = writer.find(items[-1].address())
+        assert number is not None
+        writer.writing.put(NAMES, b"f", number.to_bytes(6, "big"))
+        writer.counters.root_epoch += 1
+
+    names.gc(batch_seconds=0, progress=once("mark", 1, lambda: other.store.write(name)))
+    check_store(names)
+    assert items[-1].address() in names.reachable()
+
+
+def test_what_a_healed_record_links_to_is_kept(place: Path) -> None:
+    """Until it was healed its links led elsewhere, so its child was dead at the mark."""
+    child, wrong = leaf("child"), leaf("wrong")
+    parent = node("parent", child)
+    names = Names(place)
+    for name, item in (("wrong", wrong), ("child", child), ("parent", parent)):
+        names.save(name, item)
+    names.drop("child")
+    names.close()
+    damaged = NewRecord(3, parent.address(), [1], parent.payload)
+    (row,) = Pack.encode([damaged], FRAGMENT_BYTES)
+    Vandal(place).put("objects", record_key(3), row)
+    names, other = Names(place), Names(place)
+
+    def heal() -> None:
+        with pytest.raises(CorruptionError):
+            other.reachable()
+        other.save("healed", parent)
+
+    names.gc(batch_seconds=0, progress=once("mark", 1, heal))
+    assert names.reachable() == {item.address() for item in (child, wrong, parent)}
+    names.close()
+    other.close()
+
+
+@pytest.mark.parametrize("phase", ["mark", "sweep", "index", "end"])
+def test_a_file_replaced_meanwhile_begins_a_collection_again(
+    names: Names, other: Names, monkeypatch: pytest.MonkeyPatch, phase: str
+) -> None:
+    """By a tool that takes no upkeep lock: all records have other numbers then."""
+    monkeypatch.setattr(cas.compact, "upkeep_lock", lambda *_arguments: nullcontext())
+    monkeypatch.setattr(cas.sweep, "_INDEX_SHARE", 1 << 30)
+    monkeypatch.setattr(cas.removal, "_LEAST_ROWS", 1)
+    for item in (leaf("gone 1"), leaf("gone 2"), leaf("gone 3")):
+        names.save("gone", item)
+    for n in range(20):
+        names.save(f"kept {n}", leaf(f"low {n}"), node(f"kept {n}", leaf(f"low {n}")))
+    names.drop("gone")
+    expected = names.reachable()
+    replaced: list[str] = []
+
+    def replace(told: Progress) -> None:
+        at_end = (told.phase, told.done) == ("index", told.total)
+        if not replaced and (told.phase == phase or (phase == "end" and at_end)):
+            replaced.append(phase)
+            other.compact()
+
+    assert names.gc(batch_seconds=0, progress=replace).complete
+    assert replaced
+    assert names.digests() == names.reachable() == expected
+    check_store(names, collected=True)
+    names.store.put(leaf("stray"))
+    names.gc()
+    check_store(names, collected=True)
 
 
 # -- many schedules ----------------------------------------------------------------------------
