@@ -186,6 +186,7 @@ def check_store(names: Names, *, collected: bool = False) -> None:
         except CorruptionError as error:
             raise AssertionError(f"not whole: {error}") from error
         assert sorted(found) == sorted(present), "the index does not name each record once"
+        assert len({*present.values()}) == len(present), "an object is stored twice"
         behind = reader.transaction.get(STORE, INDEX_BEHIND) is not None
         assert behind or not swept, "what was swept passes for lost"
         counters = Counters.load(reader.transaction)

@@ -7,18 +7,20 @@ import os
 import random
 import shutil
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+import cas.sweep
 import cas.upkeep
 from cas.environment import Environment
 from cas.errors import CorruptionError, CorruptStoreError, HiveError, StoreFullError
 from cas.generation import GenerationLock
 from cas.objects import Object
-from cas.packs import Pack
+from cas.packs import MAX_PACK_BYTES, MAX_PACK_LINKS, MAX_PACK_RECORDS, Pack
 from cas.packwalk import packs_up
-from cas.records import record_key
+from cas.records import RecordReader, record_key
 from cas.repack import Draft
 from cas.upkeep import Progress
 from tests.cas.children import finish, start_child
@@ -174,9 +176,10 @@ def test_what_was_dropped_meanwhile_and_is_used_again_is_kept(
     names: Names, place: Path, by: str
 ) -> None:
     """Alive at the mark, without a name while everything is copied, then reached again."""
-    low, top = leaf("low"), node("top", leaf("low"))
+    low, middle = leaf("low"), node("middle", leaf("low"))
+    top = node("top", low, middle)
     names.save("kept", leaf("kept"))
-    names.save("dropped", low, top)
+    names.save("dropped", low, middle, top)
     other = Names(place)
     done: list[str] = []
 
@@ -189,13 +192,59 @@ def test_what_was_dropped_meanwhile_and_is_used_again_is_kept(
             if by == "name":
                 assert other.name("again", top.address())
             else:
-                other.save("again", low, top, node("above", top))
+                other.save("again", low, middle, top, node("above", top))
 
     names.compact(progress=between)
     other.close()
     assert done == ["dropped", "used"]
-    assert names.reachable() >= {low.address(), top.address()}
-    check_store(names)
+    assert names.reachable() >= {low.address(), middle.address(), top.address()}
+    check_store(names, collected=True)
+
+
+@pytest.mark.parametrize("phase", ["copy", "verify"])
+def test_a_collection_meanwhile_begins_it_again(
+    names: Names, other: Names, monkeypatch: pytest.MonkeyPatch, phase: str
+) -> None:
+    """By a tool that takes no upkeep lock: what was found alive may be gone."""
+    monkeypatch.setattr(cas.sweep, "upkeep_lock", lambda *_arguments, **_options: nullcontext())
+    names.save("kept", leaf("low"), node("kept", leaf("low")))
+    names.save("dropped", leaf("other"), node("dropped", leaf("other")))
+    calls: list[str] = []
+
+    def collect(told: Progress) -> None:
+        calls.append(told.phase)
+        if told.phase == phase and calls.count(phase) == 1:
+            other.drop("dropped")
+            other.gc()
+
+    assert names.compact(progress=collect).objects == 2
+    assert calls.count("mark") > 1, "it went on"
+    assert (
+        names.digests()
+        == names.reachable()
+        == {
+            leaf("low").address(),
+            node("kept", leaf("low")).address(),
+        }
+    )
+    check_store(names, collected=True)
+
+
+def test_packs_stay_within_their_bounds(names: Names) -> None:
+    big = [leaf(f"{n} " * 5_000) for n in range(12)]
+    many = [leaf(f"small {n}") for n in range(600)]
+    wide = [node(f"wide {n}", *many) for n in range(9)]
+    names.save("all", *big, *many, *wide, node("all", *big, *wide))
+    names.compact()
+
+    def packs(reader: RecordReader) -> list[Pack]:
+        return [Pack(base, data) for base, data in packs_up(reader.transaction, 0, 1 << 40)]
+
+    for pack in names.store.read(packs):
+        places = range(len(pack.numbers))
+        assert len(places) <= MAX_PACK_RECORDS
+        assert sum(map(len, map(pack.links, places))) <= MAX_PACK_LINKS
+        assert sum(pack.sizes) <= MAX_PACK_BYTES
 
 
 def test_garbage_that_arises_meanwhile_is_found_later(names: Names, place: Path) -> None:

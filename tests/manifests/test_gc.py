@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cas.counters import Counters
+from cas.epochs import Moment, RootChanges, changes_since
 from cas.errors import InvalidInputError, NotFoundError, ReadOnlyStoreError
 from cas.leases import Lease
 from cas.objects import Object
+from cas.records import RecordReader
 from cas.upkeep import Progress
-from manifests import Repository, RetentionPolicy
+from manifests import PendingWrite, Repository, RetentionPolicy
+from manifests.roots import LAYOUT
+from manifests.strays import drop_strays
 
 
 @pytest.fixture
@@ -92,6 +99,98 @@ def test_every_kind_of_root_keeps(repo: Repository, work: str) -> None:
     getattr(repo, work)()
     assert not repo._store.has(staged.address())
     assert repo.check().ok
+
+
+def roots(reader: RecordReader) -> tuple[Moment, Counter[int]]:
+    """The moment, and how many names lead to which record."""
+    transaction = reader.transaction
+    named = Counter(
+        number
+        for root in LAYOUT.roots
+        if root not in LAYOUT.transient
+        for key, row in transaction.items(root.table)
+        for number in root.numbers(key, row)
+    )
+    return Moment.of(Counters.load(transaction)), named
+
+
+def write(text: str, **where: Any) -> PendingWrite:
+    """A pending write that is large enough for an object of its own."""
+    return PendingWrite("task", 0, "messages", f"{text} " * 200, **where)
+
+
+def overtake(repo: Repository) -> None:
+    """Let a run go on beyond a checkpoint that has writes and never came."""
+    repo.put_pending("late", "b", [write("late")])
+    for key in "ac":
+        repo.commit("late", {}, key=key)
+
+
+def drop_known_strays(repo: Repository) -> None:
+    for _ in range(2):  # once to know them
+        drop_strays(repo._store)
+
+
+OLD: dict[str, Any] = {"messages": ["old " * 300, "older " * 300]}
+CHANGES: dict[str, Callable[[Repository], object]] = {
+    "commit": lambda repo: repo.commit("a", OLD),
+    "commit under a key": lambda repo: repo.commit("keyed", OLD, key="d", parent=("keyed", "c")),
+    "commit in the place of another": lambda repo: repo.commit("keyed", {"k": 1}, key="d"),
+    "tag": lambda repo: repo.tag("tag", ("keyed", "b")),
+    "pin": lambda repo: repo.pin("a@4"),
+    "unpin": lambda repo: repo.unpin("a@4"),
+    "withdraw what is tagged": lambda repo: repo.withdraw("keyed", ["b"]),
+    "move a tag": lambda repo: repo.tag("tag", "a@3", force=True),
+    "remove a tag": lambda repo: repo.untag("tag"),
+    "pending": lambda repo: repo.put_pending("a", 7, [write("first"), write("x", path="p")]),
+    "replace pending": lambda repo: repo.put_pending("a", 7, [write("new")], replace=True),
+    "pending again": lambda repo: repo.put_pending("keyed", "c", [write("first")]),
+    "effect": lambda repo: repo.record_effect("a", "effect", "done " * 300),
+    "effect again": lambda repo: repo.record_effect("b", "effect", "done " * 300),
+    "go on": lambda repo: repo.commit("a", {"n": 1}),
+    "fork": lambda repo: repo.fork("a", "fork"),
+    "fork an older one": lambda repo: repo.fork("a@7", "older"),
+    "copy": lambda repo: repo.copy_runs({"keyed": "copy"}),
+    "delete the copy": lambda repo: repo.delete_run("copy"),
+    "export": lambda repo: repo.export(["a"], repo.home / "bundle", history=True),
+    "withdraw": lambda repo: repo.withdraw("keyed", ["c"]),
+    "forget": lambda repo: repo.forget(["a@1", "a@7"]),
+    "forget by a policy": lambda repo: repo.forget(RetentionPolicy(keep_last=1)),
+    "delete": lambda repo: repo.delete_run("a"),
+    "import": lambda repo: repo.import_bundle(repo.home / "bundle"),
+    "pending at a head": lambda repo: repo.put_pending("keyed", "d", [write("head")]),
+    "withdraw all": lambda repo: repo.withdraw("keyed", repo.keys("keyed")),
+    "pending without a run": lambda repo: repo.put_pending("no", 1, [write("no")]),
+    "strays": drop_known_strays,
+    "pending that is overtaken": overtake,
+    "strays of a run": drop_known_strays,
+    "delete with a tag": lambda repo: [repo.tag("t", "b"), repo.delete_run("b", force=True)],
+}
+
+
+def test_every_change_of_roots_leaves_a_note(repo: Repository) -> None:
+    """So a collection beside it, or of changes alone, knows what came back and what went."""
+    fill(repo, "a", 6)
+    fill(repo, "b", 2)
+    for key in "abc":
+        repo.commit("keyed", {"k": key, **OLD}, key=key)
+    repo.delete_run("b")
+    fill(repo, "b", 3)
+    for name, change in CHANGES.items():
+        before, old = repo._store.read(roots)
+        change(repo)
+        after, new = repo._store.read(roots)
+        assert new != old or name == "export", f"{name} changed nothing"
+        assert (after.root_epoch > before.root_epoch) == (new != old), name
+        said = repo._store.read(partial(_changes, before=before, after=after))
+        assert said.complete, f"{name} left too few notes, or too many"
+        older = {number for number in new - old if number < before.next_record}
+        assert older <= said.added, f"{name} says nothing of what it names"
+        assert {*old} - {*new} <= said.dropped, f"{name} says nothing of what it dropped"
+
+
+def _changes(reader: RecordReader, before: Moment, after: Moment) -> RootChanges:
+    return changes_since(reader.transaction, before, after)
 
 
 def test_a_forgotten_checkpoint_is_gone_by_id_too(repo: Repository) -> None:
