@@ -229,7 +229,11 @@ class _Differ:
                 yield Difference("removed", (*steps, self._step(key, fields)), form, None)
 
     def _step(self, key: Form, fields: bool) -> Step:
-        return Field(key) if fields else self._forms.value(key)
+        if fields:
+            return Field(key)
+        step = self._forms.value(key)
+        hash(step)  # no encoder writes a key without one; whoever counts places relies on it
+        return step
 
     def _entries(
         self, before: Form, after: Form

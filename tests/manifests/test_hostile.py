@@ -394,6 +394,15 @@ def test_a_walk_through_a_value_without_end_ends(monkeypatch: pytest.MonkeyPatch
     assert Places(forms).value(LinkForm(trees[0]), [slice(start, start + 3)]) == ["one"] * 3
 
 
+@pytest.mark.parametrize("key", [b"\x80", b"\xa0", b"\xc7\x81\x80", b"\xc8\x81\x01", b"\xcb\x41a"])
+def test_a_key_that_can_be_none_is_damage_to_comparisons_too(key: bytes) -> None:
+    memory = Memory()
+    odd, even = memory.put(tag(10, b"\x82" + key + b"\x01")), memory.save({1: 2})
+    for one, other in ((odd, even), (even, odd)):
+        with pytest.raises(CorruptObjectError):
+            touched(memory.forms(), LinkForm(one), LinkForm(other))
+
+
 @pytest.mark.parametrize("counts", [[-1, 1], ["a", 1], [None, 1], [1.0, 1], [True, 1]])
 def test_a_node_counts_with_whole_numbers(counts: list[Any]) -> None:
     memory = Memory()
