@@ -19,7 +19,7 @@ from hive.graph.background import BackgroundThread, in_thread
 from hive.graph.found import InterruptedRun, ResumePoint
 from hive.graph.housekeeping import Housekeeper
 from hive.graph.newer import refuse_newer
-from hive.graph.records import completed
+from hive.graph.records import completed, reading
 from hive.graph.run_writer import STOPS, RunWriter
 from hive.graph.save_errors import CheckpointWarning
 from hive.graph.saves import write_together
@@ -325,16 +325,20 @@ class CheckpointManager(Closing):
         checkpoint = repository.resolve(ref)
         head = self.latest(checkpoint.run)
         execution = repository.execution(checkpoint)
-        if execution.get("section") is not None:
-            writes = repository.pending(checkpoint.run, checkpoint.sequence)
-            execution = completed(execution, {write.task: write.value for write in writes})
+        with reading(checkpoint.run):
+            if execution.get("section") is not None:
+                writes = repository.pending(checkpoint.run, checkpoint.sequence)
+                execution = completed(execution, {write.task: write.value for write in writes})
         state = repository.restore(checkpoint)
         where = f"{checkpoint.run}@{checkpoint.sequence}"
         refuse_newer([state, execution], repository.registry, where)
+        state = self.schema.state(checkpoint, state)
+        with reading(checkpoint.run):
+            execution = self.schema.execution(checkpoint, execution)
         return ResumePoint(
             checkpoint,
-            self.schema.state(checkpoint, state),
-            self.schema.execution(checkpoint, execution),
+            state,
+            execution,
             head is not None and head.sequence == checkpoint.sequence,
             self.schema.is_current(checkpoint),
         )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -17,6 +18,7 @@ __all__ = [
     "completed",
     "names_to_change",
     "read_record",
+    "reading",
     "renamed_record",
 ]
 
@@ -54,6 +56,24 @@ def read_record(
     except ValidationError as error:
         places = ", ".join(".".join(map(str, item["loc"])) for item in error.errors())
         raise errors.InvalidInputError(f"execution record is malformed at {places}") from None
+
+
+@contextmanager
+def reading(run: str) -> Iterator[None]:
+    """Say of a run that what its checkpoint holds is malformed, where reading it shows that.
+
+    A bundle can bring any record, with texts for lists and without what every executor writes.
+
+    Raises:
+        InvalidInputError: It is.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise errors.InvalidInputError(
+            f"run {run!r} stands at a checkpoint that no executor wrote: its state or execution "
+            f"record is malformed ({type(error).__name__}); continue from an earlier one"
+        ) from error
 
 
 def branch_path(outer: Sequence[str], source: str, visit: int, edge: str) -> tuple[str, ...]:

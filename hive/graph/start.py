@@ -16,7 +16,7 @@ from hive.graph.fingerprint import canonical_text, differences, shortened
 from hive.graph.found import ResumePoint, point_of, unused_name
 from hive.graph.memory import SharedMemory
 from hive.graph.progress import BranchProgress, Progress
-from hive.graph.records import names_to_change, renamed_record
+from hive.graph.records import names_to_change, reading, renamed_record
 from hive.graph.runtime import Decision
 
 if TYPE_CHECKING:
@@ -167,6 +167,10 @@ class StartRequest:
         return start
 
     def _from_record(self, run: str, memory: Mapping[str, Any], record: Mapping[str, Any]) -> Start:
+        with reading(run):
+            return self._read(run, memory, record)
+
+    def _read(self, run: str, memory: Mapping[str, Any], record: Mapping[str, Any]) -> Start:
         record = copy_value(dict(record), "execution")
         progress = Progress.from_record(record)
         names = names_to_change(record, self.renamed_nodes)

@@ -13,6 +13,7 @@ from hive.graph.copies import copy_value
 from hive.graph.equality import is_same_data
 from hive.graph.fingerprint import canonical_text, differences, shortened, text_of
 from hive.graph.found import ResumePoint, point_of, unused_name
+from hive.graph.records import reading
 from hive.graph.runtime import Decision
 from hive.plan.decisions import answer_all
 from hive.plan.progress import PlanProgress
@@ -98,6 +99,18 @@ class PlanStartRequest:
         return start
 
     def _from_point(self, point: ResumePoint) -> PlanStart:
+        with reading(point.checkpoint.run):
+            start = self._read(point)
+        waited = start.progress.status
+        self._add_context(start)
+        if answer_all(self.plan, start.progress, self.approvals):
+            start.unsaved = "answered"
+        if waited in {ExecutionStatus.NEEDS_REPLAN, ExecutionStatus.FAILED}:
+            restart(start.progress)
+        return start
+
+    def _read(self, point: ResumePoint) -> PlanStart:
+        """Return where a run stands, with the plan as it is now."""
         run, record = point.checkpoint.run, point.execution
         progress = PlanProgress.from_record(copy_value(dict(record), "execution"))
         start = PlanStart(
@@ -112,12 +125,8 @@ class PlanStartRequest:
         changed = self._changes(record)
         if changed:
             self._change(start, changed, record["plan"])
-        waited = progress.status
-        self._add_context(start)
-        if answer_all(self.plan, progress, self.approvals):
-            start.unsaved = "answered"
-        if waited in {ExecutionStatus.NEEDS_REPLAN, ExecutionStatus.FAILED}:
-            restart(progress)
+        for step in self.plan.steps:
+            progress.step_states[step.id]  # where each stands is known
         return start
 
     def _changes(self, record: Mapping[str, Any]) -> list[str]:

@@ -1121,3 +1121,37 @@ def test_a_node_decides_and_the_report_has_it() -> None:
     assert [(each.id, each.chosen) for each in report.decisions] == [("d1", "a"), ("d2", "b")]
     assert report.success is True
     assert report.narrative == "completed after 2 attempts of steps"
+
+
+PLAN_LIES: list[dict[str, Any]] = [
+    {"plan": None},
+    {"plan": "{"},
+    {"plan": 7},
+    {"goal": "[" * 3_000},
+    {"goal": ["x"]},
+    {"decisions": 7},
+    {"decisions": ["x"]},
+    {"step_states": {}},
+    {"step_states": 7},
+    {"step_states": {"a": {"status": "completed"}}},
+    {"executor": {1}},
+    {"inputs": [7]},
+]
+
+
+def test_a_record_that_no_executor_wrote_is_refused(home: Any) -> None:
+    """A bundle can bring any record under the name of a run, and a person may resume that."""
+    made = plan(step("a"), step("b", dependencies=["a"], requires_approval=True))
+    functions = {"a": lambda: {"a": 1}, "b": lambda: {"b": 1}}
+    with CheckpointManager(home) as manager:
+        execute(made, functions, manager=manager, run="r")
+        repo = manager.repository
+        record, head = repo.execution("r"), repo.resolve("r")
+        for number, lie in enumerate(PLAN_LIES):
+            name = f"lie {number}"
+            told = {**record, **lie}
+            repo.commit(name, {}, execution=told, graph=head.graph, kind=head.kind)
+            for resume in (True, name):
+                with pytest.raises(InvalidInputError):
+                    execute(made, functions, manager=manager, run=name, resume=resume)
+            assert repo.resolve(name).sequence == 1

@@ -860,3 +860,53 @@ def test_a_section_is_abandoned_with_what_its_branches_have_done(
     result = execute(manager, graph, run="r", resume=True)
     assert result.path == ["a", "b", "c", "j"]
     assert ran == ["a", "b", "c", "j"]
+
+
+def lied(record: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """A record with some fields changed, or removed where they are to be ``...``."""
+    return {name: value for name, value in {**record, **changes}.items() if value is not ...}
+
+
+LIES: list[dict[str, Any]] = [
+    {"graph": ...},
+    {"graph": None},
+    {"graph": {"nodes": []}},
+    {"graph": "{"},
+    {"graph": "[" * 3_000},
+    {"graph": "null"},
+    {"goal": ...},
+    {"goal": 7},
+    {"decisions": 7},
+    {"decisions": ["x"]},
+    {"decisions": [{}]},
+    {"section": {}},
+    {"section": "x"},
+    {"section": {"source": "step", "branches": 7}},
+    {"visits": 7},
+    {"path": None},
+    {"executor": ["graph"]},
+    {"executor": {1}},
+]
+
+
+def test_a_record_that_no_executor_wrote_is_refused(manager: CheckpointManager) -> None:
+    """A bundle can bring any record under the name of a run, and a person may resume that."""
+    crash(manager)
+    repo = manager.repository
+    state, record, head = repo.restore("r"), repo.execution("r"), repo.resolve("r")
+    for number, lie in enumerate(LIES):
+        name = f"lie {number}"
+        repo.commit(name, state, execution=lied(record, **lie), graph=head.graph)
+        for resume in (True, name):
+            with pytest.raises((InvalidInputError, ConflictError)):
+                execute(manager, count_to(5), run=name, resume=resume)
+        assert repo.resolve(name).sequence == 1
+    for number, odd in enumerate((7, ["n"], "n")):
+        repo.commit(f"odd {number}", odd, execution=record, graph=head.graph)
+        with pytest.raises(InvalidInputError):
+            execute(manager, count_to(5), run=f"odd {number}", resume=True)
+    repo.commit("renamed", state, execution=lied(record, section=...), graph=head.graph)
+    renamed = {"old": "step"}, {"step": "new"}
+    for names in renamed:
+        with pytest.raises((InvalidInputError, ConflictError)):
+            execute(manager, count_to(4), run="renamed", resume=True, renamed_nodes=names)
