@@ -149,7 +149,7 @@ def containers(value: Any) -> list[Any]:
 def mutate_dict(target: dict[Any, Any], draw: Callable[[st.SearchStrategy[Any]], Any]) -> None:
     """Change a dict in one of the ways that are easily missed."""
     keys = list(target)
-    match draw(st.integers(0, 4)):
+    match draw(st.integers(0, 5)):
         case 0 if keys:
             target[draw(st.sampled_from(keys))] = draw(VALUES)
         case 1 if keys:  # the same entries in another order
@@ -161,6 +161,9 @@ def mutate_dict(target: dict[Any, Any], draw: Callable[[st.SearchStrategy[Any]],
             key = draw(st.sampled_from(keys))
             if type(target[key]) in (int, float, bool) and target[key] in (0, 1):
                 target[key] = draw(st.sampled_from([int, float, bool]))(target[key])
+        case 4 if keys:  # the same items in another container
+            key = draw(st.sampled_from(keys))
+            target[key] = copy.copy(target[key])
         case _:
             target[draw(st.sampled_from(["messages", "n", "zz", 7, 7.5]))] = draw(VALUES)
 
@@ -168,7 +171,7 @@ def mutate_dict(target: dict[Any, Any], draw: Callable[[st.SearchStrategy[Any]],
 def mutate_list(target: list[Any], draw: Callable[[st.SearchStrategy[Any]], Any]) -> None:
     """Change a list: append, insert, delete, replace, extend, swap."""
     at = draw(st.integers(0, max(len(target) - 1, 0)))
-    match draw(st.integers(0, 5)):
+    match draw(st.integers(0, 6)):
         case 0:
             target.append(draw(VALUES))
         case 1:
@@ -179,6 +182,8 @@ def mutate_list(target: list[Any], draw: Callable[[st.SearchStrategy[Any]], Any]
             target[at] = draw(VALUES)
         case 4:
             target.extend(draw(st.lists(LEAVES, max_size=40)))
+        case 5 if target:
+            target[at] = copy.copy(target[at])
         case _ if target:
             target[0], target[at] = target[at], target[0]
         case _:
@@ -405,6 +410,22 @@ def test_a_broken_comparison_would_be_noticed(
         hidden(items)
         prepared = repo.prepare("run", {"items": items})
         assert prepared.id != encoded_anew(repo, prepared, {"items": items}).id
+
+
+@pytest.mark.parametrize("inner", [[f"{n}" for n in range(40)], {f"{n}": n for n in range(40)}])
+def test_a_change_in_another_container_of_the_same_items_is_seen(home: Path, inner: Any) -> None:
+    """What was encoded before is watched in the container that it stands in now."""
+    with Repository.open(home) as repo:
+        items = [{"inner": copy.copy(inner)} for _ in range(10)]
+        repo.commit("run", {"items": items})
+        other = items[3]["inner"] = copy.copy(inner)
+        repo.commit("run", {"items": items})
+        if isinstance(other, list):
+            other.append("more")
+        else:
+            other["7"] = 8
+        repo.commit("run", {"items": items})
+        assert repo.restore("run") == {"items": items}
 
 
 @pytest.mark.parametrize("is_large", [False, True])
