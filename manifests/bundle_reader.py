@@ -54,6 +54,8 @@ _MOST_NOTE_BYTES: Final = 1 << 24
 _MOST_FRAME_BYTES: Final = 5 + MAX_LINKS * DIGEST_BYTES + MAX_PAYLOAD_BYTES
 _LEAST_LIMIT_BYTES: Final = 256 << 20
 _LIMIT_RATIO: Final = 200
+_COST_BYTES: Final = 512
+"""Memory that each thing takes which a bundle lists, however few bytes it has there."""
 _NO_TAGS: Final = tag_decoders({})
 _DEPTH: Final = 4
 _KEYED_PARTS: Final = 6
@@ -76,13 +78,16 @@ class BundleReader:
         self._stream = decompressor.stream_reader(self._file)  # type: ignore[arg-type]  # it can read
         self.header = self._read_header()
         limit = max(_LEAST_LIMIT_BYTES, _LIMIT_RATIO * end) if max_bytes is None else max_bytes
-        if self.header.frame_bytes > limit:
+        self._cost = _COST_BYTES if max_bytes is None else 0
+        listed = self.header.objects + self.header.checkpoints
+        if self.header.frame_bytes + self._cost * listed > limit:
             raise LimitError(
-                f"the bundle {path} holds {self.header.frame_bytes} bytes of objects in a file of "
-                f"{end}, over the limit of {limit}; if you trust it, allow more (max_bytes)"
+                f"the bundle {path} holds {self.header.frame_bytes} bytes of objects, and lists "
+                f"{listed} objects and checkpoints, in a file of {end} bytes: over the limit of "
+                f"{limit}; if you trust it, allow more (max_bytes)"
             )
         # What is listed beside the objects is held in memory, and may be a bomb like them.
-        self._beside_left = limit - self.header.frame_bytes
+        self._beside_left = limit - self.header.frame_bytes - self._cost * listed
 
     @classmethod
     @contextmanager
@@ -93,7 +98,7 @@ class BundleReader:
             path: The file.
             max_bytes: The most bytes of objects to accept, inclusive. By default 200 times the
                 size of the file or 256 MiB, whichever is more: a few bytes of zstd can claim to be
-                very many.
+                very many. Each object, checkpoint and pending write counts as 512 bytes more then.
 
         Raises:
             CorruptionError: The file is damaged, cut off, or no bundle.
@@ -163,6 +168,7 @@ class BundleReader:
         match fields:
             case [int(kind), str(run), int(sequence), str(path), str(task), list(flat)]:
                 if kind == WRITES and 0 < sequence <= HIGHEST_NUMBER and len(flat) % 3 == 0:
+                    self._spend(self._cost * (len(flat) // 3))
                     writes = {
                         index: (name, self._value(value))
                         for index, name, value in zip(*[iter(flat)] * 3, strict=True)
@@ -201,13 +207,16 @@ class BundleReader:
     def _beside(self, most: int) -> Any:
         """Return the next item, decoded: one that stands beside the objects."""
         item = self._item(most)
-        self._beside_left -= len(item)
+        self._spend(len(item))
+        return self._decoded(item)
+
+    def _spend(self, size: int) -> None:
+        self._beside_left -= size
         if self._beside_left < 0:
             raise LimitError(
                 f"the bundle {self._path} lists more than its limit leaves beside its objects; if "
                 "you trust it, allow more (max_bytes)"
             )
-        return self._decoded(item)
 
     def _item(self, most: int) -> bytes:
         size = int.from_bytes(self._exactly(LENGTH_BYTES), "big")

@@ -21,6 +21,7 @@ import pytest
 import zstandard
 from blake3 import blake3
 
+import manifests.bundle_reader
 import manifests.importing
 import manifests.salvaging
 from cas.digest import Digest
@@ -424,7 +425,8 @@ def test_what_is_sealed_right_and_lies_inside(
     refused(there, file, packed(header, first, second, *frames, b"rest"), CorruptionError)
     # Numbers that cannot be.
     for fields in ([2**60, count, size, []], [2, 2**60, size, []], [-1, count, size, []], [2, []]):
-        refused(there, file, packed(cbor2.dumps(fields), first, second, *frames), CorruptionError)
+        data = packed(cbor2.dumps(fields), first, second, *frames)
+        refused(there, file, data, CorruptionError, max_bytes=1 << 30)
     refused(
         there, file, packed(head(2, count, size + 1, []), first, second, *frames), CorruptionError
     )
@@ -572,6 +574,24 @@ def test_a_bomb_beside_the_objects_is_refused(there: Repository, file: Path) -> 
     entry = cbor2.dumps(["x" * 1_000, 1, bytes(32), 0, 0])
     data = packed(cbor2.dumps([9, 0, 0, []]), *[entry] * 9)
     refused(there, file, data, LimitError, max_bytes=1_000)
+
+
+def test_very_many_small_things_are_a_bomb_too(
+    there: Repository, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of nine bytes in a file that compresses well, half a kilobyte is made in memory."""
+    monkeypatch.setattr(manifests.bundle_reader, "_LEAST_LIMIT_BYTES", 100_000)
+    monkeypatch.setattr(manifests.bundle_reader, "_LIMIT_RATIO", 1)
+    flat = [field for index in range(1_000) for field in (index, "n", b"")]
+    note = cbor2.dumps([0, "run", 1, "", "task", flat])
+    for items in (
+        (cbor2.dumps([0, 1_000, 9_000, [], 0]),),
+        (cbor2.dumps([1_000, 0, 0, [], 0]),),
+        (cbor2.dumps([0, 0, 0, [], 1]), note),
+    ):
+        data = packed(*items, version=2)
+        refused(there, file, data, LimitError)
+        refused(there, file, data, CorruptionError, max_bytes=100_000)
 
 
 def test_limits_can_be_chosen(here: Repository, there: Repository, file: Path) -> None:
