@@ -32,6 +32,7 @@ from manifests.refs import RefLike
 from manifests.registry import Registry
 from manifests.rows import CheckpointRow
 from manifests.search import Match, OnSearched, search
+from manifests.searched import searched_refs, searched_runs
 
 __all__ = ["Branch", "Browsing", "Compared", "Footprint"]
 
@@ -176,6 +177,7 @@ class Browsing:
         refs: Sequence[RefLike] = (),
         runs: Sequence[str] = (),
         limit: int | None = None,
+        pending: bool = False,
         searched: OnSearched = _ignore,
     ) -> list[Match]:
         """Return the lines of texts in states that match a regular expression.
@@ -188,6 +190,8 @@ class Browsing:
             refs: Checkpoints to search.
             runs: Runs of which all checkpoints are searched, oldest first.
             limit: How many matches, at most.
+            pending: Search also what is pending beside these checkpoints. A write whose name is in
+                the state of a later one, made from it and searched as well, is left out.
             searched: Is told how many checkpoints were searched so far.
 
         Raises:
@@ -209,7 +213,15 @@ class Browsing:
         )
         return stable(
             self._store,
-            lambda reader: _search(reader, self.registry, *chosen, wanted, limit, searched),
+            lambda reader: search(
+                reader,
+                self.registry,
+                chain(searched_refs(reader, chosen[0]), searched_runs(reader, chosen[1])),
+                wanted,
+                limit,
+                searched,
+                pending=pending,
+            ),
         )
 
     def compare(
@@ -230,25 +242,6 @@ class Browsing:
             return [_compared(forms, each) for each in found]
 
         return stable(self._store, read)
-
-
-def _search(
-    reader: StoreReader,
-    registry: Registry,
-    refs: Sequence[RefLike],
-    runs: Sequence[str],
-    pattern: re.Pattern[str],
-    limit: int | None,
-    searched: OnSearched,
-) -> list[Match]:
-    found = [history.find(reader, ref) for ref in refs]
-    named = [(each.checkpoint, each.manifest.state) for each in found]
-    listed = (
-        (checkpoint, manifest.state)
-        for run in runs
-        for checkpoint, manifest in reversed(list(history.listed(reader, run, None)))
-    )
-    return search(reader, registry, chain(named, listed), pattern, limit, searched)
 
 
 def _compared(forms: Forms, found: Difference) -> Compared:

@@ -68,7 +68,7 @@ def _tagging(tag: int) -> TagDecoder:
 
 @dataclass(frozen=True, slots=True)
 class NodeParts:
-    """An inner node of a tree: links to its children, and how many items are below each.
+    """An inner node of a tree: its children, mostly links, and how many items are below each.
 
     ``firsts`` are the encoded first keys of the children of a dict's node, else None.
     """
@@ -76,7 +76,7 @@ class NodeParts:
     kind: int
     level: int
     counts: list[int]
-    children: list[LinkForm]
+    children: list[Form]
     firsts: list[bytes] | None
 
 
@@ -309,8 +309,11 @@ class Forms:
             else:
                 yield from self.runs(self.below(parts, child))
 
-    def node(self, form: Form) -> NodeParts:
-        """Return the parts of a tree node, or ``CorruptObjectError`` if the form is none."""
+    def node(self, form: Form, *, inline: bool = False) -> NodeParts:
+        """Return the parts of a tree node, or ``CorruptObjectError`` if the form is none.
+
+        ``inline``: it may hold its children itself, as in a value that stands whole in a row.
+        """
         form = self.follow(form)
         if isinstance(form, Tagged) and form.tag == NODE and type(form.content) is list:
             parts: list[Any] = [*form.content, None, None, None, None, None]
@@ -322,7 +325,7 @@ class Forms:
                 and all(type(each) is list and len(each) == len(counts) for each in lists)
                 and {*map(type, counts)} <= {int}
                 and min(counts, default=0) >= 0
-                and all(isinstance(child, LinkForm) for child in children)
+                and (inline or all(isinstance(child, LinkForm) for child in children))
                 and all(type(first) is bytes for first in firsts or ())
             ):
                 return NodeParts(kind, level, counts, children, firsts)

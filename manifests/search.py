@@ -16,9 +16,11 @@ from manifests.cbor import FROZENSET, NODE, PAIRS, REGISTERED, SCALAR, SET, TREE
 from manifests.forms import Form, Forms, LinkForm, Tagged, as_corruption, pairs
 from manifests.manifest import Checkpoint
 from manifests.paths import Field, Step, path_text
+from manifests.pending import PendingBody
 from manifests.reading import StoreReader
 from manifests.registry import Registry
 from manifests.scalars import TEXT
+from manifests.searched import Searched, pending_forms
 from manifests.trees import DICT_NODE, LIST_NODE
 
 __all__ = ["Match", "OnSearched", "search"]
@@ -40,6 +42,9 @@ class Match:
     ``checkpoint`` is the first one searched that has it at this ``path``. ``text`` is the line, cut
     to 200 characters before and behind what matched, which stands at ``start`` to ``end`` in it. A
     key of a dict that matches is found at the path of its value.
+
+    ``pending`` is None if the state has it. Else it is the name of a pending write beside the
+    checkpoint, by the task ``task``; ``path`` then leads to a place in the value written.
     """
 
     checkpoint: Checkpoint
@@ -47,10 +52,14 @@ class Match:
     text: str
     start: int
     end: int
+    pending: str | None = None
+    task: str | None = None
 
 
 _Place = tuple[tuple[type, Step], ...]
 """The way to a form, each step with its type: 1 and True are different keys."""
+_Root = tuple[str, str | None]
+"""Where ways begin: in the states of a run, or in what is pending there under a name."""
 _Line = tuple[str, int, int]
 """A line that matches, cut, and where in it the match stands."""
 
@@ -58,32 +67,43 @@ _Line = tuple[str, int, int]
 def search(
     reader: StoreReader,
     registry: Registry,
-    checkpoints: Iterable[tuple[Checkpoint, Form]],
+    checkpoints: Iterable[Searched],
     pattern: re.Pattern[str],
     limit: int | None,
     searched: OnSearched,
+    *,
+    pending: bool,
 ) -> list[Match]:
-    """Return what matches in some states (checkpoints with the forms of their states), in order.
+    """Return what matches in some states, and with ``pending`` beside them, in order.
 
     The same line at the same place of a run counts once. At most ``limit`` matches.
     """
-    searcher = _Searcher(Forms(registry, reader.load), pattern)
+    forms = Forms(registry, reader.load)
+    searcher = _Searcher(forms, pattern)
+
+    def roots() -> Iterator[tuple[Checkpoint, PendingBody | None, Form]]:
+        for count, each in enumerate(checkpoints, 1):
+            yield each.checkpoint, None, each.state
+            for write, form in pending_forms(reader, forms, each) if pending else ():
+                yield each.checkpoint, write, form
+            searched(count)
+
     with as_corruption():
-        return list(islice(_matches(searcher, checkpoints, searched), limit))
+        return list(islice(_matches(searcher, roots()), limit))
 
 
 def _matches(
-    searcher: _Searcher, checkpoints: Iterable[tuple[Checkpoint, Form]], searched: OnSearched
+    searcher: _Searcher, roots: Iterable[tuple[Checkpoint, PendingBody | None, Form]]
 ) -> Iterator[Match]:
-    seen: set[tuple[str, _Place, _Line]] = set()
-    for count, (checkpoint, root) in enumerate(checkpoints, 1):
-        for place, line in searcher.new_lines(checkpoint.run, root):
-            token = checkpoint.run, place, line
+    seen: set[tuple[_Root, _Place, _Line]] = set()
+    for checkpoint, write, root in roots:
+        name, task = (None, None) if write is None else (write.name, write.task)
+        for place, line in searcher.new_lines((checkpoint.run, name), root):
+            token = (checkpoint.run, name), place, line
             if token not in seen:
                 seen.add(token)
                 path = path_text([step for _kind, step in place], "")
-                yield Match(checkpoint, path, *line)
-        searched(count)
+                yield Match(checkpoint, path, *line, name, task)
 
 
 class _Searcher:
@@ -97,13 +117,13 @@ class _Searcher:
         # stand for both, with other places in it.
         self._empty: set[tuple[Any, bool]] = set()
         self._texts: dict[Any, tuple[_Line, ...]] = {}
-        self._walked: dict[str, set[tuple[Any, bool, _Place]]] = {}
+        self._walked: dict[_Root, set[tuple[Any, bool, _Place]]] = {}
         self._passed = 0
 
-    def new_lines(self, run: str, root: Form) -> Iterator[tuple[_Place, _Line]]:
-        """Yield the lines of a state that match, without those in parts met in the run before."""
+    def new_lines(self, root: _Root, form: Form) -> Iterator[tuple[_Place, _Line]]:
+        """Yield the lines of a value that match, without those in parts met at its root before."""
         with self._forms.bounded():
-            yield from self._walk(root, (), self._walked.setdefault(run, set()))
+            yield from self._walk(form, (), self._walked.setdefault(root, set()))
 
     def _walk(
         self,
@@ -179,7 +199,7 @@ class _Searcher:
         self, form: Tagged, place: _Place, walked: set[Any], entries: bool
     ) -> Iterator[tuple[_Place, _Line]]:
         """Walk what is below a tree's node. The place of an item counts those before the node."""
-        parts = self._forms.node(form)
+        parts = self._forms.node(form, inline=True)
         if entries:
             for child in parts.children:
                 yield from self._walk(child, place, walked, entries=True)

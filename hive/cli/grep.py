@@ -65,7 +65,7 @@ def grep(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Find a text in the states of runs.
+    """Find a text in the states of runs, and in what is pending there.
 
     It prints each line that matches, where it stands, and since when. Texts and the keys of
     dicts are searched. Each different object is read once, however many checkpoints hold it.
@@ -126,12 +126,15 @@ def _search(
 
             progress(Progress("search", count, total))
 
-    return repo.search(wanted, refs=refs, runs=runs, limit=limit, searched=searched)
+    return repo.search(wanted, refs=refs, runs=runs, limit=limit, pending=True, searched=searched)
 
 
 def _show(match: Match) -> None:
     found = match.checkpoint
-    place = f"{escape(found.run)}@{found.sequence} {escape(shown_path(match.path) or 'state')}"
+    where = shown_path(match.path) or "state"
+    if match.pending is not None:
+        where = f"pending {shown_path(f'[{match.pending!r}]{match.path}')}"
+    place = f"{escape(found.run)}@{found.sequence} {escape(where)}"
     before, text, after = (
         match.text[: match.start],
         match.text[match.start : match.end],
@@ -155,4 +158,6 @@ def _as_json(match: Match) -> MatchJson:
         "text": match.text,
         "start": match.start,
         "end": match.end,
+        "pending": match.pending,
+        "task": match.task,
     }

@@ -173,6 +173,10 @@ class MatchJson(TypedDict):
     start: int
     """where in `text` the match begins"""
     end: int
+    pending: str | None
+    """null: the state has it; else the name of a pending write, and `path` leads on in its value"""
+    task: str | None
+    """of the pending write"""
 
 
 class PinJson(CheckpointJson):

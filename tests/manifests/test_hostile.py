@@ -376,8 +376,12 @@ def test_a_walk_through_a_value_without_end_ends(monkeypatch: pytest.MonkeyPatch
         lambda: touched(forms, LinkForm(lists[0]), LinkForm(lists[1])),
         lambda: list(changes(forms, LinkForm(trees[0]), LinkForm(trees[1]))),
         lambda: list(changes(forms, LinkForm(trees[0]), [1, 2])),
-        lambda: list(_Searcher(forms, re.compile("one")).new_lines("run", LinkForm(lists[0]))),
-        lambda: list(_Searcher(forms, re.compile("one")).new_lines("run", LinkForm(trees[0]))),
+        lambda: list(
+            _Searcher(forms, re.compile("one")).new_lines(("run", None), LinkForm(lists[0]))
+        ),
+        lambda: list(
+            _Searcher(forms, re.compile("one")).new_lines(("run", None), LinkForm(trees[0]))
+        ),
         lambda: forms.names(LinkForm(dicts[0])),
         lambda: Places(forms).value(LinkForm(dicts[0]), ["k"]),
         lambda: Places(forms).value(LinkForm(trees[0]), [slice(None)]),

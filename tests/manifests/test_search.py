@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cas.errors import InvalidInputError, NotFoundError
-from manifests import Repository
+from manifests import PendingWrite, Repository
 from manifests.parameters import TreeParameters
 from tests.manifests.classes import Point, registry
 
@@ -78,6 +78,40 @@ def test_a_line_counts_once_for_the_oldest_checkpoint_of_each_run(repo: Reposito
     assert len(told(repo, "needle", runs=["a", "b"], limit=2)) == 2
     assert told(repo, "needle", runs=["a", "b"], limit=0) == []
     assert told(repo, "message 299 ", refs=["a@1"])[0][2] == "['messages'][299]"
+
+
+def test_what_is_pending_is_found_if_it_is_in_no_state_behind(repo: Repository) -> None:
+    def put(run: str, anchor: Any, **values: Any) -> None:
+        repo.put_pending(
+            run,
+            anchor,
+            [PendingWrite("task", at, *named) for at, named in enumerate(values.items())],
+        )
+
+    repo.commit("a", {"note": "hay"})
+    put("a", 1, note="needle note", other=["needle other", LONG], both="needle both")
+    put("a", 2, other=["needle other"], both=Point("needle point", {"needle": 1}))
+    repo.commit("a", {"note": "needle note"})
+    repo.commit("a", {"note": "needle note", "both": "both"})
+    assert told(repo, "needle", runs=["a"]) == [("a", 2, "['note']", "needle note")]
+    found = repo.search("needle", runs=["a"], pending=True)
+    assert [(each.checkpoint.sequence, each.pending, each.path, each.text) for each in found] == [
+        (1, "other", "[0]", "needle other"),
+        (1, "other", "[1]", "needle here"),
+        (1, "both", "", "needle both"),
+        (2, None, "['note']", "needle note"),
+    ]
+    assert {each.task for each in found} == {None, "task"}
+    # Alone, and where no other one was made from it, all of it is.
+    alone = repo.search("needle", refs=["a@2"], pending=True)
+    assert [(each.pending, each.path) for each in alone] == [
+        *((None, "['note']"), ("other", "[0]"), ("both", ".x"), ("both", ".y['needle']")),
+    ]
+    # The list is small enough to stand whole in a row, with the tree that so many items make.
+    put("a", 3, both="needle head", many=[""] * 99 + ["needle 99"])
+    assert repo.search("needle head", runs=["a"], pending=True)[0].checkpoint.sequence == 3
+    assert len(repo.search("needle", runs=["a"], pending=True, limit=1)) == 1
+    assert repo.search("needle 99", runs=["a"], pending=True)[0].path == "[99]"
 
 
 def test_an_object_is_searched_once(repo: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +184,8 @@ def test_searching_finds_what_looking_finds(
     with Repository.open(home, registry=registry(), parameters=small) as repo:
         expected = set()
         for state in states:
-            repo.commit("run", state)
+            found_at = repo.commit("run", state).sequence
+            repo.put_pending("run", found_at, [PendingWrite("task", 0, "beside", state)])
             expected |= places(state)
         found = repo.search("needle", runs=["run"])
         assert {(each.path, each.text) for each in found} == expected
@@ -158,6 +193,11 @@ def test_searching_finds_what_looking_finds(
         for each in found:
             there = repo.value(each.checkpoint, each.path)
             assert each.text in (there, each.path.rpartition("[")[2].strip("']"))
+        beside = [
+            each for each in repo.search("needle", runs=["run"], pending=True) if each.pending
+        ]
+        assert {(each.path, each.text) for each in beside} == expected
+        assert len(beside) == len(expected)
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,29 @@ def test_show_says_what_a_state_only_seems_to_lack(tmp_path: Path) -> None:
         assert hive("show", ref, "--home", home, "--json").json["not_in_state"] == names
 
 
+def test_grep_finds_what_a_delta_channel_was_given(tmp_path: Path) -> None:
+    """As a deep agent's messages: most of them stand in no state, and none is shown twice."""
+    home = str(tmp_path / "home")
+    with HiveSaver(home) as saver:
+        for number in range(3):
+            turn = {"n": number, "log": [f"asked {number}"]}
+            delta_graph(saver, every=50).invoke(turn, config_of("deep"))
+        for text in ("one", "two"):
+            message = HumanMessage(f"asked {text}", id=text)
+            chat_graph(saver).invoke({"messages": [message]}, config_of("chat"))
+    found = hive("grep", "^(asked|first) ", "--home", home, "--json").json
+    told = [(each["run"], each["pending"], each["path"], each["text"]) for each in found]
+    assert ("chat", None, "['messages'][4].content", "asked two") in told
+    assert {pending for run, pending, *_rest in told if run == "chat"} == {None}
+    assert [each for each in told if each[:2] == ("deep", "log")] == [
+        ("deep", "log", "[0]", f"{what} {number}")
+        for number in range(3)
+        for what in ("asked", "first")
+    ]
+    shown = hive("grep", "first 1", "--home", home).output
+    assert re.fullmatch(r"deep@\d+ pending log\[0\]: first 1\n", shown)
+
+
 def answering_graph(saver: HiveSaver) -> Any:
     """Two nodes at once, one of which asks; where they meet, ``bad`` as the answer is an error."""
 
