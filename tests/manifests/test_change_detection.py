@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import datetime as dt
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +24,7 @@ from manifests.encoder import Encoder
 from manifests.incremental import Memory
 from manifests.likeness import Likeness
 from manifests.segments import Segment
+from manifests.unregistered import UnregisteredValue
 from manifests.watch import Watch
 from tests.manifests.classes import Described
 from tests.manifests.sameness import assert_same
@@ -308,6 +311,11 @@ HIDDEN_CHANGES: dict[str, Callable[[list[Any]], None]] = {
     "a list below a key": lambda items: next(iter(items[27])).log.append(1),
     "a key of a larger dict": lambda items: setattr(next(iter(items[28])), "name", "other"),
     "a list below a key of a larger dict": lambda items: next(iter(items[28])).log.append(1),
+    "an equal number in a list": lambda items: items[33].insert(0, bool(items[33].pop(0))),
+    "a date": lambda items: items[31].update(day=dt.date(2026, 1, 2)),
+    "the digits of a number": lambda items: items[31].update(price=Decimal("1.00")),
+    "a field of an unregistered value": lambda items: items[32].fields.update(a=[2]),
+    "a list below an unregistered value": lambda items: items[32].fields["a"].append(2),
     "a key of a larger dict, in a tuple": lambda items: setattr(
         next(iter(items[29]))[0], "name", "other"
     ),
@@ -322,14 +330,37 @@ def long_list() -> list[Any]:
     ]
     items[22:26] = [{1, 2}, bytearray(b"ab"), Task("t"), Message(text="m")]
     numbered: dict[Any, Any] = {number: number for number in range(20)}
-    items[26:31] = [
+    items[26:34] = [
         Annotated(text="a"),
         {Agent("small", [1, 2, 3, 4, 5]): 1},
         {Agent("large", [1, 2, 3, 4, 5]): 1, **numbered},
         {(Agent("pair"), 1): 1, **numbered},
         Described("text"),
+        {"day": dt.date(2026, 1, 1), "price": Decimal("1.0")},
+        UnregisteredValue("gone.Thing", 1, {"a": [1]}),
+        [1, 2, 3],
     ]
     return items
+
+
+def list_for(hidden: Callable[[Any], None]) -> list[Any]:
+    """Return a long list with nothing but plain dicts beside what a change concerns.
+
+    Items are compared and watched together, and some kinds keep all beside them from that.
+    """
+    concerned: set[int] = set()
+
+    class Touched(list[Any]):
+        def __getitem__(self, at: Any) -> Any:
+            concerned.add(at)
+            return super().__getitem__(at)
+
+    hidden(Touched(long_list()))
+    items = long_list()
+    plain = [at for at, item in enumerate(items) if type(item) is dict and "calls" in item]
+    return [
+        item if at in concerned else copy.deepcopy(items[plain[0]]) for at, item in enumerate(items)
+    ]
 
 
 @pytest.mark.parametrize("hidden", HIDDEN_CHANGES.values(), ids=HIDDEN_CHANGES.keys())
@@ -366,7 +397,7 @@ def test_each_kind_of_change_to_a_copy_is_seen(
 ) -> None:
     """Other objects are compared with those before, which nobody has promised anything about."""
     with Repository.open(home, registry=registry()) as repo:
-        items = long_list()
+        items = list_for(hidden)
         repo.commit("run", {"items": items})
         if is_copied_first:  # then what it is compared with is as it was committed
             items = copy.deepcopy(items)
@@ -384,7 +415,7 @@ def test_each_kind_of_change_inside_a_copy_is_seen(
 ) -> None:
     """Copies that were taken for the same are watched from then on, many as one."""
     with Repository.open(home, registry=registry()) as repo:
-        items = long_list()
+        items = list_for(hidden)
         repo.commit("run", {"items": items})
         items = copy.deepcopy(items)
         repo.commit("run", {"items": items})

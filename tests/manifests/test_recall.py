@@ -213,6 +213,7 @@ def classes(cls: type[Any], **more: Any) -> Registry:
     [
         classes(Second),
         classes(Second, version=2, migrations={1: lambda fields: {**fields, "notes": ["old"]}}),
+        classes(First, version=2, migrations={1: dict}),
         classes(
             First,
             to_fields=lambda task: {"title": task.title.upper()},
@@ -221,7 +222,7 @@ def classes(cls: type[Any], **more: Any) -> Registry:
         ),
         Registry(),
     ],
-    ids=["a field more", "another version", "another codec", "no class"],
+    ids=["a field more", "another version", "the version alone", "another codec", "no class"],
 )
 def test_classes_that_changed_are_stored_as_they_are_now(home: Path, later: Registry) -> None:
     """What a class would store now counts, not what it once stored."""
