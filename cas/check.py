@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -301,6 +302,11 @@ class ObjectCheck:
             stored, counted = getattr(now, name), getattr(self._counted, name)
             if stored != counted:
                 self._report("counters", f"the store counts {stored} {name}, and has {counted}")
+        with suppress(*UNREADABLE):  # of a damaged pack, told before
+            first_free = reader.first_free()
+            if not now.fit(first_free):
+                text = f"the next record would have number {now.next_record}, not {first_free}"
+                self._report("counters", text)
 
     def _report(
         self,

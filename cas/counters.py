@@ -14,6 +14,9 @@ __all__ = ["COUNTERS_KEY", "Counters"]
 
 COUNTERS_KEY: Final = b"counters"
 _COUNTERS: Final = struct.Struct(">7Q")
+_MOST_UNUSED: Final = 1 << 28
+"""More records than this were never removed behind the last one. Compaction numbers them anew, and
+a collector takes a byte for each number."""
 
 
 @dataclass(slots=True)
@@ -45,6 +48,17 @@ class Counters:
     def of_row(cls, row: bytes) -> Counters | None:
         """Return the counters in a row, None if it holds none."""
         return cls(*_COUNTERS.unpack(row)) if len(row) == _COUNTERS.size else None
+
+    def fit(self, first_free: int) -> bool:
+        """Whether the next record can have its number, given the one behind the last record."""
+        return first_free <= self.next_record <= first_free + _MOST_UNUSED
+
+    def misfit(self) -> CorruptStoreError:
+        """Return the error for counters that give the next record a number it cannot have."""
+        return CorruptStoreError(
+            "the store's counters give its next record a number that it cannot have; repair the "
+            "store (hive check --repair)"
+        )
 
     def save(self, transaction: WriteTransaction) -> None:
         """Write the counters."""

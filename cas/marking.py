@@ -29,7 +29,7 @@ from cas.environment import Environment, ReadTransaction
 from cas.epochs import Moment, changes_since, last_collected
 from cas.errors import MissingObjectError
 from cas.markpass import ALIVE, DEAD, PRESUMED, Marked, MarkPass
-from cas.records import PackCache, RecordReader
+from cas.records import UNREADABLE, PackCache, RecordReader
 from cas.repairs import repair_links
 from cas.roots import RootTable
 from cas.upkeep import SLICE_SECONDS, OnProgress, Progress
@@ -195,8 +195,17 @@ class _Start:
 
     def __init__(self, transaction: ReadTransaction) -> None:
         self.generation = transaction.generation
-        self.moment = Moment.of(Counters.load(transaction))
-        self.since = last_collected(transaction)
+        counters = Counters.load(transaction)
+        try:
+            first_free = RecordReader(transaction, PackCache(), set()).first_free()
+        except UNREADABLE:
+            first_free = counters.next_record  # the pass meets the damaged pack, if it matters
+        if not counters.fit(first_free):
+            raise counters.misfit()
+        self.moment = Moment.of(counters)
+        since = last_collected(transaction)
+        is_past = since is not None and since.next_record <= self.moment.next_record
+        self.since = since if is_past else None
         self.repairs = repair_links(transaction)
         self.nothing_changed = self.since == self.moment
         # The roots that were dropped since; None if that is not known for certain. A healed record

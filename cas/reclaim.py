@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from cas.check import count_records
 from cas.counters import Counters
@@ -132,9 +133,12 @@ def recount(transaction: WriteTransaction, counters: Counters) -> bool:
     Raises:
         CorruptionError: A pack cannot be read.
     """
-    before = counters.objects, counters.payload_bytes, counters.stored_bytes
+    before = replace(counters)
     counted = count_records(transaction)
     counters.objects = counted.objects
     counters.payload_bytes = counted.payload_bytes
     counters.stored_bytes = counted.stored_bytes
-    return before != (counted.objects, counted.payload_bytes, counted.stored_bytes)
+    first_free = RecordReader(transaction, PackCache(), set()).first_free()
+    if not counters.fit(first_free):
+        counters.next_record = first_free
+    return before != counters

@@ -219,6 +219,15 @@ class RecordReader:
             raise CorruptObjectError(f"the pack at record {base} lacks rows")
         return Pack(base, row)
 
+    def first_free(self) -> int:
+        """Return the number behind that of the last record; 1 if there is none.
+
+        Raises:
+            CorruptObjectError: The last pack is damaged.
+        """
+        found = self.transaction.last_at_or_before(OBJECTS, b"\xff" * RECORD_KEY_BYTES)
+        return 1 if found is None else self.pack_of(record_place(found[0])[0]).numbers[-1] + 1
+
     def digest_of(self, number: int) -> bytes:
         """Return the digest a record claims to have. Proven only by reading the record."""
         pack, index = self.locate(number)

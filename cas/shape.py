@@ -15,7 +15,16 @@ import cbor2
 from cas.errors import CorruptStoreError
 from cas.shortage import raise_shortage
 
-__all__ = ["BUILT_IN_TAGS", "Shape", "loads", "numbers_in", "odd_row", "record_number", "shaped"]
+__all__ = [
+    "BUILT_IN_TAGS",
+    "MOST_RECORDS",
+    "Shape",
+    "loads",
+    "numbers_in",
+    "odd_row",
+    "record_number",
+    "shaped",
+]
 
 Shape = tuple[type, ...]
 """The exact types of a row's fields, in order."""
@@ -31,7 +40,8 @@ Some build cycles or expand without bound (28, 29, 25, 256), some run expensive 
 """
 
 _DEPTH: Final = 8
-_MOST_RECORDS: Final = 1 << 48
+MOST_RECORDS: Final = 1 << 48
+"""Record numbers are below this."""
 
 
 def _refuse(*_content: Any) -> Any:
@@ -78,7 +88,7 @@ def shaped(row: bytes, shapes: Collection[Shape]) -> list[Any]:
 
 def record_number(number: int) -> int:
     """Return a record number that stands in a row; ``CorruptStoreError`` if none can be so."""
-    if not 0 <= number < _MOST_RECORDS:
+    if not 0 <= number < MOST_RECORDS:
         raise odd_row()
     return number
 

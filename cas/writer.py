@@ -8,7 +8,7 @@ from typing import Final
 from cas.counters import Counters
 from cas.digest import Digest
 from cas.environment import WriteTransaction
-from cas.errors import MissingObjectError
+from cas.errors import InvalidInputError, MissingObjectError
 from cas.filling import PAGE_ROOM, PageFiller
 from cas.kept import Kept
 from cas.objects import Object
@@ -32,6 +32,7 @@ from cas.records import (
     record_key,
 )
 from cas.roots import log_roots
+from cas.shape import MOST_RECORDS
 from cas.trail import Trail, WrittenPack
 from cas.upkeep import BriefUpkeep
 
@@ -197,7 +198,10 @@ class RecordWriter(RecordReader):
         pages, began = self.writing.pages(OBJECTS), list[bool]()
         for fragment, row in enumerate(rows):
             write = self.writing.put if fragment < stays else self.writing.append
-            write(OBJECTS, record_key(base, fragment), row)
+            try:
+                write(OBJECTS, record_key(base, fragment), row)
+            except InvalidInputError as error:
+                raise self.counters.misfit() from error
             before, pages = pages, self.writing.pages(OBJECTS)
             began.append(pages > before or 0 < fragment < stays)
             filler.saw(len(row), began_page=began[-1])
@@ -258,6 +262,8 @@ class RecordWriter(RecordReader):
         """Add a record. ``others`` is the row of the index that its digest has so far."""
         counters = self.counters
         number = counters.next_record
+        if number >= MOST_RECORDS:
+            raise counters.misfit()
         counters.next_record = number + 1
         counters.objects += 1
         counters.payload_bytes += len(payload)

@@ -425,6 +425,30 @@ def test_counters_that_are_wrong_are_found(good: Path) -> None:
     assert repaired(good).fixed == ("the counters of what is stored",)
 
 
+@pytest.mark.parametrize("number", [3, 1 << 40, (1 << 64) - 1])
+def test_no_record_gets_a_number_that_it_cannot_have(good: Path, number: int) -> None:
+    """Behind those that are there, and not so far that marking them would take all memory."""
+    vandal = Vandal(objects(good))
+    row = vandal.row("store", b"counters")[4:]
+    vandal.put_checked("store", b"counters", number.to_bytes(8, "big") + row[8:])
+    vandal.put_checked("store", b"collected", b"\xff" * 24)
+    (damage,) = checked(good).damage
+    assert (damage.kind, str(number) in damage.text) == ("counters", True)
+    with Repository.open(good) as repo:
+        for attempt in (repo.gc, repo.compact):
+            with pytest.raises(CorruptStoreError, match="--repair"):
+                attempt()
+        if number != 1 << 40:
+            with pytest.raises(CorruptStoreError, match="--repair"):
+                repo.commit("b", {"n": number})
+    assert repaired(good).fixed == ("the counters of what is stored",)
+    with Repository.open(good) as repo:
+        repo.commit("b", {"n": number})
+        repo.gc()
+        assert repo.restore("b") == {"n": number}
+        assert repo.check().ok
+
+
 def test_a_run_that_counts_wrong_is_found(good: Path) -> None:
     vandal = Vandal(objects(good))
     fields = cbor2.loads(vandal.row("runs", b"a")[4:])
