@@ -281,6 +281,11 @@ HIDDEN_CHANGES: dict[str, Callable[[list[Any]], None]] = {
     "the order of keys": lambda items: items[20].update(text=items[20].pop("text")),
     "a leaf two levels down": lambda items: items[20]["calls"][0].update(name="other"),
     "an item of an inner list": lambda items: items[20]["calls"].append({}),
+    "an item of the last inner list": lambda items: items[-1]["calls"].append({}),
+    "an item moved to the next inner list": lambda items: items[21]["calls"].insert(
+        0, items[20]["calls"].pop()
+    ),
+    "an entry of the last dict": lambda items: items[-1].update(more=1),
     "an entry moved to the next dict": lambda items: items[21].update(last=items[20].pop("last")),
     "a set": lambda items: items[22].add(3),
     "a bytearray": lambda items: items[23].append(1),
@@ -325,7 +330,7 @@ HIDDEN_CHANGES: dict[str, Callable[[list[Any]], None]] = {
 def long_list() -> list[Any]:
     """Return a list with a node of its own, holding one of each kind of container."""
     items: list[Any] = [
-        {"text": str(at), "count": 1, "zero": 0.0, "calls": [{"name": "x"}], "last": at}
+        {"text": str(at), "count": 1, "zero": 0.0, "calls": [{"name": "x"}, {}], "last": at}
         for at in range(40)
     ]
     items[22:26] = [{1, 2}, bytearray(b"ab"), Task("t"), Message(text="m")]
@@ -372,6 +377,28 @@ def test_each_kind_of_hidden_change_is_seen(home: Path, hidden: Callable[[Any], 
         hidden(items)
         repo.commit("run", {"items": items})
         assert_same(repo.restore("run")["items"], items)
+
+
+@pytest.mark.parametrize("hidden", HIDDEN_CHANGES.values(), ids=HIDDEN_CHANGES.keys())
+@pytest.mark.parametrize("kinds", [lambda _hidden: long_list(), list_for], ids=["all", "one"])
+@pytest.mark.parametrize("block", [8, 1_000])
+def test_each_kind_of_hidden_change_farther_down_is_seen(
+    home: Path,
+    hidden: Callable[[Any], None],
+    kinds: Callable[[Any], list[Any]],
+    block: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A long list inside an item says only whether anything in it changed."""
+    monkeypatch.setattr("manifests.watch._BLOCK_CONTAINERS", block)
+    with Repository.open(home, registry=registry()) as repo:
+        items = kinds(hidden)
+        state = {"outer": [{"inner": [f"{n} {m}" for m in range(9)]} for n in range(9)]}
+        state["outer"][4]["inner"] = items
+        repo.commit("run", state)
+        hidden(items)
+        prepared = repo.prepare("run", state)
+        assert prepared.id == encoded_anew(repo, prepared, state).id
 
 
 @pytest.mark.parametrize("hidden", HIDDEN_CHANGES.values(), ids=HIDDEN_CHANGES.keys())
