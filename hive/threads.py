@@ -89,8 +89,11 @@ def failure_of_thread(repository: Repository, head: Checkpoint) -> str:
 def delta_channels_of(repository: Repository, checkpoint: Checkpoint) -> list[str]:
     """Return the channels of a thread that have a value which is not in the checkpoint.
 
-    LangGraph makes it of what earlier steps wrote, with a function that only the graph has.
+    LangGraph makes it of what earlier steps wrote, with a function that only the graph has. Of what
+    is no thread's, there are none.
     """
+    if not is_thread(checkpoint):
+        return []
     record = repository.execution(checkpoint)
     counted = rebuilt_names(record)
     if not counted:

@@ -114,9 +114,9 @@ def _failure(repo: Repository, checkpoint: Checkpoint) -> str:
 
 def _elsewhere(repo: Repository, checkpoint: Checkpoint) -> list[str]:
     """Return the keys of a thread's state that would otherwise seem to be lost."""
-    from hive.threads import delta_channels_of, is_thread
+    from hive.threads import delta_channels_of
 
-    return delta_channels_of(repo, checkpoint) if is_thread(checkpoint) else []
+    return delta_channels_of(repo, checkpoint)
 
 
 def _show_checkpoint(

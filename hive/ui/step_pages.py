@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from hive.graph.standing import failure_of
+from hive.threads import delta_channels_of
 from hive.ui.links import step_link
 from hive.ui.request import MovedError, Query
 from hive.ui.site import Site
@@ -51,6 +52,7 @@ def step(site: Site, query: Query) -> str:
         touched_more=len(touched) - _TOUCHED,
         tags=repository.tagged().get(found.id, []),
         error="" if focused else failure_of(repository, found),
+        elsewhere=[] if focused else delta_channels_of(repository, found),
         pending=0 if focused else repository.count_pending(found.run, found.sequence),
         has_record=bool(repository.execution_outline(found, stop=0).length),
     )

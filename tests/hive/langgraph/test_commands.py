@@ -26,6 +26,7 @@ from hive.threads import (
 )
 from tests.hive.command_line import environment, hive
 from tests.hive.langgraph.graphs import chat_graph, config_of, delta_graph
+from tests.hive.ui.sites import pages_of
 
 
 def test_log_show_diff_and_gc_work_on_threads(tmp_path: Path) -> None:
@@ -58,6 +59,10 @@ def test_show_says_what_a_state_only_seems_to_lack(tmp_path: Path) -> None:
         missing = {each.sequence: delta_channels_of(repository, each) for each in listed}
         repository.commit("bees", {"n": 1})
         assert delta_channels_of(repository, repository.resolve("bees")) == []
+        pages = pages_of(repository)
+        for sequence, names in missing.items():
+            page = pages.get("/step", run="alice", at=sequence)
+            assert ("Not in it" in page) == bool(names)
     # Nothing is written to the channel before the first checkpoint; two have a snapshot of it.
     assert missing == {number: [] if number in (1, 6, 11) else ["log"] for number in range(1, 13)}
     assert "not in it   log: made by the graph" in hive("show", "alice", "--home", home).output
