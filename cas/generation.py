@@ -174,13 +174,9 @@ class GenerationLock:
         self.gate = Gate(first=self._take, last=self._give_back)
 
     def _take(self) -> None:
-        file = self._opened()
-        fcntl.flock(file, fcntl.LOCK_SH)
-        try:
-            self.read()
-        except BaseException:
-            fcntl.flock(file, fcntl.LOCK_UN)
-            raise
+        # Who fails here leaves the gate, or reopens it, all the same: that gives the lock back.
+        fcntl.flock(self._opened(), fcntl.LOCK_SH)
+        self.read()
 
     def _give_back(self) -> None:
         if self._file is not None:

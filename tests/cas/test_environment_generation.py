@@ -400,3 +400,18 @@ def test_a_store_is_not_taken_for_another_in_its_place(store: Path, tmp_path: Pa
         os.rename(store, tmp_path / "newer")
         os.rename(tmp_path / "moved", store)
         assert environment.read(lambda tx: tx.get(ROWS, b"key")) == b"moved"
+
+
+def test_who_finds_the_file_damaged_holds_up_nobody(store: Path) -> None:
+    """It stays open, and whoever puts the file right needs the lock."""
+    file = store / "generation"
+    line = file.read_bytes()
+    with closing(GenerationLock(store)) as lock:
+        file.write_bytes(line.replace(b"check", b"chick"))
+        with pytest.raises(CorruptStoreError), lock.shared():
+            pass
+        with open(file, "rb") as other:
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file.write_bytes(line)
+        with lock.shared() as generation:
+            assert generation == 1

@@ -136,6 +136,20 @@ def test_a_small_cache_forgets_packs_and_reads_them_again(store: ObjectStore) ->
     record = store.read(lambda reader: reader.read(len(items) + 1), cache=cache)
     read = store.read(lambda reader: reader.read_all(record.links), cache=cache)
     assert [record.payload for record in read] == [item.payload for item in items]
+    assert sum(cache.get(number) is not None for number in record.links) <= 2
+
+
+def test_an_object_whose_record_cannot_be_read_is_damaged_and_not_missing(
+    store: ObjectStore, place: Path
+) -> None:
+    item = Object((), b"payload")
+    store.put(item)
+    store.close()
+    Vandal(place).change("objects", record_key(1), lambda row: row[:-1])
+    with ObjectStore.open(place) as again:
+        with pytest.raises(CorruptObjectError, match="damaged") as caught:
+            again.get(item.address())
+        assert caught.value.expected == item.address()
 
 
 def test_a_row_that_is_found_under_another_number_is_not_believed(

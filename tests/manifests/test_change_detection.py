@@ -317,6 +317,9 @@ HIDDEN_CHANGES: dict[str, Callable[[list[Any]], None]] = {
     "a key of a larger dict": lambda items: setattr(next(iter(items[28])), "name", "other"),
     "a list below a key of a larger dict": lambda items: next(iter(items[28])).log.append(1),
     "an equal number in a list": lambda items: items[33].insert(0, bool(items[33].pop(0))),
+    "the first item of an empty list": lambda items: items[34].append(1),
+    "the first entry of an empty dict": lambda items: items[35].update(a=1),
+    "the first item of an empty list in a tuple": lambda items: items[36][0].append(1),
     "a date": lambda items: items[31].update(day=dt.date(2026, 1, 2)),
     "the digits of a number": lambda items: items[31].update(price=Decimal("1.00")),
     "a field of an unregistered value": lambda items: items[32].fields.update(a=[2]),
@@ -335,7 +338,7 @@ def long_list() -> list[Any]:
     ]
     items[22:26] = [{1, 2}, bytearray(b"ab"), Task("t"), Message(text="m")]
     numbered: dict[Any, Any] = {number: number for number in range(20)}
-    items[26:34] = [
+    items[26:37] = [
         Annotated(text="a"),
         {Agent("small", [1, 2, 3, 4, 5]): 1},
         {Agent("large", [1, 2, 3, 4, 5]): 1, **numbered},
@@ -344,6 +347,9 @@ def long_list() -> list[Any]:
         {"day": dt.date(2026, 1, 1), "price": Decimal("1.0")},
         UnregisteredValue("gone.Thing", 1, {"a": [1]}),
         [1, 2, 3],
+        [],
+        {},
+        ([], 1),
     ]
     return items
 

@@ -200,6 +200,9 @@ def test_they_go_along_in_a_bundle(repo: Repository, tmp_path: Path) -> None:
         assert len(there.pending("run", 2)) == 2
         assert there.gc(whole=True).objects_removed == 0
         assert there.check().ok
+        repo.export(["keyed"], tmp_path / "alone", history=True)
+        there.import_bundle(tmp_path / "alone", name="renamed")
+        assert there.pending("renamed", LATER) == repo.pending("keyed", LATER)
 
 
 def test_many_at_once_share_a_transaction(
