@@ -93,9 +93,16 @@ def rest_of(execution: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def metadata_of(record: Mapping[str, Any]) -> CheckpointMetadata:
-    """Return the metadata in a record."""
+    """Return the metadata in a record.
+
+    Raises:
+        CorruptionError: The record is not one that ``record_of`` made.
+    """
     found = {name: record[name] for name in _BESIDE if name in record}
-    found.update(zip(record["names"][2], record["metadata"], strict=True))
+    try:
+        found.update(zip(record["names"][2], record["metadata"], strict=True))
+    except (LookupError, TypeError, ValueError) as error:
+        raise _senseless() from error
     return cast("CheckpointMetadata", found)
 
 
@@ -118,8 +125,8 @@ def checkpoint_of(record: Mapping[str, Any], checkpoint_id: str, values: Any) ->
     def seen(held: Sequence[Any]) -> dict[str, Any]:
         return dict(zip(map(name, held[::2]), held[1::2], strict=True))
 
-    fields: dict[str, Any] = dict(record.get("more", {}))
     try:
+        fields: dict[str, Any] = dict(record.get("more", {}))
         fields["id"] = checkpoint_id
         fields["ts"] = _moment_text(record.get("ts"))
         fields["channel_values"] = values
@@ -129,8 +136,12 @@ def checkpoint_of(record: Mapping[str, Any], checkpoint_id: str, values: Any) ->
         if "updated" in record:
             fields["updated_channels"] = None if updated is None else list(map(name, updated))
     except (LookupError, TypeError, ValueError) as error:
-        raise CorruptionError("what is stored of the checkpoint makes no sense") from error
+        raise _senseless() from error
     return cast("Checkpoint", fields)
+
+
+def _senseless() -> CorruptionError:
+    return CorruptionError("what is stored of the checkpoint makes no sense")
 
 
 def kind_of(metadata: Mapping[str, Any]) -> Kind:

@@ -47,7 +47,7 @@ from hive.adapters.langgraph import HiveSaver, strangers
 from hive.adapters.langgraph.codecs import MESSAGES, Opaque, ThreadRegistry
 from hive.adapters.langgraph.serializer import StrictSerializer, serving
 from hive.adapters.langgraph.verbatim import VerbatimSerializer
-from hive.errors import HiveError, InvalidInputError
+from hive.errors import CorruptionError, HiveError, InvalidInputError
 from manifests import Redaction, Repository, UnregisteredValue
 from tests.hive.langgraph.graphs import config_of
 from tests.manifests.memory import Memory
@@ -502,6 +502,40 @@ def test_a_forged_name_of_a_class_is_refused(saver: HiveSaver) -> None:
         forger.commit("t", {"value": value}, key="1", parent=None, execution=execution)
     with pytest.raises(InvalidInputError, match=r"channel 'value'.*'os.system'"):
         saver.get_tuple(config_of("t"))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"more": 5},
+        {"more": [1]},
+        {"seen": [[7, "1"]]},
+        {"seen": [[0, "1", 0]]},
+        {"seen": [5]},
+        {"updated": [7]},
+        {"updated": 5},
+        {"ts": 10**30},
+        {"names": [["a"], ["n"], [["no name"]]]},
+        {"names": [[["no name"]], ["n"], ["m"]]},
+    ],
+    ids=repr,
+)
+def test_a_forged_record_is_damage(saver: HiveSaver, odd: dict[str, Any]) -> None:
+    """It has the shape that a saver's have, as far as that is looked at before."""
+    record = {
+        "names": [["a"], ["n"], ["m"]],
+        "versions": ["1"],
+        "seen": [[0, "1"]],
+        "updated": [0],
+        "ts": 5,
+        "metadata": [1],
+    }
+    with Repository.open(saver.repository.home) as forger:
+        for thread, execution in (("good", record), ("odd", record | odd)):
+            forger.commit(thread, {"a": 1}, key="1", parent=None, execution=execution)
+    assert saver.get_tuple(config_of("good")) is not None
+    with pytest.raises(CorruptionError):
+        saver.get_tuple(config_of("odd"))
 
 
 def test_runs_of_others_are_not_taken_for_threads(saver: HiveSaver) -> None:
