@@ -165,6 +165,11 @@ def test_metadata_filters_and_windows(saver: HiveSaver) -> None:
     assert [c.checkpoint["id"] for c in saver.list(config_of("chat", checkpoint_id=newest[2]))] == [
         newest[2]
     ]
+    one = config_of("chat", checkpoint_id=newest[2])
+    found_before = [
+        [c.checkpoint["id"] for c in saver.list(one, before=each)] for each in (one, before)
+    ]
+    assert found_before == [[], [newest[2]]]
 
 
 def test_an_empty_checkpoint_id_is_none(saver: HiveSaver) -> None:
