@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from cas.counters import Counters
+from cas.environment import WriteTransaction
 from cas.epochs import Moment, RootChanges, changes_since
 from cas.errors import InvalidInputError, NotFoundError, ReadOnlyStoreError
-from cas.leases import Lease
+from cas.leases import LEASES, Lease, is_part
 from cas.objects import Object
 from cas.records import RecordReader
 from cas.upkeep import Progress
@@ -99,6 +100,36 @@ def test_every_kind_of_root_keeps(repo: Repository, work: str) -> None:
     getattr(repo, work)()
     assert not repo._store.has(staged.address())
     assert repo.check().ok
+
+
+def test_what_is_staged_while_it_dies_is_kept(repo: Repository) -> None:
+    dying = Object((), b"dying " * 50)
+    repo._store.put(dying)
+    lease = Lease(repo._store)
+
+    def stage(told: Progress) -> None:
+        if told.phase == "mark" and not lease.is_used:
+            lease.stage({dying.address(): dying})
+
+    assert repo.gc(progress=stage).objects_removed == 0
+    assert lease.is_used
+    assert repo._store.get(dying.address()) == dying
+    lease.abandon()
+    assert repo.gc().objects_removed == 1
+
+
+def test_a_lease_of_which_a_part_is_gone_is_not_held(repo: Repository) -> None:
+    lease = Lease(repo._store)
+    for item in (Object((), b"first"), Object((), b"second")):
+        lease.stage({item.address(): item})
+    assert repo._store.read(lambda reader: lease.is_held(reader.transaction))
+
+    def take_one_off(transaction: WriteTransaction) -> None:
+        first = next(key for key, _row in transaction.items(LEASES) if is_part(key))
+        transaction.delete(LEASES, first)
+
+    repo._store.environment.write(take_one_off)
+    assert not repo._store.read(lambda reader: lease.is_held(reader.transaction))
 
 
 def roots(reader: RecordReader) -> tuple[Moment, Counter[int]]:
