@@ -269,14 +269,17 @@ class GenerationLock:
             yield self.read()
         finally:
             turnstile, self._shut_turnstile = self._shut_turnstile, None
-            # Unlocked and not just closed: a process forked meanwhile has copies open.
             try:
-                self._reopen()
-            except BaseException:
-                self._reopen()
-                raise
-            if turnstile is not None:
-                fcntl.flock(turnstile, fcntl.LOCK_UN)
+                try:
+                    self._reopen()
+                except BaseException:
+                    self._reopen()
+                    raise
+            finally:
+                # Unlocked and not just closed: a process forked meanwhile has copies open, and the
+                # traceback of an interrupt keeps this one.
+                if turnstile is not None:
+                    fcntl.flock(turnstile, fcntl.LOCK_UN)
 
     def read(self) -> int:
         """Return the generation that the file names now. Call it while holding the lock.
