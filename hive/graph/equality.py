@@ -22,10 +22,11 @@ def is_same_data(left: Any, right: Any) -> bool:
             and len(left) == len(right)
             and all(map(is_same_data, left, right))
         )
-    if isinstance(left, float) and isinstance(right, float) and left != left:
-        return right != right
+    # Before ``==``, which takes an item for an array of equal ones and raises for other lengths.
+    if getattr(left, "shape", None) != getattr(right, "shape", None):
+        return False
     same: Any = left == right
     if isinstance(same, bool):
-        return same
-    # An array of comparisons. Unequal shapes compare as False or raise, depending on the version.
-    return getattr(left, "shape", None) == getattr(right, "shape", None) and bool(same.all())
+        return same or bool(left != left and right != right)
+    # An array of comparisons.
+    return bool((same | ((left != left) & (right != right))).all())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hive import InvalidInputError
 from hive.graph import (
     EdgeCondition,
     EdgeSpec,
@@ -24,6 +26,7 @@ from hive.graph import (
     ParallelSpec,
     Runtime,
 )
+from hive.graph.merging import merge
 
 GOAL = Goal(id="goal")
 
@@ -174,7 +177,9 @@ def test_what_several_branches_wrote_is_merged_as_declared(
         ["s-a", "s-b", "a-j", "b-j"],
         parallel=[{"merge": {"k": rule}}],
     )
-    assert execute(graph, {"k": before}).output == {"k": merged}
+    result = execute(graph, {"k": before})
+    assert result.success, result.error
+    assert result.output == {"k": merged}
 
 
 @pytest.mark.parametrize(
@@ -216,6 +221,66 @@ def test_a_conflict_fails_the_run_and_a_changed_rule_mends_it(
     mended = execute(graph("last"), None, failed.session_state, accept_changed_graph=True)
     assert mended.output == {"k": right}
     assert sorted(ran) == ["a", "b"]  # what was done is not done again
+
+
+NONE = object()
+"""Stands for a key that was not in memory before, or that a branch did not write."""
+
+
+def merged(rule: str, before: Any, left: Any, right: Any) -> Any:
+    """Merge what two branches wrote to one memory key."""
+    written = {"l": left, "r": right}
+    return merge(
+        {} if before is NONE else {"k": before},
+        {name: {"k": value} for name, value in written.items() if value is not NONE},
+        {"k": MergeRule(rule)},
+    )["k"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "before", "left", "right", "result"),
+    [
+        # What one branch alone wrote stands as it is, whatever the rule; but collected is listed.
+        ("append", ["x"], ["y"], NONE, ["y"]),
+        ("update", "x", NONE, 1, 1),
+        ("add", "x", "y", NONE, "y"),
+        ("collect", 0, NONE, 1, [1]),
+        # What was not there before is as good as empty.
+        ("append", NONE, [1], [1, 2], [1, 1, 2]),
+        ("update", NONE, {"x": 1}, {"y": 2}, {"x": 1, "y": 2}),
+        ("add", NONE, 1, 2.5, 3.5),
+        # Entries may be changed alike, be taken out, and change their type alone.
+        ("update", {"x": 0}, {"x": 1}, {"x": 1}, {"x": 1}),
+        ("update", {"x": 0, "y": 0}, {"y": 0}, {"y": 0}, {"y": 0}),
+        ("update", {"x": 0, "y": 0}, {"y": 0}, {"x": 0, "y": 1}, {"y": 1}),
+        ("update", {"x": 1}, {"x": True}, {"x": 1}, {"x": True}),
+    ],
+)
+def test_the_rules_of_merging(rule: str, before: Any, left: Any, right: Any, result: Any) -> None:
+    found = merged(rule, before, left, right)
+    assert (repr(found), type(found)) == (repr(result), type(result))
+
+
+@pytest.mark.parametrize(
+    ("rule", "before", "left", "right", "reason"),
+    [
+        ("append", [1], [1, 2], [], "'r' changed what the list held before"),
+        ("append", [], [], "x", "'r' wrote a str"),
+        ("append", NONE, None, [], "'l' wrote a NoneType"),
+        ("update", [], {}, {}, "it was no dict before the branches"),
+        ("update", {}, {}, [("x", 1)], "'r' wrote a list"),
+        ("update", {"x": 0}, {}, {"x": 1}, "'l' and 'r' changed the same entry"),
+        ("update", {"x": 0}, {"x": 1}, {"x": True}, "'l' and 'r' changed the same entry"),
+        ("add", 1, 2, True, "r is no number"),
+        ("add", False, 1, 1, "it is no number"),
+    ],
+)
+def test_what_a_rule_cannot_merge_is_said_with_its_reason(
+    rule: str, before: Any, left: Any, right: Any, reason: str
+) -> None:
+    said = f"branches are in conflict: memory key 'k' cannot be merged by '{rule}': {reason}"
+    with pytest.raises(InvalidInputError, match=f"^{re.escape(said)}$"):
+        merged(rule, before, left, right)
 
 
 def test_a_failed_branch_fails_the_run_when_the_others_have_ended() -> None:

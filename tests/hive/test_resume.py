@@ -155,14 +155,17 @@ def test_an_input_with_arrays_and_nan_is_recognized(manager: CheckpointManager) 
     numpy = pytest.importorskip("numpy")
 
     def given(last: int = 3) -> dict[str, Any]:
-        return {"n": 0, "nan": [float("nan")], "array": numpy.array([1, 2, last])}
+        nan = float("nan")
+        return {"n": 0, "nan": [nan, numpy.array([nan])], "array": numpy.array([1, 2, last])}
 
     with pytest.raises(Crash):
         execute(manager, count_to(5, crash_at=3), given(), run="r")
     with pytest.raises(InvalidInputError, match="takes no new input"):
         execute(manager, count_to(5), given(4), run="r", resume=True)
-    with pytest.raises(InvalidInputError, match="takes no new input"):
-        execute(manager, count_to(5), {**given(), "array": numpy.array([1])}, run="r", resume=True)
+    for other in ([1], [1, 2]):
+        changed = {**given(), "array": numpy.array(other)}
+        with pytest.raises(InvalidInputError, match="takes no new input"):
+            execute(manager, count_to(5), changed, run="r", resume=True)
     assert execute(manager, count_to(5), given(), run="r", resume=True).output["n"] == 5
 
 
