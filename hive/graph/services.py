@@ -30,6 +30,8 @@ class Effects:
         """Record where ``recorder`` saves the run's checkpoints."""
         self._recorder = recorder
         self._known: dict[str, Any] = {}
+        # What was done and could not be recorded: another attempt only records it.
+        self._unrecorded: dict[str, Any] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
     async def once(self, key: str, function: Callable[[], Any]) -> Any:
@@ -40,14 +42,17 @@ class Effects:
             if value is _MISSING:
                 value = await self._recorder.effect(key, _MISSING)
             if value is _MISSING:
-                value = function()
-                if inspect.isawaitable(value):
-                    value = await value
-                value = copy_value(value, f"effect {key}")
+                value = self._unrecorded.get(key, _MISSING)
+                if value is _MISSING:
+                    value = function()
+                    if inspect.isawaitable(value):
+                        value = await value
+                    value = self._unrecorded[key] = copy_value(value, f"effect {key}")
                 try:
                     value = await self._recorder.record_effect(key, value)
-                except errors.InvalidInputError as error:
-                    raise futile(error) from None  # and it would be done once more
+                except (errors.InvalidInputError, errors.LimitError) as error:
+                    raise futile(error) from None
+                del self._unrecorded[key]
             self._known[key] = value
             return copy_value(value, f"effect {key}")
 

@@ -79,6 +79,21 @@ def count_to(last: int, *, crash_at: int = 0, pause: bool = False, **changes: An
     return GraphSpec(**{**fields, **changes})
 
 
+def forked(work: Any) -> GraphSpec:
+    """Node ``s`` begins the branches ``a`` and ``b``, which meet at ``j``."""
+    return GraphSpec(
+        id="forked",
+        entry_node="s",
+        nodes=[NodeSpec(id=name, function=work, max_retries=0) for name in "sabj"],
+        edges=[EdgeSpec(id=s + t, source=s, target=t) for s, t in ("sa", "sb", "aj", "bj")],
+        parallel=[ParallelSpec(source="s", join="j")],
+    )
+
+
+def no_room(*_arguments: Any, **_options: Any) -> Any:
+    raise StoreFullError("no room")
+
+
 def execute(
     manager: CheckpointManager | None,
     graph: GraphSpec,
@@ -283,6 +298,22 @@ def test_attempts_are_not_saved_where_that_is_not_wanted(home: Path) -> None:
     with CheckpointManager(home, CheckpointConfig(save_failed_attempts=False)) as manager:
         execute(manager, graph, {"n": 0}, run="r")
         assert [cp.kind for cp in manager.history("r")] == ["failed", "input"]
+
+
+def test_a_pause_with_nothing_behind_it_ends_where_it_was(manager: CheckpointManager) -> None:
+    graph = GraphSpec(
+        id="g",
+        entry_node="a",
+        nodes=[NodeSpec(id=name, function=dict) for name in "ab"],
+        edges=[EdgeSpec(id="ab", source="a", target="b")],
+        pause_nodes=["b"],
+    )
+    assert execute(manager, graph, run="r").paused_at == "b"
+    assert execute(manager, graph, run="r", resume=True).paused_at is None
+    assert [(cp.kind, cp.node) for cp in manager.history("r", limit=2)] == [
+        ("final", "b"),
+        ("paused", "b"),
+    ]
 
 
 def test_an_earlier_checkpoint_is_continued_as_a_fork(manager: CheckpointManager) -> None:
@@ -526,6 +557,80 @@ def test_with_warnings_a_run_goes_on_without_its_checkpoints(
         assert result.checkpoint_id == str(manager.history("r")[0].id)
 
 
+@pytest.mark.parametrize("durability", ["sync", "async"])
+def test_with_warnings_a_run_goes_on_without_its_claim_and_its_branches(
+    home: Path, monkeypatch: pytest.MonkeyPatch, durability: Any
+) -> None:
+    ran: list[str] = []
+    broken = [True]
+
+    async def work(ctx: NodeContext) -> dict[str, Any]:
+        ran.append(ctx.node_id)
+        if ctx.node_id == "s" and broken[0]:
+            raise Crash
+        return {ctx.node_id: 1}
+
+    graph = forked(work)
+    config = CheckpointConfig(on_save_error="warn", durability=durability)
+    with CheckpointManager(home, config) as manager:
+        with pytest.raises(Crash):
+            execute(manager, graph, run="r")
+        broken[0] = False
+        for name in ("claim", "put_pending", "record_effect"):
+            monkeypatch.setattr(Repository, name, no_room)
+        runtime = Runtime()
+        with pytest.warns(CheckpointWarning, match="no room"):
+            result = execute(manager, graph, run="r", resume=True, runtime=runtime)
+        assert result.success, result.error
+        assert ran == ["s", "s", "a", "b", "j"]
+        if durability == "sync":  # else what was queued behind the failure is discarded
+            assert manager.history("r")[0].kind == "final"
+        problems = runtime.record("r").problems
+        assert {problem.severity for problem in problems} == {"warning"}
+        assert len(problems) >= 2  # the claim, and at least one branch
+
+
+@pytest.mark.parametrize("durability", ["sync", "async"])
+def test_a_run_without_any_checkpoint_goes_on_through_branches(
+    home: Path, monkeypatch: pytest.MonkeyPatch, durability: Any
+) -> None:
+    async def work(ctx: NodeContext) -> dict[str, Any]:
+        return {ctx.node_id: 1}
+
+    monkeypatch.setattr(Repository, "write", no_room)
+    config = CheckpointConfig(on_save_error="warn", durability=durability)
+    with CheckpointManager(home, config) as manager:
+        with pytest.warns(CheckpointWarning, match="no room"):
+            result = execute(manager, forked(work), run="r")
+        assert result.output == {"s": 1, "a": 1, "b": 1, "j": 1}
+
+
+@pytest.mark.parametrize("durability", ["sync", "async"])
+def test_a_branch_that_ended_is_not_run_again(home: Path, durability: Any) -> None:
+    ran: list[str] = []
+    broken = [True]
+
+    async def work(ctx: NodeContext) -> dict[str, Any]:
+        if ctx.node_id == "b" and broken[0]:
+            while "a" not in ran:
+                await asyncio.sleep(0)
+            for _ in range(20):
+                await asyncio.sleep(0.001)
+            raise Crash
+        ran.append(ctx.node_id)
+        return {ctx.node_id: 1}
+
+    graph = forked(work)
+    with CheckpointManager(home, CheckpointConfig(durability=durability)) as manager:
+        with pytest.raises(Crash):
+            execute(manager, graph, run="r")
+    broken[0] = False
+    with CheckpointManager(home) as manager:
+        result = execute(manager, graph, run="r", resume=True)
+    assert result.output == {"s": 1, "a": 1, "b": 1, "j": 1}
+    assert ran == ["s", "a", "b", "j"]
+
+
 @pytest.mark.parametrize("durability", ["sync", "async", "exit"])
 @pytest.mark.parametrize(
     ("value", "place"),
@@ -583,12 +688,22 @@ def test_a_saved_state_that_cannot_be_stored_fails_its_node(manager: CheckpointM
     assert manager.history("r")[0].kind == "failed"
 
 
-def test_an_effect_that_cannot_be_recorded_is_not_repeated(manager: CheckpointManager) -> None:
+def nested(levels: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("made", [object, lambda: nested(150)])
+def test_an_effect_that_cannot_be_recorded_is_not_repeated(
+    manager: CheckpointManager, made: Callable[[], object]
+) -> None:
     sent = []
 
     def send() -> object:
         sent.append(1)
-        return object()
+        return made()
 
     async def bad(ctx: NodeContext) -> None:
         await ctx.effect("send", send)
@@ -597,6 +712,33 @@ def test_an_effect_that_cannot_be_recorded_is_not_repeated(manager: CheckpointMa
     result = execute(manager, graph, run="r")
     assert "failed after 1 attempt" in str(result.error)
     assert sent == [1]
+
+
+def test_an_effect_that_could_not_be_recorded_yet_is_recorded_by_the_next_attempt(
+    manager: CheckpointManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[int] = []
+    record = Repository.record_effect
+    fail = [True, True, False]
+
+    def sometimes(repository: Repository, run: str, name: str, value: Any) -> Any:
+        if fail.pop(0):
+            raise StoreFullError("no room")
+        return record(repository, run, name, value)
+
+    def send(attempt: int) -> list[int]:
+        sent.append(attempt)
+        return sent
+
+    async def work(ctx: NodeContext) -> dict[str, Any]:
+        return {"sent": await ctx.effect("send", send, ctx.attempt), "attempt": ctx.attempt}
+
+    nodes = [NodeSpec(id="a", function=work, backoff_seconds=0)]
+    monkeypatch.setattr(Repository, "record_effect", sometimes)
+    result = execute(manager, GraphSpec(id="g", entry_node="a", nodes=nodes), run="r")
+    assert result.output == {"sent": [1], "attempt": 3}
+    assert sent == [1]
+    assert manager.repository.effects("r") == {'["a", 1, "send"]': [1]}
 
 
 def test_input_that_a_pause_waits_for_may_be_given_late(manager: CheckpointManager) -> None:
