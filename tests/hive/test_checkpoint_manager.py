@@ -513,6 +513,80 @@ def test_a_save_behind_one_that_fails_stands_on_what_is_durable(home: Path, gate
         assert states(manager) == [{"n": 1}, {"n": 2}]
 
 
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_save_behind_one_that_waits_stands_on_what_came_of_that(
+    home: Path, gate: Gate, fails: bool
+) -> None:
+    async def main(manager: CheckpointManager) -> None:
+        gate.open.clear()
+        waits = asyncio.create_task(manager.asave("r", {"n": 1}))
+        await asyncio.sleep(0)
+        staged = manager._writer("r").stage({"n": 2}, kind="node_complete")
+        gate.open.set()
+        saved = staged.complete()
+        (result,) = await asyncio.gather(waits, return_exceptions=True)
+        assert isinstance(result, StoreFullError) is fails
+        assert (saved == staged.id) is not fails
+        assert manager.history("r")[0].id == saved
+
+    gate.errors = [full()] if fails else []
+    with CheckpointManager(home) as manager:
+        asyncio.run(main(manager))
+        assert [state["n"] for state in states(manager)] == ([2] if fails else [1, 2])
+
+
+def test_saves_that_wait_together_are_warned_of_alike(home: Path, gate: Gate) -> None:
+    async def main(manager: CheckpointManager) -> list[Any]:
+        return await asyncio.gather(*(manager.asave("r", {"n": number}) for number in range(2)))
+
+    gate.errors = [full()]
+    with CheckpointManager(home, CheckpointConfig(on_save_error="warn")) as manager:
+        with pytest.warns(CheckpointWarning, match="no room"):
+            first, second = asyncio.run(main(manager))
+        assert first is None
+        assert [cp.id for cp in manager.history("r")] == [second]
+
+
+def test_a_writer_is_let_go_of_when_nothing_is_left_to_write_or_to_tell(
+    home: Path, gate: Gate
+) -> None:
+    with CheckpointManager(home, CheckpointConfig(durability="async")) as manager:
+        writer = manager.writer("r", None)
+        gate.open.clear()
+        writer.stage({"n": 1}, kind="node_complete")
+        manager.release(writer)
+        threading.Timer(0.05, gate.open.set).start()
+        assert states(manager) == [{"n": 1}]  # it was waited for
+        gate.errors = [full()]
+        writer.stage({"n": 2}, kind="node_complete")
+        writer.settle()
+        manager.release(writer)
+        with pytest.raises(StoreFullError):
+            manager.flush()
+        manager.release(writer)
+        assert manager._writers == {}
+
+
+@pytest.mark.parametrize("durability", ["async", "exit"])
+def test_damage_met_behind_the_caller_is_named_as_such(
+    home: Path, gate: Gate, durability: Durability
+) -> None:
+    """Nobody holds the state any more, so that it cannot be encoded anew."""
+    with CheckpointManager(home, CheckpointConfig(durability=durability)) as manager:
+        manager.save("r", {"n": 1})
+        manager.flush()
+        gate.errors = [MissingObjectError("something the last commit stored is gone")]
+        with pytest.raises(MissingObjectError, match="is gone"):
+            save_and_flush(manager, {"n": 2})
+
+
+def test_saving_by_hand_claims_nothing(home: Path) -> None:
+    with CheckpointManager(home) as manager:
+        manager.save("r", {"n": 1})
+        manager.save("r", {"n": 2})
+        assert manager.repository.claims() == []
+
+
 def test_a_new_manager_continues_a_run_at_its_head(home: Path) -> None:
     for number in range(3):
         with CheckpointManager(home) as manager:

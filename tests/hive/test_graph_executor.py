@@ -608,6 +608,22 @@ def test_a_pause_may_continue_at_its_own_entry_point() -> None:
     assert execute(graph, {"a": 1}, paused.session_state).output == {"a": 1, "b": 1}
 
 
+def test_an_entry_point_behind_a_pause_gets_what_the_pause_gave_and_the_new_input() -> None:
+    graph = GraphSpec(
+        id="g",
+        entry_node="ask",
+        pause_nodes=["ask"],
+        entry_points={"ask_resume": "use"},
+        nodes=[
+            NodeSpec(id="ask", function=lambda: {"question": "?"}),
+            NodeSpec(id="use", function=lambda ctx: {"got": dict(ctx.input_data)}),
+        ],
+    )
+    paused = execute(graph, {"topic": "t"})
+    done = execute(graph, {"answer": 1}, paused.session_state)
+    assert done.output["got"] == {"question": "?", "answer": 1}
+
+
 def test_a_pause_at_the_last_node_completes_when_continued() -> None:
     graph = chain(NodeSpec(id="a", function=dict), pause_nodes=["a"], terminal_nodes=["a"])
     paused = execute(graph)

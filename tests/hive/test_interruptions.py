@@ -414,6 +414,19 @@ def test_what_a_broken_off_run_could_not_write_is_written_when_the_manager_is_cl
         assert manager.history("r")[0].node == "a"
 
 
+def test_an_interruption_surfaces_where_the_claim_cannot_be_ended(
+    manager: CheckpointManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_arguments: Any, **_options: Any) -> Any:
+        raise StoreFullError("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Repository, "end_claim", full)
+        with pytest.raises(Crash):
+            execute(manager, chain(crashing_at("b", crash)))
+    assert manager.history("r")[0].node == "a"
+
+
 def branching() -> tuple[GraphSpec, list[str]]:
     """A graph with a fork; the list notes the visits that came to their end."""
     ran: list[str] = []

@@ -442,6 +442,36 @@ def test_a_pause_in_a_branch_waits_for_the_others_and_takes_input() -> None:
     assert ran == ["a", "b", "a2"]
 
 
+def test_new_input_replaces_what_a_branch_had_written_and_goes_to_its_next_node() -> None:
+    graph = fan(
+        {
+            "a": lambda: {"said": "nothing", "more": 1},
+            "a2": lambda ctx: {"got": [ctx.memory.read("said"), dict(ctx.input_data)]},
+            "b": lambda ctx: {"b": ctx.memory.read("said")},
+        },
+        ["s-a", "s-b", "a-a2", "a2-j", "b-j"],
+        pause_nodes=["a"],
+    )
+    paused = execute(graph)
+    done = execute(graph, {"said": "yes"}, paused.session_state)
+    assert done.output["got"] == ["yes", {"said": "yes", "more": 1}]
+    assert (done.output["said"], done.output["b"]) == ("yes", None)
+
+
+def test_visits_before_the_branches_count_within_them() -> None:
+    seen: list[tuple[int, str]] = []
+
+    def note(ctx: NodeContext) -> None:
+        seen.append((ctx.visit, ctx.idempotency_key))
+
+    again = edge("j-s", "conditional", condition_expr="visits['j'] < 3")
+    result = execute(fan({"a": note, "b": dict}, ["s-a", "s-b", "a-j", "b-j", again]))
+    assert result.success, result.error
+    assert [visit for visit, _ in seen] == [1, 2, 3]
+    assert len({key for _, key in seen}) == 3
+    assert result.visits == {"s": 3, "a": 3, "b": 3, "j": 3}
+
+
 def test_a_pause_before_branches_gives_its_input_to_all() -> None:
     graph = fan(
         {"a": lambda said: {"a": said}, "b": lambda said: {"b": said}},
