@@ -580,6 +580,58 @@ def test_damage_met_behind_the_caller_is_named_as_such(
             save_and_flush(manager, {"n": 2})
 
 
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda manager: manager.restore("r"),
+        lambda manager: manager.restore(manager.fork("r")),
+        lambda manager: manager.restore(manager.fork("r", "other")),
+        lambda manager: manager.point_at("r").state,
+    ],
+    ids=["restore", "fork", "named fork", "resume"],
+)
+def test_what_was_saved_is_found_although_it_waits(
+    home: Path, gate: Gate, look: Callable[[CheckpointManager], Any]
+) -> None:
+    with CheckpointManager(home, CheckpointConfig(durability="async")) as manager:
+        save_and_flush(manager, {"n": 1})
+        gate.open.clear()
+        manager.save("r", {"n": 2})
+        threading.Timer(0.05, gate.open.set).start()
+        assert look(manager) == {"n": 2}
+
+
+def test_a_flush_waits_for_all_runs_and_tells_of_the_one_that_failed(
+    home: Path, gate: Gate
+) -> None:
+    with CheckpointManager(home, CheckpointConfig(durability="exit")) as manager:
+        for run in "ab":
+            manager.save(run, {"n": 1})
+        gate.errors = [full()]
+        with pytest.raises(StoreFullError):
+            asyncio.run(manager.aflush())
+        assert [len(manager.history(run)) for run in "ab"] == [0, 1]
+        asyncio.run(manager.aflush("a"))
+        assert len(manager.history("a")) == 1
+
+
+def test_a_new_writer_waits_for_the_one_before_it_and_is_not_let_go_of_with_it(
+    home: Path, gate: Gate
+) -> None:
+    with CheckpointManager(home, CheckpointConfig(durability="async")) as manager:
+        before = manager.writer("r", None)
+        gate.errors = [full()]
+        before.stage({"n": 1}, kind="node_complete")
+        with pytest.raises(StoreFullError):
+            manager.writer("r", None)
+        writer = manager.writer("r", None)
+        manager.release(before)
+        gate.open.clear()
+        writer.stage({"n": 2}, kind="node_complete")
+        threading.Timer(0.05, gate.open.set).start()
+        assert states(manager) == [{"n": 2}]
+
+
 def test_saving_by_hand_claims_nothing(home: Path) -> None:
     with CheckpointManager(home) as manager:
         manager.save("r", {"n": 1})

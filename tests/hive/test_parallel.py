@@ -451,11 +451,13 @@ def test_new_input_replaces_what_a_branch_had_written_and_goes_to_its_next_node(
         },
         ["s-a", "s-b", "a-a2", "a2-j", "b-j"],
         pause_nodes=["a"],
+        parallel=[{"merge": {"said": "collect"}}],
     )
     paused = execute(graph)
     done = execute(graph, {"said": "yes"}, paused.session_state)
     assert done.output["got"] == ["yes", {"said": "yes", "more": 1}]
-    assert (done.output["said"], done.output["b"]) == ("yes", None)
+    # The other branch had ended: it is not given what it did not wait for.
+    assert (done.output["said"], done.output["b"]) == (["yes"], None)
 
 
 def test_visits_before_the_branches_count_within_them() -> None:
@@ -472,9 +474,54 @@ def test_visits_before_the_branches_count_within_them() -> None:
     assert result.visits == {"s": 3, "a": 3, "b": 3, "j": 3}
 
 
+def test_a_branch_that_forks_may_end_where_its_own_branches_meet() -> None:
+    def note(ctx: NodeContext) -> dict[str, int]:
+        return {ctx.node_id: ctx.visit}
+
+    graph = fan(
+        dict.fromkeys(["a", "b", "x", "y", "j"], note),
+        ["s-a", "s-b", "a-x", "a-y", "x-j", "y-j", "b-j"],
+        parallel=[{}, {"source": "a", "join": "j"}],
+    )
+    result = execute(graph)
+    assert result.success, result.error
+    assert result.output == {"a": 1, "b": 1, "x": 1, "y": 1, "j": 1}
+    assert result.path[-1] == "j"
+    assert result.visits["j"] == 1
+
+
+def test_steps_before_the_branches_count_towards_their_limit() -> None:
+    graph = fan({"a": dict, "a2": dict, "b": dict}, ["s-a", "s-b", "a-a2", "a2-j", "b-j"])
+    failed = execute(graph.model_copy(update={"max_steps": 2}))
+    assert failed.error == "branch 's-a': max_steps (2) reached before node 'a2'"
+
+
+@pytest.mark.parametrize("key", [None, "errors"])
+@pytest.mark.parametrize("fails", [True, False])
+def test_what_a_branch_wrote_before_it_failed_is_not_merged(key: str | None, fails: bool) -> None:
+    def ends() -> dict[str, Any]:
+        if fails:
+            raise OSError("gone")
+        return {}
+
+    graph = fan(
+        {"a": lambda: {"half": 1}, "a2": ends, "b": lambda: {"b": 1}},
+        ["s-a", "s-b", "a-a2", "a2-j", "b-j"],
+        parallel=[{"on_failure": "continue", "errors_key": key}],
+    )
+    result = execute(graph)
+    assert result.success, result.error
+    errors = {"s-a": "node 'a2' failed after 1 attempt: OSError: gone"}
+    expected: dict[str, Any] = {"b": 1} if fails else {"half": 1, "b": 1}
+    assert result.output == {**expected, **({key: errors} if fails and key else {})}
+
+
 def test_a_pause_before_branches_gives_its_input_to_all() -> None:
     graph = fan(
-        {"a": lambda said: {"a": said}, "b": lambda said: {"b": said}},
+        {
+            "a": lambda ctx: {"a": ctx.input_data["said"]},
+            "b": lambda ctx: {"b": ctx.input_data["said"]},
+        },
         ["s-a", "s-b", "a-j", "b-j"],
         pause_nodes=["s"],
     )

@@ -300,6 +300,37 @@ def test_attempts_are_not_saved_where_that_is_not_wanted(home: Path) -> None:
         assert [cp.kind for cp in manager.history("r")] == ["failed", "input"]
 
 
+def test_a_pause_in_a_branch_is_what_the_run_stops_at(home: Path) -> None:
+    async def work(ctx: NodeContext) -> dict[str, Any]:
+        return {ctx.node_id: ctx.memory.read("said")}
+
+    graph = forked(work).model_copy(update={"pause_nodes": ["a"]})
+    with CheckpointManager(home) as manager:
+        assert execute(manager, graph, run="r").paused_at == "a"
+        head = manager.history("r")[0]
+        assert (head.kind, head.node) == ("paused", "a")
+    with CheckpointManager(home) as manager:
+        done = execute(manager, graph, {"said": 1}, run="r", resume=True)
+        assert done.output == {"s": None, "a": None, "b": None, "said": 1, "j": 1}
+
+
+def test_a_session_without_new_input_is_saved_where_it_goes_on(
+    manager: CheckpointManager,
+) -> None:
+    paused = execute(None, count_to(2, pause=True), {"n": 0}, run="elsewhere")
+    session = paused.session_state
+    done = execute(manager, count_to(2, pause=True), session_state=session, run="here")
+    assert done.output == {"n": 2}
+    assert [cp.kind for cp in manager.history("here")] == ["paused", "input"]
+
+
+def test_a_fork_where_a_run_was_over_is_over_too(manager: CheckpointManager) -> None:
+    done = execute(manager, count_to(3), {"n": 0}, run="r")
+    fork = execute(manager, count_to(3), run="again", resume="r")
+    assert (fork.success, fork.output, fork.path) == (True, done.output, done.path)
+    assert [cp.kind for cp in manager.history("again", limit=1)] == ["final"]
+
+
 def test_a_pause_with_nothing_behind_it_ends_where_it_was(manager: CheckpointManager) -> None:
     graph = GraphSpec(
         id="g",
