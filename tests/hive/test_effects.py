@@ -339,3 +339,16 @@ def test_starts_of_nodes_are_saved_where_that_is_wanted(home: Path) -> None:
         history = list(reversed(manager.history("r")))
     assert [cp.kind for cp in history] == ["input", "node_start", "attempt_failed", "final"]
     assert history[1].node == "a"
+
+
+def test_names_of_effects_are_stored_as_they_are_written(home: Path) -> None:
+    """What is looked up in a store of an earlier version must have the same name."""
+
+    async def work(ctx: NodeContext) -> None:
+        await ctx.effect("überweisen", list)
+
+    graph = GraphSpec(id="g", entry_node="é", nodes=[NodeSpec(id="é", function=work)])
+    with CheckpointManager(home) as manager:
+        executor = GraphExecutor(Runtime(), manager)
+        assert asyncio.run(executor.execute(graph, GOAL, run="r")).success
+        assert manager.repository.effects("r") == {'["é", 1, "überweisen"]': []}

@@ -92,6 +92,20 @@ def test_they_live_as_long_as_the_run(repo: Repository, tmp_path: Path) -> None:
     assert repo.gc().objects_kept == 0
 
 
+def test_compaction_gives_their_values_other_places(repo: Repository) -> None:
+    repo.commit("gone", {f"{number}": f"{number}{LONG}" for number in range(20)})
+    repo.record_effect("run", "paid", LONG)
+    repo.fork("run", "fork")
+    assert repo.effects("fork") == {"paid": LONG}
+    repo.delete_run("gone")
+    repo.gc(whole=True)
+    repo.compact()
+    repo.commit("later", {f"{number}": f"later {number}{LONG}" for number in range(20)})
+    assert repo.effects("run") == repo.effects("fork") == {"paid": LONG}
+    assert repo.gc(whole=True).objects_removed == 0
+    assert repo.check().ok
+
+
 def test_a_fork_knows_what_was_done_before_it(repo: Repository) -> None:
     repo.record_effect("run", "of step 1", 1)
     repo.commit("run", {"n": 2})

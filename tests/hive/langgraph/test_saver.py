@@ -21,7 +21,7 @@ from langgraph.graph import START, StateGraph
 from langgraph.types import Command
 from typing_extensions import TypedDict
 
-from hive.adapters.langgraph import HiveSaver
+from hive.adapters.langgraph import HiveSaver, fencing
 from hive.adapters.langgraph.places import Place
 from hive.adapters.langgraph.versions import next_version
 from hive.errors import ConflictError, InvalidInputError
@@ -628,6 +628,18 @@ def test_fencing_lets_travellers_branch(tmp_path: Path) -> None:
         result = graph.invoke(None, history[-1].config)
         assert result["messages"][-1].content.startswith("found yes: about one")
         ask(graph, "two")
+
+
+def test_of_too_many_journeys_the_one_begun_longest_ago_is_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fencing, "_MOST", 3)
+    journeys = fencing.Journeys()
+    for place in "abcad":
+        journeys.begin("t", place)
+    assert [place for place in "abcd" if journeys.may_branch("t", place)] == ["a", "c", "d"]
+    assert not journeys.may_branch("other", "a")
+    assert not journeys.may_branch("t", None)
 
 
 def test_without_fencing_nothing_is_lost(tmp_path: Path) -> None:
