@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from manifests import Checkpoint, Outline, PendingWrite, Repository
 
 __all__ = [
+    "DELTA_COUNTERS",
     "Question",
     "delta_channels_of",
     "failure_of_thread",
@@ -35,7 +36,8 @@ _INPUT: Final = "__start__"
 _TASKS: Final = "__pregel_tasks"
 _BRANCH: Final = "branch:"
 _JOIN: Final = "join:"
-_COUNTERS: Final = "counters_since_delta_snapshot"
+DELTA_COUNTERS: Final = "counters_since_delta_snapshot"
+"""The metadata in which LangGraph counts what each delta channel was given since its snapshot."""
 _LEAST_VERSION: Final = 4
 _MOST_CHANNELS: Final = 10_000
 
@@ -113,7 +115,7 @@ def rebuilt_names(execution: Mapping[str, Any]) -> Collection[str] | None:
     if not is_record_of_thread(execution):
         return None
     keys, values = execution["names"][2], execution["metadata"]
-    counted = dict(zip(keys, values, strict=True)).get(_COUNTERS, {})
+    counted = dict(zip(keys, values, strict=True)).get(DELTA_COUNTERS, {})
     return counted.keys() if isinstance(counted, dict) else None
 
 

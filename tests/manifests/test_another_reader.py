@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import random
-import shutil
 import struct
 import sys
 import tempfile
@@ -219,16 +218,6 @@ def test_it_imports_nothing_of_hive() -> None:
             modules.add(str(node.module).partition(".")[0])
     assert modules - sys.stdlib_module_names == {"blake3", "cbor2", "lmdb", "zstandard"}
     assert not modules & {"importlib", "runpy"}
-
-
-@pytest.fixture
-def golden_home(tmp_path: Path) -> Path:
-    """A copy of the golden store that both readers may open."""
-    home = tmp_path / "golden"
-    shutil.copytree(STORE, home)
-    for path in (home, *home.rglob("*")):
-        path.chmod(0o700 if path.is_dir() else 0o600)
-    return home
 
 
 def test_it_reads_the_golden_store_as_it_lies() -> None:

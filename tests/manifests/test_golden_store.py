@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +17,6 @@ from tests.manifests.classes import registry
 from tests.manifests.sameness import assert_same
 
 FILES = {"expected.json", "objects/generation", "objects/g1/data.mdb"}
-
-
-@pytest.fixture
-def golden_home(tmp_path: Path) -> Path:
-    """A private copy of the golden store, with the modes that a checkout does not keep."""
-    place = tmp_path / "golden"
-    shutil.copytree(STORE, place)
-    for path in (place, *place.rglob("*")):
-        path.chmod(0o700 if path.is_dir() else 0o600)
-    return place
 
 
 @pytest.fixture(scope="module")

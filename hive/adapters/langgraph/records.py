@@ -24,7 +24,7 @@ from typing import Any, Final, cast
 from langgraph.checkpoint.base import Checkpoint, CheckpointMetadata
 
 from hive.errors import CorruptionError
-from hive.threads import is_record_of_thread
+from hive.threads import DELTA_COUNTERS, is_record_of_thread
 from manifests.kinds import Kind
 
 __all__ = [
@@ -37,7 +37,6 @@ __all__ = [
     "rest_of",
 ]
 
-_COUNTERS: Final = "counters_since_delta_snapshot"
 _OWN_PLACES: Final = frozenset(
     ("id", "channel_values", "ts", "channel_versions", "versions_seen", "updated_channels")
 )
@@ -156,7 +155,7 @@ def channels_behind(checkpoint: Checkpoint, metadata: Mapping[str, Any]) -> list
     LangGraph counts, for each delta channel, what was written since its last snapshot. Where it
     counts and there is a version but no value, the value is in the ancestors.
     """
-    counted = metadata.get(_COUNTERS) or {}
+    counted = metadata.get(DELTA_COUNTERS) or {}
     versions, values = checkpoint["channel_versions"], checkpoint["channel_values"]
     return [name for name in counted if name in versions and name not in values]
 
