@@ -46,8 +46,11 @@ def rewrite_packs(
     keys = set(hopeless)
     for number in gone | repairs.keys():
         found = transaction.last_at_or_before(OBJECTS, record_key(number, LAST_FRAGMENT))
-        if found is not None:
-            keys.add(found[0][:NUMBER_BYTES] + bytes(2))
+        # The first row that is there, whatever its damaged key says: where none is, a walk begins
+        # at the next pack, which would be written again or removed in place of this one.
+        first = found and transaction.first_at_or_after(OBJECTS, found[0][:NUMBER_BYTES])
+        if first:
+            keys.add(first[0])
     for key in sorted(keys):
         _rewrite(transaction, key, gone, repairs, hopeless=key in hopeless)
     for number, repair in repairs.items():

@@ -316,6 +316,29 @@ def record_of(home: Path, key: str) -> int:
     return Vandal(objects(home)).number(checkpoint.id)
 
 
+@pytest.mark.parametrize("bit", [0, 6])
+@pytest.mark.parametrize("with_source", [False, True])
+def test_a_pack_whose_first_key_is_damaged_takes_no_other_with_it(
+    good: Path, bit: int, with_source: bool
+) -> None:
+    """Found from its number too, it was removed twice: the second time as the pack behind it."""
+    spare, want = good.with_name("spare"), left(good)
+    with Repository.open(good) as repo:
+        repo.backup(spare)
+    vandal = Vandal(objects(good))
+    key = vandal.pack_key(record_of(good, "a@20"))
+    row = vandal.row("objects", key)
+    vandal.delete("objects", key)
+    vandal.put("objects", flip(key, -1, bit), row)
+    hit = set(checked(good).hits)
+    assert 0 < len(hit) < 10
+    done = repaired(good, spare if with_source else None)
+    assert set(done.dropped) == (set() if with_source else hit)
+    rest = left(good)
+    kept = {(run, at) for run, at in want if f"{run}@{at}" not in done.dropped}
+    assert {place: rest[place] for place in rest if place in want} == {at: want[at] for at in kept}
+
+
 def test_a_damaged_object_is_named_with_all_it_hits(good: Path) -> None:
     vandal = Vandal(objects(good))
     number = record_of(good, "a@9")
