@@ -12,7 +12,7 @@ import cbor2
 
 from cas.digest import Digest
 from cas.environment import ReadTransaction, Table, WriteTransaction
-from cas.errors import LimitError, NotFoundError
+from cas.errors import CorruptStoreError, LimitError, NotFoundError
 from cas.shape import odd_row
 from manifests.names import name_key
 from manifests.rows import (
@@ -217,10 +217,10 @@ class CatalogueWriter(Catalogue):
 
         Raises:
             LimitError: Runs of this store, deleted ones included, have had all numbers.
+            CorruptStoreError: Which numbers there were is lost.
         """
         name_key(name, "run name")
-        row = self._get(NUMBERS, NEXT_RUN)
-        number = int.from_bytes(row, "big") if row is not None else 1
+        number = self._next_run()
         # The highest one is left over: a row holds no higher next number.
         if number >= HIGHEST_NUMBER:
             raise LimitError(
@@ -229,6 +229,18 @@ class CatalogueWriter(Catalogue):
             )
         self.put_next_run(number + 1)
         return RunRow(number, name, head=0, last=0, kept=0, created_us=created_us)
+
+    def _next_run(self) -> int:
+        row = self._get(NUMBERS, NEXT_RUN)
+        if row is not None:
+            return int.from_bytes(row, "big")
+        # A run with the number of another one would write over its checkpoints.
+        if any(self.transaction.count(table) for table in (RUNS, CHECKPOINTS)):
+            raise CorruptStoreError(
+                "the store has lost the number of its next run; take what it has into a new one "
+                "(hive salvage)"
+            )
+        return 1
 
     def put_next_run(self, number: int) -> None:
         """Write the number that the next new run gets."""

@@ -17,6 +17,7 @@ from cas.store import ObjectStore
 from cas.writer import RecordWriter
 from manifests.catalogue import Catalogue, CatalogueWriter
 from manifests.effects import drop_effects
+from manifests.pending import anchor_of
 from manifests.pending_rows import Anchor, drop_pending, pending_anchors, pending_rows, put_row
 from manifests.rows import RunRow
 
@@ -52,7 +53,20 @@ def _strays(transaction: ReadTransaction, run: RunRow) -> list[Anchor]:
                 strays.append(anchor)
         elif catalogue.sequence_of(run.number, anchor) is None and anchor < (head.key or ""):
             strays.append(anchor)
-    return strays
+    return _without_rows(catalogue, run, strays) if strays else []
+
+
+def _without_rows(catalogue: Catalogue, run: RunRow, strays: Collection[Anchor]) -> list[Anchor]:
+    """Return those of some anchors that no row of a checkpoint has; none if rows are missing.
+
+    A key that damage has made another one leads to no checkpoint, which is there all the same; and
+    of a row that was lost nobody can tell what belongs to it.
+    """
+    rows = list(catalogue.oldest(run.number))
+    if sum(not row.hidden for _sequence, row in rows) != run.kept:
+        return []
+    anchors = {anchor_of(sequence, row) for sequence, row in rows}
+    return [anchor for anchor in strays if anchor not in anchors]
 
 
 def _drop(writer: RecordWriter, name: str, *, whole: bool) -> None:
