@@ -177,6 +177,15 @@ class ReadTransaction:
             raise self._failed(error) from error
         return found, table.unseal(found, row)
 
+    def look_beside(self, table: Table, start: bytes, stop: bytes) -> None:
+        """Verify the rows in front of a range of keys and behind it (``stop`` is exclusive).
+
+        A row whose key was damaged is not found where it belongs. Keys are in order, so it stands
+        next to that place, where its checksum is wrong.
+        """
+        self.last_at_or_before(table, start)
+        self.first_at_or_after(table, stop)
+
     def rows(self, table: Table, key: bytes, most: int) -> list[bytes]:
         """Return the values of ``key`` and of the rows behind it, ``most`` in all if there are."""
         cursor = self._cursors.get(table.name) or self._cursor(table)
@@ -225,7 +234,7 @@ class ReadTransaction:
         """Return the rows whose keys begin with each of some prefixes, in key order.
 
         One cursor goes over them all: where they are neighbours, it need not be placed anew. No
-        prefix may begin with another.
+        prefix may begin with another. The rows beside them are verified, as by ``look_beside``.
         """
         wanted = sorted(prefixes)
         found: dict[bytes, list[bytes]] = {prefix: [] for prefix in wanted}
@@ -236,12 +245,18 @@ class ReadTransaction:
             present, key = True, b""
             for prefix in wanted:
                 if key < prefix and present:
+                    if key:
+                        table.unseal(key, cursor.value())
+                    if cursor.prev() if cursor.set_range(prefix) else cursor.last():
+                        table.unseal(*cursor.item())
                     present = cursor.set_range(prefix)
                     key = cursor.key()
                 while present and key.startswith(prefix):
                     found[prefix].append(table.unseal(key, cursor.value()))
                     present = cursor.next()
                     key = cursor.key()
+            if present and key:
+                table.unseal(key, cursor.value())
         except lmdb.Error as error:
             raise self._failed(error) from error
         finally:

@@ -73,14 +73,11 @@ class Catalogue:
     def _get(self, table: Table, key: bytes) -> bytes | None:
         """Return a row; None if there certainly is none.
 
-        A row whose key was damaged is not found. Keys are in order, so it is a neighbour of the
-        place where it was looked for, and looking at that finds its checksum wrong. Else a run
-        would begin again at its first checkpoint.
+        Else a run whose key was damaged would begin again at its first checkpoint.
         """
         row = self.transaction.get(table, key)
         if row is None:
-            self.transaction.first_at_or_after(table, key)
-            self.transaction.last_at_or_before(table, key)
+            self.transaction.look_beside(table, key, key)
         return row
 
     def run(self, name: str) -> RunRow | None:

@@ -161,6 +161,7 @@ def effect_rows(transaction: ReadTransaction, run: int) -> Iterator[EffectRow]:
     """Yield the effects of a run, by its number."""
     for _key, row in transaction.items(EFFECTS, *run_range(run)):
         yield effect_row(row)
+    transaction.look_beside(EFFECTS, *run_range(run))
 
 
 def effect_records(transaction: ReadTransaction, run: int) -> list[int]:
@@ -226,8 +227,12 @@ def effect_row(row: bytes) -> EffectRow:
 
 def _get(transaction: ReadTransaction, run: int, name: str) -> EffectRow | None:
     check_name(name, "name of an effect")
-    row = transaction.get(EFFECTS, effect_key(run, name))
-    return None if row is None else effect_row(row)
+    key = effect_key(run, name)
+    row = transaction.get(EFFECTS, key)
+    if row is None:
+        transaction.look_beside(EFFECTS, key, key)  # else it would be done again
+        return None
+    return effect_row(row)
 
 
 def _row_bytes(row: EffectRow) -> bytes:

@@ -81,14 +81,19 @@ def pending_rows(
 ) -> Iterator[tuple[bytes, PendingRow]]:
     """Yield (key, row) of each task that wrote something at a checkpoint."""
     prefix = anchor_prefix(run, anchor)
-    for key, row in transaction.items(PENDING, prefix, prefix + b"\xff" * (_SLOT_BYTES + 1)):
+    stop = prefix + b"\xff" * (_SLOT_BYTES + 1)
+    for key, row in transaction.items(PENDING, prefix, stop):
         yield key, pending_row(row)
+    transaction.look_beside(PENDING, prefix, stop)
 
 
 def known_row(transaction: ReadTransaction, key: bytes) -> PendingRow | None:
     """Return the row of a key, None if there is none."""
     row = transaction.get(PENDING, key)
-    return None if row is None else pending_row(row)
+    if row is None:
+        transaction.look_beside(PENDING, key, key)
+        return None
+    return pending_row(row)
 
 
 def pending_records(transaction: ReadTransaction, run: int) -> list[int]:
@@ -107,7 +112,10 @@ def has_pending(transaction: ReadTransaction, run: int, anchor: Anchor) -> bool:
     """Whether a checkpoint has pending writes, by run number and anchor."""
     prefix = anchor_prefix(run, anchor)
     found = transaction.first_at_or_after(PENDING, prefix)
-    return found is not None and found[0].startswith(prefix)
+    if found is not None and found[0].startswith(prefix):
+        return True
+    transaction.look_beside(PENDING, prefix, prefix)  # else the checkpoint might be forgotten
+    return False
 
 
 def copy_pending(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,8 +11,10 @@ import pytest
 
 from cas.errors import CorruptStoreError
 from manifests import PendingWrite, Repository
+from manifests.effects import effect_key
+from manifests.pending_rows import row_key
 from manifests.rows import KEYS, key_place
-from tests.damage import Vandal
+from tests.damage import Vandal, data_file, flip
 
 
 def objects(home: Path) -> Path:
@@ -73,3 +77,64 @@ def test_a_store_that_lost_the_number_of_its_next_run_makes_none(home: Path, how
             NEW_RUNS[how](repo)
         repo.commit("old", {"n": 3})
         assert [repo.restore(("old", at + 1)) for at in range(4)] == [{"n": n} for n in range(4)]
+
+
+# -- what is not found where it belongs --------------------------------------------------------
+
+
+def flip_in_keys(home: Path, key: bytes, place: int, bit: int) -> None:
+    """Turn over a bit of a key where it stands in the file, as a disk would."""
+    path = data_file(objects(home))
+    framed = len(key).to_bytes(2, sys.byteorder) + key
+    data = path.read_bytes()
+    assert framed in data
+    path.write_bytes(data.replace(framed, flip(framed, place + 2, bit)))
+
+
+ASKED: dict[str, Callable[[Repository], object]] = {
+    "pending": lambda repo: repo.pending("m", 1),
+    "pending of all": lambda repo: [repo.pending("m", at) for at in (1, 2)],
+    "put again": lambda repo: repo.put_pending("m", 1, [PendingWrite("t", 0, "n", 1)]),
+    "fork": lambda repo: repo.fork("m@1", "copy"),
+    "export": lambda repo: repo.export(["m@1"], repo.home / "bundle"),
+    "effects": lambda repo: repo.effects("m"),
+    "record again": lambda repo: repo.record_effect("m", "paid", {"for": "m"}),
+    "effect": lambda repo: repo.effect("m", "paid"),
+}
+
+
+@pytest.mark.parametrize("place", [3, 7, -1])
+@pytest.mark.parametrize("asked", ASKED)
+def test_what_a_run_did_is_not_taken_for_undone_when_its_key_is_damaged(
+    home: Path, asked: str, place: int
+) -> None:
+    with Repository.open(home) as repo:
+        for name in ("a", "m"):  # the last of its table may get any larger key
+            repo.commit(name, {"of": name})
+            repo.put_pending(name, 1, [PendingWrite("t", 0, "n", 1)])
+            repo.record_effect(name, "paid", {"for": name})
+    is_effect = asked in {"effects", "effect", "record again"}
+    key = effect_key(2, "paid") if is_effect else row_key(2, 1, "", "t")
+    for bit in range(8):
+        copy = home.with_name(f"copy {bit}")
+        shutil.copytree(home, copy)
+        flip_in_keys(copy, key, place, bit)
+        # A key that is out of order now is noticed at once, another one when it is looked for.
+        with pytest.raises(CorruptStoreError), Repository.open(copy) as repo:
+            ASKED[asked](repo)
+
+
+def test_what_has_pending_writes_is_not_forgotten_when_their_key_is_damaged(home: Path) -> None:
+    with Repository.open(home) as repo:
+        repo.commit("r", {"n": 1})
+        repo.commit("r", {"n": 2})
+        repo.commit("r", {"n": 3}, parent="r@1")  # so that r@2 ends a branch
+        repo.put_pending("r", 2, [PendingWrite("t", 0, "n", 2)])
+    for bit in range(8):
+        copy = home.with_name(f"copy {bit}")
+        shutil.copytree(home, copy)
+        flip_in_keys(copy, row_key(1, 2, "", "t"), 8, bit)
+        with pytest.raises(CorruptStoreError), Repository.open(copy) as repo:
+            repo.forget(["r@2"])
+        with Repository.open(copy, read_only=True) as repo:
+            assert repo.restore("r@2") == {"n": 2}
