@@ -17,16 +17,17 @@ from typing import Final
 
 from lmdb.verify import VerifyError, verify
 
+from cas.broken import BrokenRecords
 from cas.counters import Counters
 from cas.database import DATA_FILE
 from cas.datafile import check_data_file
 from cas.digest import Digest
 from cas.environment import Environment, ReadTransaction
-from cas.errors import CorruptionError, MissingObjectError, StoreFullError
+from cas.errors import MissingObjectError, StoreFullError
 from cas.failures import translate
 from cas.objects import frame_address
 from cas.packs import Pack
-from cas.packwalk import pack_rows, pack_start
+from cas.packwalk import pack_base, pack_rows, pack_start, whole_pack
 from cas.records import (
     INDEX,
     INDEX_BEHIND,
@@ -39,7 +40,6 @@ from cas.records import (
     RecordReader,
     index_key,
     record_key,
-    record_place,
     row_numbers,
 )
 from cas.scratch import private_directory
@@ -96,15 +96,14 @@ class StoredCount:
 class ObjectCheck:
     """One check of all records and of the index. Valid for one generation of the file.
 
-    ``broken`` leads from each record that cannot be restored whole to the numbers of the damaged or
-    missing records that are the cause, itself among them if it is one.
+    What is found stands in ``damage``, and which records cannot be restored for it in ``broken``.
     """
 
     store: ObjectStore
     read_data: bool
     progress: OnProgress
     damage: list[Damage] = field(default_factory=list)
-    broken: dict[int, frozenset[int]] = field(default_factory=dict)
+    broken: BrokenRecords = field(default_factory=BrokenRecords)
     limit: int = 0
     _checked_to: int = 0
     _cache: PackCache = field(default_factory=PackCache)
@@ -156,28 +155,24 @@ class ObjectCheck:
         *,
         repairs: bool,
     ) -> None:
-        key = rows[0][0]
+        key, behind = rows[0][0], None if after is None else pack_base(after)
         try:
-            if [record_place(found) for found, _row in rows] != [
-                (base, fragment) for fragment in range(len(rows))
-            ]:
-                raise CorruptionError("its rows are not numbered as they should be")
-            if Pack.fragments(rows[0][1]) != len(rows):
-                raise CorruptionError(f"it has {len(rows)} rows, not as many as it says")
-            pack = Pack(base, b"".join([row for _key, row in rows]))
-            if after is not None and len(after) == len(key):
-                if pack.numbers[-1] >= record_place(after)[0]:
-                    raise CorruptionError("it runs into the next pack")
+            pack = whole_pack(base, rows)
         except UNREADABLE as error:
-            self._report("pack", f"the pack at record {base} cannot be read: {error}", key=key)
+            self.broken.add_pack(base, self.limit if behind is None else behind)
+            text = f"the pack at record {base} cannot be read: {error}"
+            self._report("pack", text, record=base, key=key)
             return
+        if behind is not None and pack.numbers[-1] >= behind:
+            text = f"the pack at record {base} runs into the next pack"
+            self._report("pack", text, record=base, key=key)
         self._counted.stored_bytes += sum(len(row) for _key, row in rows)
         self._counted.objects += len(pack.numbers)
         checked_to, self._checked_to = self._checked_to, pack.numbers[-1] + 1
         for index, number in enumerate(pack.numbers):
             self._counted.payload_bytes += pack.size(index)
-            if number < checked_to:
-                continue  # in another pack, which was merged into this one since
+            if number < checked_to or (behind is not None and number >= behind):
+                continue  # in another pack: one merged into this one since, or the one behind
             stand_in = repairs and reader.transaction.get(_SEALED_REPAIRS, record_key(number))
             if stand_in:
                 self._counted.stored_bytes += len(stand_in) - CHECKSUM_BYTES
@@ -200,20 +195,20 @@ class ObjectCheck:
         except UNREADABLE as error:
             self._bad(reader, number, digest, str(error))
             return
-        causes = self._causes(links)
+        causes = self.broken.below(links)
         if self.read_data:
             actual = frame_address(digests, len(links), payload)
             if actual != digest:
                 if causes:
                     # Perhaps it is sound, and the digest of the damaged record below is what
                     # is wrong; so it is not reported, but has to be looked at by a repair.
-                    self.broken[number] = causes | {number}
+                    self.broken.add(number, causes | {number})
                     reader.damaged.add(number)
                 else:
                     self._bad(reader, number, digest, f"it hashes to {actual.hex()[:12]}")
                 return
         if causes:
-            self.broken[number] = causes
+            self.broken.add(number, causes)
         self._indexed(reader, number, digest)
 
     def _repaired(self, reader: RecordReader, number: int) -> None:
@@ -224,12 +219,12 @@ class ObjectCheck:
         except UNREADABLE as error:
             self._bad(reader, number, None, str(error))
             return
-        causes = self._causes(links)
+        causes = self.broken.below(links)
         if not sound and not causes:
             self._bad(reader, number, digest, "what stands in for it is damaged too")
             return
         if causes:
-            self.broken[number] = causes
+            self.broken.add(number, causes)
         self._indexed(reader, number, digest)
 
     def _link_digests(
@@ -240,24 +235,18 @@ class ObjectCheck:
             try:
                 digests.append(reader.digest_of(link))
             except UNREADABLE as error:
+                reader.damaged.add(link)
                 if link not in self.broken:
-                    self.broken[link] = frozenset({link})
-                    reader.damaged.add(link)
+                    self.broken.add(link)
                     text = f"record {number} links to record {link}, which is not there: {error}"
                     self._report("missing", text, record=link)
         if len(digests) == len(links):
             return digests
-        self.broken[number] = self._causes(links)
+        self.broken.add(number, self.broken.below(links))
         return None
 
-    def _causes(self, links: list[int]) -> frozenset[int]:
-        broken = self.broken
-        if not broken:
-            return frozenset()
-        return frozenset().union(*(broken[link] for link in links if link in broken))
-
     def _bad(self, reader: RecordReader, number: int, digest: bytes | None, text: str) -> None:
-        self.broken[number] = frozenset({number})
+        self.broken.add(number)
         reader.damaged.add(number)
         known = None if digest is None else Digest(digest)
         self._report("record", f"record {number} is damaged: {text}", record=number, digest=known)
@@ -339,7 +328,7 @@ def count_records(transaction: ReadTransaction) -> StoredCount:
     """Count what is stored; ``CorruptionError`` if a pack cannot be read."""
     counted = StoredCount()
     for base, rows, _after in pack_rows(transaction, b""):
-        pack = Pack(base, b"".join([row for _key, row in rows]))
+        pack = whole_pack(base, rows)
         counted.objects += len(pack.numbers)
         counted.payload_bytes += sum(pack.size(index) for index in range(len(pack.numbers)))
         counted.stored_bytes += sum(len(row) for _key, row in rows)

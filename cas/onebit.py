@@ -7,12 +7,14 @@ takes a wrong one for right.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
+from cas.environment import WriteTransaction
 from cas.lostpages import is_sealed
 from cas.table import CHECKSUM_BYTES, Table
 
-__all__ = ["OneBit"]
+__all__ = ["OneBit", "mend_rows"]
 
 _MOST_BYTES: Final = 2_048
 _MOST_TRIES: Final = 2_000_000
@@ -49,6 +51,28 @@ class OneBit:
                 data[at] ^= 1 << bit
         self._left -= 8 * size
         return None
+
+
+def mend_rows(transaction: WriteTransaction, tables: Iterable[Table]) -> int:
+    """Put rows right in which one bit was turned over, in their keys as well; returns how many."""
+    one_bit, count = OneBit(), 0
+    for table in tables:
+        damaged = [
+            (key, row)
+            for key, row in transaction.items(table.sealed)
+            if not is_sealed(table, key, row)
+        ]
+        for key, row in damaged:
+            right = one_bit.mended(table, key, row)
+            if right is None:
+                continue
+            if right[0] != key:
+                if transaction.get(table.sealed, right[0]) is not None:
+                    continue  # it was written anew since
+                transaction.delete(table, key)
+            transaction.put(table.sealed, *right)
+            count += 1
+    return count
 
 
 def _checksum(row: bytes) -> int:

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from cas.environment import ReadTransaction
 from cas.errors import CorruptionError, CorruptObjectError
 from cas.packs import Pack
-from cas.records import OBJECTS, UNREADABLE, record_key, record_place
+from cas.records import NUMBER_BYTES, OBJECTS, UNREADABLE, record_key, record_place
 
-__all__ = ["pack_rows", "pack_start", "packs_down", "packs_up"]
+__all__ = ["pack_base", "pack_rows", "pack_start", "packs_down", "packs_up", "whole_pack"]
 
 
 def packs_down(transaction: ReadTransaction, upper: int) -> Iterator[tuple[int, bytes]]:
@@ -60,17 +60,33 @@ def pack_rows(
     group: list[tuple[bytes, bytes]] = []
     base = -1
     for key, row in transaction.items(OBJECTS, start):
-        try:
-            place, fragment = record_place(key)
-        except CorruptionError:
-            place, fragment = -1, 0
-        if group and (place != base or fragment == 0):
+        place = pack_base(key)
+        if group and (place != base or key == record_key(place)):
             yield base, group, key
             group = []
         base = place
         group.append((key, row))
     if group:
         yield base, group, None
+
+
+def pack_base(key: bytes) -> int:
+    """Return the base number in the key of a row; of a damaged key, one that sorts as it does."""
+    return int.from_bytes(key[:NUMBER_BYTES].ljust(NUMBER_BYTES, b"\0"), "big")
+
+
+def whole_pack(base: int, rows: Sequence[tuple[bytes, bytes]]) -> Pack:
+    """Return the pack of some rows, which must be all of its rows.
+
+    Raises:
+        CorruptionError: They are not, or are no pack.
+        UnsupportedFormatError: It is of a codec that is not known here.
+    """
+    if [key for key, _row in rows] != [record_key(base, at) for at in range(len(rows))]:
+        raise CorruptionError("its rows are not numbered as they should be")
+    if Pack.fragments(rows[0][1]) != len(rows):
+        raise CorruptionError(f"it has {len(rows)} rows, not as many as it says")
+    return Pack(base, b"".join([row for _key, row in rows]))
 
 
 def pack_start(transaction: ReadTransaction, key: bytes) -> bytes:

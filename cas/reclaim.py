@@ -10,7 +10,7 @@ from cas.counters import Counters
 from cas.digest import Digest
 from cas.environment import WriteTransaction
 from cas.packs import FRAGMENT_BYTES, NewRecord, Pack
-from cas.packwalk import pack_rows
+from cas.packwalk import pack_base, pack_rows, whole_pack
 from cas.records import (
     INDEX,
     LAST_FRAGMENT,
@@ -27,7 +27,57 @@ from cas.records import (
 from cas.removal import put_in_index
 from cas.repairs import sound_repairs
 
-__all__ = ["rebuild_index", "recount", "rewrite_packs"]
+__all__ = ["rebuild_index", "recount", "remove_unreadable", "rewrite_packs"]
+
+_Group = tuple[int, list[tuple[bytes, bytes]], bytes | None]
+"""A pack as its rows: base number, (key, row) pairs, and the first key behind them."""
+
+
+def remove_unreadable(transaction: WriteTransaction, damaged_keys: Iterable[bytes]) -> None:
+    """Remove packs that cannot be read, and those that stand in the place of others.
+
+    A damaged key puts a pack where it hides sound records of another: which of two that claim the
+    same numbers has them, the index says. If it says nothing, both stay.
+
+    Args:
+        transaction: Nothing was read in it yet.
+        damaged_keys: Keys of the first rows of packs that cannot be read or run into the next.
+    """
+    for key in sorted(damaged_keys):
+        here = next(pack_rows(transaction, key), None)
+        if here is None or here[1][0][0] != key:
+            continue  # it was removed as the one behind
+        if not _is_whole(here):
+            _remove(transaction, here)
+            continue
+        there = here[2] and next(pack_rows(transaction, here[2]), None)
+        if not there or not _is_whole(there):
+            continue
+        known = [_is_known(transaction, group) for group in (here, there)]
+        if any(known) and not all(known):
+            _remove(transaction, there if known[0] else here)
+
+
+def _is_whole(group: _Group) -> bool:
+    try:
+        whole_pack(*group[:2])
+    except UNREADABLE:
+        return False
+    return True
+
+
+def _is_known(transaction: WriteTransaction, group: _Group) -> bool:
+    """Whether the index leads to any record of a pack."""
+    pack = whole_pack(*group[:2])
+    return any(
+        number in row_numbers(transaction.get(INDEX, index_key(pack.digest(place))) or b"")
+        for place, number in enumerate(pack.numbers)
+    )
+
+
+def _remove(transaction: WriteTransaction, group: _Group) -> None:
+    for key, _row in group[1]:
+        transaction.delete(OBJECTS, key)
 
 
 def rewrite_packs(
@@ -42,8 +92,7 @@ def rewrite_packs(
             What stands in for records of theirs stays.
     """
     repairs = {repair.base: repair for _key, _row, repair in sound_repairs(transaction)}
-    hopeless = set(damaged_keys)
-    keys = set(hopeless)
+    keys = set(damaged_keys)
     for number in gone | repairs.keys():
         found = transaction.last_at_or_before(OBJECTS, record_key(number, LAST_FRAGMENT))
         # The first row that is there, whatever its damaged key says: where none is, a walk begins
@@ -52,7 +101,7 @@ def rewrite_packs(
         if first:
             keys.add(first[0])
     for key in sorted(keys):
-        _rewrite(transaction, key, gone, repairs, hopeless=key in hopeless)
+        _rewrite(transaction, key, gone, repairs)
     for number, repair in repairs.items():
         if number not in gone:
             _put(transaction, [_taken(repair, 0)])  # its pack could not be read, or is no more
@@ -61,27 +110,30 @@ def rewrite_packs(
 
 
 def _rewrite(
-    transaction: WriteTransaction,
-    key: bytes,
-    gone: set[int],
-    repairs: dict[int, Pack],
-    *,
-    hopeless: bool,
+    transaction: WriteTransaction, key: bytes, gone: set[int], repairs: dict[int, Pack]
 ) -> None:
-    """Write one pack again; what stands in for its records moves into it, out of ``repairs``."""
+    """Write one pack again; what stands in for its records moves into it, out of ``repairs``.
+
+    One that cannot be read is removed. One that runs into the next is cut: readers find the rest
+    of its numbers there.
+    """
     group = next(pack_rows(transaction, key), None)
     if group is None:
         return
-    base, rows, _after = group
+    base, rows, after = group
     left = []
-    if not hopeless:
-        pack = Pack(base, b"".join([row for _key, row in rows]))
+    try:
+        pack = whole_pack(base, rows)
+    except UNREADABLE:
+        pass
+    else:
         for place, number in enumerate(pack.numbers):
+            if after is not None and number >= pack_base(after):
+                break
             repair = repairs.pop(number, None)
             if number not in gone:
                 left.append(_taken(pack, place) if repair is None else _taken(repair, 0))
-    for found, _row in rows:
-        transaction.delete(OBJECTS, found)
+    _remove(transaction, group)
     if left:
         _put(transaction, left)
 
@@ -110,7 +162,7 @@ def rebuild_index(transaction: WriteTransaction) -> int:
         if numbers != row_numbers(row) or len(row) % NUMBER_BYTES:
             changed[key] = numbers
     for base, rows, _after in pack_rows(transaction, b""):
-        pack = Pack(base, b"".join([row for _key, row in rows]))
+        pack = whole_pack(base, rows)
         for place, number in enumerate(pack.numbers):
             key = index_key(pack.digest(place))
             known = changed.get(key)

@@ -88,11 +88,10 @@ class CatalogueRepair:
             for key, sealed in list(raw_rows(self._transaction, table)):
                 if parsed(partial(table.unseal, key, sealed)) is not None:
                     continue
+                self._transaction.delete(table, key)
                 if table is NUMBERS:
                     highest = max((run.number for run in runs), default=0)
                     self._catalogue.put_next_run(highest + 1)
-                else:
-                    self._transaction.delete(table, key)
                 self._notes.fixed.append(f"a row of {table.name}")
 
     def _runs(self) -> list[RunRow]:
@@ -107,6 +106,10 @@ class CatalogueRepair:
                 runs[run.number] = run
         for key in damaged:
             self._transaction.delete(RUNS, key)
+        for key, _row in list(raw_rows(self._transaction, CHECKPOINTS)):
+            if checkpoint_place(key) == (0, 0):  # of no run, whatever its damaged key was
+                self._transaction.delete(CHECKPOINTS, key)
+                self._notes.dropped.append("a row of checkpoints")
         numbers = {
             checkpoint_place(key)[0] for key, _row in raw_rows(self._transaction, CHECKPOINTS)
         }

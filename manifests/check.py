@@ -50,6 +50,7 @@ from manifests.rows import (
 )
 
 __all__ = [
+    "CHECKED",
     "MALFORMED",
     "OPAQUE",
     "CheckReport",
@@ -62,6 +63,8 @@ __all__ = [
 
 T = TypeVar("T")
 
+CHECKED: Final = (RUNS, CHECKPOINTS, KEYS, TAGS, PINS, PENDING, EFFECTS)
+"""Checked tables of which every row is read."""
 OPAQUE: Final = (NUMBERS, STORE, REPAIRS, ROOT_LOG, LEASES, CLAIMS)
 """Checked tables of which only the checksums are verified."""
 MALFORMED: Final = (
@@ -120,7 +123,7 @@ class Findings:
         """Return the findings with the names they hit."""
         hit = [
             replace(item, hits=tuple(self.hits.get(item.record, ())))
-            if item.record is not None and not item.hits and item.kind in ("record", "missing")
+            if item.record is not None and item.kind != "index"
             else item
             for item in [*self.objects.damage, *self.damage]
         ]
@@ -262,8 +265,8 @@ class _Catalogue:
         name: str,
     ) -> bool:
         """Whether a name leads to a checkpoint that can be restored; note what it hits if not."""
-        causes = self._broken.get(record)
-        if causes is not None:
+        causes = self._broken.causes(record)
+        if causes:
             for cause in causes:
                 self._findings.hits.setdefault(cause, []).append(name)
             return False

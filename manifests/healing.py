@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Protocol
 
+from cas.broken import BrokenRecords
 from cas.digest import Digest
 from cas.errors import HiveError
 from cas.objects import Object
@@ -28,13 +29,13 @@ class Source(Protocol):
 class Healer:
     """Heals in one write transaction, and looks at the outcome in the same.
 
-    ``broken`` is what a check found: record numbers, each with the damaged records it needs.
+    ``broken`` is what a check found.
     """
 
     def __init__(
         self,
         writer: RecordWriter,
-        broken: Mapping[int, frozenset[int]],
+        broken: BrokenRecords,
         source: Source | None,
         wanted: Iterable[Digest],
         *,
@@ -50,9 +51,7 @@ class Healer:
         self.objects = 0
         self._writer = writer
         self._whole: dict[int, bool] = {}
-        writer.damaged.update(
-            number for number, causes in broken.items() if anew or number in causes
-        )
+        writer.damaged.update(number for number in broken if anew or broken.is_damaged(number))
         for digest in sorted(wanted) if source is not None else ():
             self._take(digest)
         writer.flush()
@@ -69,6 +68,8 @@ class Healer:
             number = self._writer.find(digest)
             if number is not None and number not in self.broken:
                 continue
+            if number is not None and self.broken.is_damaged(number):
+                self._writer.damaged.add(number)  # of a pack that cannot be read
             item = None if self.source is None else self.source.get(digest)
             if item is None:
                 return

@@ -13,7 +13,8 @@ from cas.backup import back_up
 from cas.digest import Digest
 from cas.epochs import forget_collected
 from cas.errors import CorruptStoreError
-from cas.reclaim import rebuild_index, recount, rewrite_packs
+from cas.onebit import mend_rows
+from cas.reclaim import rebuild_index, recount, remove_unreadable, rewrite_packs
 from cas.records import GenerationChangedError
 from cas.scratch import private_directory
 from cas.store import ObjectStore
@@ -21,7 +22,7 @@ from cas.upkeep import OnProgress, upkeep_lock
 from cas.writer import RecordWriter
 from manifests.catalogue import CatalogueWriter
 from manifests.catalogue_repair import CatalogueRepair, named_states
-from manifests.check import CheckReport, Findings, examine
+from manifests.check import CHECKED, OPAQUE, CheckReport, Findings, examine
 from manifests.healing import Healer, Source
 from manifests.mending import Mending, Notes, wanted_bodies
 from manifests.reading import StoreReader, stable
@@ -130,9 +131,15 @@ def _attempt(
     def work(writer: RecordWriter) -> None:
         if writer.transaction.generation != generation:
             raise GenerationChangedError
+        notes = Notes()
+        mended = mend_rows(writer.writing, (*CHECKED, *OPAQUE))
+        if mended:
+            notes.fixed.append(f"{mended} rows of which one bit was turned over")
+        remove_unreadable(writer.writing, _damaged_packs(findings))
         wanted = _wanted(writer, findings)
         healer = Healer(writer, findings.objects.broken, source, wanted, anew=alone)
-        done[:] = [(_mend(writer, findings, healer), healer.objects)]
+        _mend(writer, findings, healer, notes)
+        done[:] = [(notes, healer.objects)]
         if dry_run:
             raise _DryRunSignal
 
@@ -152,9 +159,9 @@ def _attempt(
     )
 
 
-def _mend(writer: RecordWriter, findings: Findings, healer: Healer) -> Notes:
+def _mend(writer: RecordWriter, findings: Findings, healer: Healer, notes: Notes) -> None:
     """Put everything right in the writer's transaction, names before what they lead to."""
-    transaction, notes = writer.writing, Notes()
+    transaction = writer.writing
     hit = {name for names in findings.hits.values() for name in names}
     catalogue = CatalogueRepair(transaction, healer, hit, notes)
     runs = catalogue.states()
@@ -165,12 +172,8 @@ def _mend(writer: RecordWriter, findings: Findings, healer: Healer) -> Notes:
     catalogue.names()
     catalogue.opaque(runs)
     broken = findings.objects.broken
-    packs = [
-        damage.key
-        for damage in findings.objects.damage
-        if damage.kind == "pack" and damage.key is not None
-    ]
-    rewrite_packs(transaction, {each for each in broken if not healer.is_whole(each)}, packs)
+    gone = {each for each in broken if not healer.is_whole(each)}
+    rewrite_packs(transaction, gone, _damaged_packs(findings))
     changed = rebuild_index(transaction)
     if changed:
         notes.fixed.append(f"{changed} rows of the index")
@@ -180,7 +183,12 @@ def _mend(writer: RecordWriter, findings: Findings, healer: Healer) -> Notes:
     writer.counters.sweeps += 1
     writer.counters.root_epoch += 1
     forget_collected(transaction)
-    return notes
+
+
+def _damaged_packs(findings: Findings) -> list[bytes]:
+    """Return the keys of the first rows of packs that cannot be read, or run into the next."""
+    found = [damage.key for damage in findings.objects.damage if damage.kind == "pack"]
+    return [key for key in found if key is not None]
 
 
 def _wanted(writer: RecordWriter, findings: Findings) -> set[Digest]:
