@@ -26,6 +26,7 @@ from manifests.limits import check_limit
 from manifests.listing import delete_unmoved
 from manifests.manifest import Checkpoint, microseconds
 from manifests.names import check_name
+from manifests.paths import Alias
 from manifests.pending import (
     PendingWrite,
     PreparedWrites,
@@ -103,9 +104,10 @@ class Beside(Upkeep):
         check_anchor(anchor)
         return self._store.read(lambda reader: count_pending(reader, run, anchor))
 
-    def record_effect(self, run: str, name: str, value: Any) -> Any:
+    def record_effect(self, run: str, name: str, value: Any, *, alias: str | None = None) -> Any:
         """Record what a run did outside, under a name, unless it has; returns what is recorded.
 
+        ``alias`` is another name by which the rules of a redaction may call the value.
         The first one wins, whoever records it. Durable when this returns; kept as long as the run.
         A fork has the effects from before its checkpoint, and those of the step behind it if no
         checkpoint was built on it: then that step may be under way, else the fork begins it again.
@@ -115,7 +117,8 @@ class Beside(Upkeep):
         self._refuse_read_only()
         check_name(run, "run name")
         if not stable(self._store, lambda reader: has_effect(reader, run, name)):
-            encoded = self._bodies.encode([(name, value)])
+            step = name if alias is None else Alias(name, alias)
+            encoded = self._bodies.encode([(step, value)])
             self._write_job(PreparedEffect(run, name, encoded, microseconds(self._clock())))
         return self.effect(run, name)
 

@@ -20,6 +20,7 @@ from manifests.manifest import Manifest
 from manifests.memo import Node
 from manifests.memories import RunMemories, RunMemory
 from manifests.names import check_name
+from manifests.parts import Structure
 from manifests.pieces import Piece, PieceSink, logical_size
 from manifests.placing import Place
 from manifests.recall import recalled
@@ -49,7 +50,7 @@ class CommitEncoder:
         kind: str,
         node: str | None,
         next_nodes: Sequence[str],
-        execution: Mapping[str, Any] | None,
+        execution: Mapping[str, Any] | Structure | None,
         labels: Mapping[str, str] | None,
         graph: str | None,
         created_at: dt.datetime,
@@ -122,14 +123,19 @@ class CommitEncoder:
         )
 
     def _execution(
-        self, sink: PieceSink, execution: Mapping[str, Any] | None, old: Node | None
+        self, sink: PieceSink, execution: Mapping[str, Any] | Structure | None, old: Node | None
     ) -> tuple[Piece, Node | None]:
         """Encode an execution record; returns it with what was seen of it."""
         if execution is None:
             return NULL, None
+        if not isinstance(execution, Structure):
+            redacting = self._encoding.redacting(sink, "execution")
+            if redacting is not None:
+                return redacting.state(dict(execution)), None
+        record = execution.content if isinstance(execution, Structure) else execution
         memory = Memory(old, likeness=self._likeness)
         encoder = self._encoding.beside_state(sink, "execution", memory)
-        return encoder.state(dict(execution)), memory.root
+        return encoder.state(dict(record)), memory.root
 
     def _recalled(self, place: Place) -> Node | None:
         """Return what is stored of a parent that the commit is placed behind, to be compared."""
@@ -174,9 +180,11 @@ def _check_names(run: str, kind: str, node: str | None, next_nodes: Sequence[str
 
 
 def _check_shapes(
-    execution: Mapping[str, Any] | None, labels: Mapping[str, str] | None, created_at: dt.datetime
+    execution: Mapping[str, Any] | Structure | None,
+    labels: Mapping[str, str] | None,
+    created_at: dt.datetime,
 ) -> None:
-    if execution is not None and not isinstance(execution, Mapping):
+    if execution is not None and not isinstance(execution, Mapping | Structure):
         raise InvalidInputError("an execution record is a mapping")
     if labels is not None and not isinstance(labels, Mapping):
         raise InvalidInputError("labels are a mapping of texts to texts")

@@ -25,9 +25,13 @@ class Encoding:
 
     def of_state(self, sink: PieceSink, memory: Memory | None = None) -> Encoder:
         """Return an encoder of a state or of fields of one. One that redacts has no memory."""
-        if self.redaction is not None:
-            return RedactingEncoder(self.registry, self.parameters, sink, self.redaction)
-        return Encoder(self.registry, self.parameters, sink, memory=memory)
+        return self.redacting(sink) or Encoder(self.registry, self.parameters, sink, memory=memory)
+
+    def redacting(self, sink: PieceSink, root: str = "state") -> RedactingEncoder | None:
+        """Return an encoder that redacts, if there are rules; errors call the value ``root``."""
+        if self.redaction is None:
+            return None
+        return RedactingEncoder(self.registry, self.parameters, sink, self.redaction, root=root)
 
     def beside_state(self, sink: PieceSink, root: str, memory: Memory | None = None) -> Encoder:
         """Return an encoder of what a redaction is not for; errors call the value ``root``."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Apart", "Items", "Structure", "fields_of_stranger"]
+__all__ = ["Apart", "Instead", "Items", "Structure", "fields_of_stranger"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,13 @@ class Items:
 @dataclass(frozen=True, slots=True)
 class Apart:
     """A part that is stored in a tuple of its own."""
+
+    content: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Instead:
+    """Another value, with parts that can be found, which is stored in the place of the whole."""
 
     content: Any
 

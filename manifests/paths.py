@@ -5,17 +5,30 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 from cas.errors import InvalidInputError
 
-__all__ = ["Entry", "Field", "Redaction", "Step", "path_text"]
+__all__ = ["Alias", "Entry", "Field", "Redaction", "Step", "path_text"]
 
 
 class Field(str):
     """A step to a field of a registered type (``.tool``), as against a key (``['tool']``)."""
 
     __slots__ = ()
+
+
+class Alias(str):
+    """A first step that has another name too; a rule may use either."""
+
+    other: str
+
+    def __new__(cls, name: str, other: str) -> Alias:
+        """Return a step named ``name``, or ``other`` in a rule."""
+        step = super().__new__(cls, name)
+        step.other = other
+        return step
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +79,8 @@ class Redaction:
     ``**.password`` (``*`` one step, ``**`` any number, also none; within a step, ``*`` and ``?``
     match as in file names). Items of lists have their index as a step, members of sets a number.
     ``replace(path, value)`` returns what is stored instead. Members that become equal become one.
+    It has to return the same for the same, and what it returned before as it is: what a run that is
+    resumed brings along is replaced again, and its input is compared with what is stored.
     """
 
     patterns: Sequence[str]
@@ -83,12 +98,30 @@ class Redaction:
 
     def matches(self, steps: Sequence[Step]) -> bool:
         """Whether the value at ``steps`` has to be replaced."""
+        rules = self._rules
+        if steps and type(steps[-1]) is not Alias:
+            # Nearly every value is told from what a rule names by its last step alone.
+            last = _shown(steps[-1], str)
+            rules = [rule for rule in rules if _fits(last, rule[-1])]
+        if not rules:
+            return False
         ways = [steps]
         if steps and type(steps[-1]) is not Entry:
             # A rule may also leave out the step to a member of a set.
             ways.append([step for step in steps if type(step) is not Entry])
+        if steps and type(steps[0]) is Alias:
+            ways += [[steps[0].other, *way[1:]] for way in ways]
         names = [[_shown(step, str) for step in way] for way in ways]
-        return any(_matches(pattern.split("."), way) for pattern in self.patterns for way in names)
+        return any(_matches(rule, way) for rule in rules for way in names)
+
+    @cached_property
+    def _rules(self) -> list[list[str]]:
+        return [pattern.split(".") for pattern in self.patterns]
+
+
+def _fits(name: str, part: str) -> bool:
+    """Whether a path may end with a name where a pattern ends with a part."""
+    return part in (name, "**") or fnmatch.fnmatchcase(name, part)
 
 
 def _matches(pattern: Sequence[str], names: Sequence[str]) -> bool:

@@ -9,7 +9,7 @@ from cas.errors import InvalidInputError
 from manifests.cbor import TUPLE, tag_head
 from manifests.encoder import Encoder, refuse_twins
 from manifests.parameters import TreeParameters
-from manifests.parts import Apart, Items, Structure, fields_of_stranger
+from manifests.parts import Apart, Instead, Items, Structure, fields_of_stranger
 from manifests.paths import Entry, Redaction, Step, path_text
 from manifests.pieces import Piece, PieceSink, join
 from manifests.registry import Registry, TypeEntry
@@ -21,13 +21,23 @@ class RedactingEncoder(Encoder):
     """Replaces the parts of values that a redaction names, whatever holds them.
 
     It has no memory: a redaction may replace the same object by another one each time.
+
+    Attributes:
+        replaced: How many values were replaced so far.
     """
 
     def __init__(
-        self, registry: Registry, parameters: TreeParameters, sink: PieceSink, redaction: Redaction
+        self,
+        registry: Registry,
+        parameters: TreeParameters,
+        sink: PieceSink,
+        redaction: Redaction,
+        *,
+        root: str = "state",
     ) -> None:
-        """Encode with these classes, sizes and rules."""
-        super().__init__(registry, parameters, sink)
+        """Encode with these classes, sizes and rules; errors call the whole value ``root``."""
+        super().__init__(registry, parameters, sink, root=root)
+        self.replaced = 0
         self._redaction = redaction
         self._is_plain = False
 
@@ -56,6 +66,7 @@ class RedactingEncoder(Encoder):
         """Return what is stored in the place of the value at the last step."""
         if self._is_plain or not self._redaction.matches(self.steps):
             return value
+        self.replaced += 1
         replacement = self._redaction.replace(path_text(self.steps, self._name), value)
         if self._in_key:
             _refuse_unhashable(replacement)
@@ -63,6 +74,13 @@ class RedactingEncoder(Encoder):
 
     def _fields(self, value: Any, entry: TypeEntry | None) -> Any:
         return fields_of_stranger(value.fields) if entry is None else entry.to_parts(value)
+
+    def _named(
+        self, value: Any, name: str, version: int, fields: Any, *, root: bool = False
+    ) -> Piece:
+        if type(fields) is Instead:
+            return self._value(fields.content)
+        return super()._named(value, name, version, fields, root=root)
 
     def _sorted_members(self, items: set[Any] | frozenset[Any]) -> list[bytes]:
         """Encode the members of a set. Those that a redaction makes equal become one."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -35,6 +35,7 @@ from manifests.pending import check_anchor
 from manifests.pending_rows import Anchor
 from manifests.places import PathLike
 from manifests.reading import stable
+from manifests.redacted import redacted_fields
 from manifests.refs import RefLike
 from manifests.registry import Registry
 from manifests.roots import STORE_TABLES
@@ -73,7 +74,7 @@ class Repository(Browsing, Beside, Saving, Closing):
         self.registry = registry
         self._values = KeptValues(registry, self._store.kept.most_bytes)
         parameters = TreeParameters.from_header(self._store.parameters)
-        encoding = Encoding(registry, parameters, self._redact)
+        self._encoding = encoding = Encoding(registry, parameters, self._redact)
         self._encoder = CommitEncoder(self._store, encoding)
         self._bodies = BodyEncoder(self._store, encoding)
 
@@ -142,6 +143,22 @@ class Repository(Browsing, Beside, Saving, Closing):
     def close(self) -> None:
         """Release the store. Closing twice is harmless."""
         self._store.close()
+
+    @property
+    def redaction(self) -> Redaction | None:
+        """What replaces values before this handle stores them, if anything does."""
+        return self._redact
+
+    def redacted(self, fields: Mapping[str, Any], *, typed: bool = True) -> Mapping[str, Any]:
+        """Return fields of a state with what would be stored in the place of what rules name.
+
+        A field of which nothing is replaced is the same object; without any, ``fields`` itself is
+        returned. Another one is as a restore would return it, or without ``typed`` as one that
+        knows no classes would, which can be stored again whatever was replaced in it.
+
+        Raises ``InvalidInputError`` or ``LimitError`` for a field that cannot be stored.
+        """
+        return redacted_fields(self._encoding, fields, self.registry if typed else Registry())
 
     def _see_head(self, found: history.Found, moment: int) -> None:
         if found.is_head:

@@ -23,6 +23,7 @@ from manifests.events import Saved
 from manifests.listeners import Operation
 from manifests.manifest import Checkpoint
 from manifests.names import check_key, check_name
+from manifests.parts import Structure
 from manifests.placing import Place, keyed_place, place_after
 from manifests.refs import RefLike
 from manifests.seen import SeenHeads
@@ -56,7 +57,7 @@ class Saving(Claiming):
         node: str | None = None,
         kind: str = "node_complete",
         next_nodes: Sequence[str] = (),
-        execution: Mapping[str, Any] | None = None,
+        execution: Mapping[str, Any] | Structure | None = None,
         labels: Mapping[str, str] | None = None,
         graph: str | None = None,
         parent: RefLike | LastSeen | None = LAST_SEEN,
@@ -68,8 +69,9 @@ class Saving(Claiming):
     ) -> Checkpoint:
         """Save a state as the next checkpoint of a run; durable when this returns.
 
-        ``execution`` is kept beside the state, split into objects like it. ``labels`` have at most
-        512 bytes in all. ``parent`` is the head this commit builds on: by default what this handle
+        ``execution`` is kept beside the state, split into objects and redacted like it; in a
+        ``manifests.parts.Structure`` it is stored as it is. ``labels`` have at most 512 bytes in
+        all. ``parent`` is the head this commit builds on: by default what this handle
         last saw of the run (committed, restored or resolved), or else whatever the head is; None
         for a run that must be new.
         Naming an older checkpoint forks inside the run on purpose.
@@ -142,7 +144,7 @@ class Saving(Claiming):
         node: str | None = None,
         kind: str = "node_complete",
         next_nodes: Sequence[str] = (),
-        execution: Mapping[str, Any] | None = None,
+        execution: Mapping[str, Any] | Structure | None = None,
         labels: Mapping[str, str] | None = None,
         graph: str | None = None,
         parent: RefLike | LastSeen | None = LAST_SEEN,

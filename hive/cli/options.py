@@ -10,7 +10,8 @@ import typer
 from hive.cli.completion import complete_ref, complete_run
 
 if TYPE_CHECKING:
-    from manifests import Registry, Repository
+    from hive.runner import Agent
+    from manifests import Repository
 
 __all__ = [
     "HomeOption",
@@ -60,16 +61,12 @@ def open_to_read(home: Path | None) -> Repository:
     return hive.open(_absolute(home), create=False, read_only=True)
 
 
-def open_to_write(
-    home: Path | None, *, create: bool, registry: Registry | None = None
-) -> Repository:
-    """Open the store to add to it; ``create`` makes a missing one.
-
-    ``registry`` has the classes that the states of an agent's runs may hold.
-    """
+def open_to_write(home: Path | None, *, create: bool, agent: Agent | None = None) -> Repository:
+    """Open the store to add to it, as an agent wants it; ``create`` makes a missing one."""
     import hive
 
-    return hive.open(_absolute(home), create=create, registry=registry)
+    options = {} if agent is None else {"registry": agent.registry, "redact": agent.redact}
+    return hive.open(_absolute(home), create=create, **options)
 
 
 def open_to_change(home: Path | None, *, dry_run: bool) -> Repository:

@@ -60,9 +60,8 @@ def run(
         check_name(name, "run name")
     folder = Path.cwd()
     agent = load_agent(target, folder)
-    registry = agent.registry
     with (
-        open_to_write(home, create=True, registry=registry) as repo,
+        open_to_write(home, create=True, agent=agent) as repo,
         contextlib.ExitStack() as claim,
     ):
         if name is None:
@@ -149,7 +148,7 @@ def resume(
         _enter(launch)
     agent = load_agent(launch.target, launch.folder)
     with (
-        open_to_write(place, create=False, registry=agent.registry) as repo,
+        open_to_write(place, create=False, agent=agent) as repo,
         while_executing(repo.home, name),
     ):
         if target is not None:

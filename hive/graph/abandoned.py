@@ -72,6 +72,8 @@ def _again(repository: Repository, head: Checkpoint, kind: Kind) -> Checkpoint:
 
     What branches have done since the head is beside it, and becomes part of the new checkpoint.
     """
+    from manifests.parts import Structure
+
     execution = repository.execution(head)
     if execution.get("section") is not None:
         writes = repository.pending(head.run, head.sequence)
@@ -82,7 +84,7 @@ def _again(repository: Repository, head: Checkpoint, kind: Kind) -> Checkpoint:
         node=head.node,
         kind=kind,
         next_nodes=head.next_nodes,
-        execution=execution,
+        execution=Structure(execution),
         labels=head.labels,
         graph=head.graph,
         parent=head,

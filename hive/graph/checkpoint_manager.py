@@ -16,6 +16,7 @@ from hive import errors
 from hive.closing import Closing
 from hive.graph.arguments import check_instance
 from hive.graph.background import BackgroundThread, in_thread
+from hive.graph.discretion import Discretion
 from hive.graph.found import InterruptedRun, ResumePoint
 from hive.graph.housekeeping import Housekeeper
 from hive.graph.newer import refuse_newer
@@ -341,6 +342,7 @@ class CheckpointManager(Closing):
             execution,
             head is not None and head.sequence == checkpoint.sequence,
             self.schema.is_current(checkpoint),
+            Discretion.of(repository),
         )
 
     def interrupted_runs(self) -> list[InterruptedRun]:

@@ -9,7 +9,7 @@ can say what changed and not only that something did.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from blake3 import blake3
@@ -21,13 +21,18 @@ if TYPE_CHECKING:
     from hive.graph.spec import GraphSpec
 
 __all__ = [
+    "FREE_FIELDS",
     "canonical_text",
+    "changes_of",
     "differences",
     "digest_of",
     "idempotency_key",
     "shortened",
     "text_of",
 ]
+
+FREE_FIELDS: Final = frozenset({"context", "inputs", "settings", "target"})
+"""The fields of graphs, goals and plans in which people put mappings of their own."""
 
 _MOST_SHOWN: Final = 8
 _SHOWN_CHARACTERS: Final = 60
@@ -76,17 +81,36 @@ def differences(before: str, after: str, what: str) -> list[str]:
     return _compare(json.loads(before), json.loads(after), what)
 
 
+def changes_of(
+    record: Mapping[str, Any], texts: Mapping[str, str], stored: Callable[[str], str] | None
+) -> list[str]:
+    """Say what differs between what a run was made with and what there is now, one line a place.
+
+    Args:
+        record: Holds the canonical texts that the run was made with, as they were stored.
+        texts: Those there are now, by their names in the record.
+        stored: Returns how a text would be stored; None for as it is.
+    """
+    found = []
+    for what, text in texts.items():
+        before = record[what]
+        if before != text:
+            after = text if stored is None else stored(text)
+            found += differences(before, after, what)
+    return found
+
+
 def shortened(changed: list[str]) -> list[str]:
     """Return what an error shows of ``differences``: a few lines, and how many more there are."""
     more = len(changed) - _MOST_SHOWN
     return changed if more <= 0 else [*changed[:_MOST_SHOWN], f"and {more} more"]
 
 
-def _compare(before: Any, after: Any, place: str) -> list[str]:
+def _compare(before: Any, after: Any, place: str, *, shows: bool = True) -> list[str]:
     if isinstance(before, list) and isinstance(after, list):
         by_id = [_by_id(before), _by_id(after)]
         if all(by_id):
-            found = _compare(by_id[0], by_id[1], place)
+            found = _compare(by_id[0], by_id[1], place, shows=shows)
             return found or ([f"{place}: other order"] if before != after else [])
     if isinstance(before, dict) and isinstance(after, dict):
         found = []
@@ -97,9 +121,14 @@ def _compare(before: Any, after: Any, place: str) -> list[str]:
             elif key not in before:
                 found.append(f"{inner}: added")
             else:
-                found += _compare(before[key], after[key], inner)
+                free = key in FREE_FIELDS and dict in (type(before[key]), type(after[key]))
+                found += _compare(before[key], after[key], inner, shows=shows and not free)
         return found
-    return [] if before == after else [f"{place}: {_shown(before)} -> {_shown(after)}"]
+    if before == after:
+        return []
+    # What people put in may be secret, in the one of the two or in both.
+    how = f"{_shown(before)} -> {_shown(after)}" if shows else "another value"
+    return [f"{place}: {how}"]
 
 
 def _by_id(items: list[Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from hive.graph.background import in_thread
 if TYPE_CHECKING:
     from cas.owner import Owner
     from hive.graph.checkpoint_manager import CheckpointManager
+    from hive.graph.discretion import Discretion
     from manifests import Checkpoint
 
 __all__ = ["InterruptedRun", "ResumePoint", "point_of", "unused_name"]
@@ -28,6 +29,7 @@ class ResumePoint:
         execution: Its execution record, with what branches have done since.
         is_head: It is the head of its run.
         is_current: Its state was of the version of this program; it was not migrated.
+        discretion: What replaces values in records, if there are rules.
     """
 
     checkpoint: Checkpoint
@@ -35,6 +37,7 @@ class ResumePoint:
     execution: dict[str, Any]
     is_head: bool
     is_current: bool = True
+    discretion: Discretion | None = None
 
     def refuse_foreign_head(self, executor: str) -> None:
         """Refuse to go on at the head of a run if that is not a checkpoint of an executor.

@@ -162,8 +162,10 @@ class RunRecorder:
         """Return the recorded side effect of that name, or ``default`` if there is none."""
         return default if self._writer is None else self._writer.effect(name, default)
 
-    async def record_effect(self, name: str, value: Any) -> Any:
+    async def record_effect(self, name: str, value: Any, alias: str) -> Any:
         """Record a side effect durably and return the value that is stored: the first one.
+
+        ``alias`` is what the rules of a redaction may call it besides its name.
 
         Raises:
             HiveError: It could not be stored and the manager's policy is to raise.
@@ -172,7 +174,7 @@ class RunRecorder:
             return value
         writer = self._writer
         with self._reporting(None):
-            return await in_thread(lambda: writer.record_effect(name, value))
+            return await in_thread(lambda: writer.record_effect(name, value, alias))
 
     def refuse_unstorable(self, values: Mapping[str, Any]) -> None:
         """Refuse values that the state of a checkpoint cannot hold, where one would be saved.

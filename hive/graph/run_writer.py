@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hive import errors
 from hive.graph.background import drop_after_fork, in_thread, is_alone
+from hive.graph.discretion import Discretion
 from hive.graph.outcome import Outcome
 from hive.graph.save_errors import SaveErrors
 from hive.graph.saves import Pend, Save, Staged
@@ -61,6 +62,7 @@ class RunWriter:
         self._errors = SaveErrors(run, config, repository.events)
         self.problems = self._errors.problems
         self._schema = schema
+        self._discretion = Discretion.of(repository)
         self._repository = repository
         self._tip = tip
         self._last: Digest | None = None if tip is None else tip.id
@@ -95,7 +97,7 @@ class RunWriter:
         fields["labels"] = self._schema.labels(fields.get("labels"))
 
         def prepare() -> PreparedCommit:
-            return self._prepare(state, kind=kind, **fields)
+            return self._prepare(state, kind=kind, frozen=frozen, **fields)
 
         if frozen and self.config.durability == "async":
             save = Save(self, None, prepare)
@@ -104,7 +106,7 @@ class RunWriter:
                 return Staged(None, save)
             return self._queue(save, None)
         try:
-            prepared = self._prepare_behind(state, kind=kind, **fields)
+            prepared = self._prepare_behind(state, kind=kind, frozen=frozen, **fields)
             if self.config.durability == "async":
                 return self._queue(Save(self, prepared, None), prepared.id)
         except errors.HiveError as error:
@@ -186,11 +188,11 @@ class RunWriter:
         """Encode a checkpoint on top of what is durable."""
         tip, parent = self._tip, self._tip_id
         # The repository remembers what it saw last of the run, which nearly always is the tip.
-        prepared = self._repository.prepare(self.run, state, **fields)
+        prepared = self._encoded(state, **fields)
         if prepared.place.branches or prepared.place.parent != parent:
             place = None if tip is None else (self.run, tip.sequence)
             try:
-                prepared = self._repository.prepare(self.run, state, parent=place, **fields)
+                prepared = self._encoded(state, parent=place, **fields)
             except errors.NotFoundError as error:
                 raise errors.ConflictError(
                     f"run {self.run!r} was deleted by somebody else, or went on and its checkpoint "
@@ -212,7 +214,7 @@ class RunWriter:
     def _prepare_behind(self, state: Any, **fields: Any) -> PreparedCommit:
         """Encode a checkpoint on top of the last one, which may not be written yet."""
         if self._last != self._tip_id and self._background.pending(self):
-            prepared = self._repository.prepare(self.run, state, **fields)
+            prepared = self._encoded(state, **fields)
             if prepared.place.parent == self._last and not prepared.place.branches:
                 self._last = prepared.id
                 return prepared
@@ -220,6 +222,11 @@ class RunWriter:
             self.settle()
             self._surface()
         return self._prepare(state, **fields)
+
+    def _encoded(self, state: Any, *, frozen: bool, **fields: Any) -> PreparedCommit:
+        if frozen and self._discretion is not None:
+            fields["execution"] = self._discretion.record(fields["execution"])
+        return self._repository.prepare(self.run, state, **fields)
 
     def _complete(
         self, prepared: PreparedCommit, *, again: Callable[[], PreparedCommit] | None = None
@@ -255,10 +262,12 @@ class RunWriter:
                 raise.
         """
         self._surface()
+        discretion = self._discretion
 
         def write() -> None:
             if self._tip is not None:
-                write = PendingWrite(task, 0, _PENDING, value)
+                stored = value if discretion is None else discretion.branch(value)
+                write = PendingWrite(task, 0, _PENDING, stored)
                 self._repository.put_pending(self.run, self._tip.sequence, [write], replace=True)
 
         from manifests import PendingWrite
@@ -277,14 +286,16 @@ class RunWriter:
         """Return a recorded side effect of the run, or ``default``."""
         return self._repository.effect(self.run, name, default)
 
-    def record_effect(self, name: str, value: Any) -> Any:
+    def record_effect(self, name: str, value: Any, alias: str) -> Any:
         """Record a side effect durably, whatever the durability; return what is recorded.
+
+        Rules of a redaction may also call it by its ``alias``.
 
         Raises:
             HiveError: It could not be stored, and the policy is to raise.
         """
         try:
-            return self._repository.record_effect(self.run, name, value)
+            return self._repository.record_effect(self.run, name, value, alias=alias)
         except errors.HiveError as error:
             self._errors.judge(error)
             return value

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from hive import errors
+from hive.graph.places import LIKE_STATES, changed_record
 
 if TYPE_CHECKING:
     from manifests import Checkpoint
@@ -22,20 +23,6 @@ LABEL: Final = "state-schema"
 """The label of a checkpoint that says which version its state has; none means version 1."""
 
 StateMigration = Callable[[Any], Any]
-
-# Where the execution records of the executors hold mappings with the keys of the state; a star
-# stands for every item.
-_PLACES: Final = {
-    "graph": (
-        ("input_data",),
-        ("inputs", "*"),
-        ("finished", "output"),
-        ("finished", "node_input"),
-        ("section", "branches", "*", "given"),
-        ("section", "branches", "*", "written"),
-    ),
-    "plan": (("given",), ("inputs", "*"), ("step_states", "*", "outputs")),
-}
 
 
 class StateSchema:
@@ -119,27 +106,14 @@ class StateSchema:
         """
         steps = self._steps(checkpoint)
         record = dict(execution)
-        return self._record(record, _PLACES.get(record.get("executor", ""), ()), steps)
+        if not steps:
+            return record
+        places = LIKE_STATES.get(record.get("executor", ""), ())
+        return changed_record(record, places, lambda state: self._migrated(state, steps))
 
     def is_current(self, checkpoint: Checkpoint) -> bool:
         """Tell whether the state of a checkpoint has this version."""
         return checkpoint.labels.get(LABEL, "1") == str(self.version)
-
-    def _record(
-        self, record: dict[str, Any], places: tuple[tuple[str, ...], ...], steps: range
-    ) -> dict[str, Any]:
-        if not steps:
-            return record
-        for place in places:
-            record = self._at(record, place, steps)
-        section = record.get("section")
-        if section is None:
-            return record
-        branches = {
-            edge: {**branch, "progress": self._record(branch["progress"], places, steps)}
-            for edge, branch in section["branches"].items()
-        }
-        return {**record, "section": {**section, "branches": branches}}
 
     def _steps(self, checkpoint: Checkpoint) -> range:
         """Return the versions to migrate from, one after the other."""
@@ -171,18 +145,3 @@ class StateSchema:
                     f"{type(error).__name__}: {error}"
                 ) from error
         return state
-
-    def _at(self, value: Any, place: tuple[str, ...], steps: range) -> Any:
-        """Return a value with what lies at a place in it migrated, where something does."""
-        if value is None:
-            return None
-        if not place:
-            return self._migrated(value, steps)
-        word, rest = place[0], place[1:]
-        if word != "*":
-            if word not in value:
-                return value
-            return {**value, word: self._at(value[word], rest, steps)}
-        if isinstance(value, Mapping):
-            return {key: self._at(item, rest, steps) for key, item in value.items()}
-        return [self._at(item, rest, steps) for item in value]

@@ -34,8 +34,11 @@ class Effects:
         self._unrecorded: dict[str, Any] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
-    async def once(self, key: str, function: Callable[[], Any]) -> Any:
-        """Return the stored value of ``key``; where there is none, call and store what it gives."""
+    async def once(self, key: str, name: str, function: Callable[[], Any]) -> Any:
+        """Return the stored value of ``key``; where there is none, call and store what it gives.
+
+        ``name`` is what the node calls the effect.
+        """
         # Two tasks of a node that name the same effect: the second one waits for the first.
         async with self._locks.setdefault(key, asyncio.Lock()):
             value = self._known.get(key, _MISSING)
@@ -49,7 +52,7 @@ class Effects:
                         value = await value
                     value = self._unrecorded[key] = copy_value(value, f"effect {key}")
                 try:
-                    value = await self._recorder.record_effect(key, value)
+                    value = await self._recorder.record_effect(key, value, name)
                 except (errors.InvalidInputError, errors.LimitError) as error:
                     raise futile(error) from None
                 del self._unrecorded[key]
@@ -91,7 +94,7 @@ class NodeServices:
                 f"the name of an effect is a text of 1 to {MAX_EFFECT_NAME} characters"
             )
         key = json.dumps([*ctx.branch, self.first_id, ctx.visit, name], ensure_ascii=False)
-        return await self.effects.once(key, lambda: function(*arguments))
+        return await self.effects.once(key, name, lambda: function(*arguments))
 
     async def checkpoint(self, ctx: NodeContext, state: Any) -> None:
         """Do what ``NodeContext.checkpoint`` says."""

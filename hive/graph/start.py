@@ -11,8 +11,8 @@ from hive import errors
 from hive.graph.arguments import run_name
 from hive.graph.background import in_thread
 from hive.graph.copies import copy_value
-from hive.graph.equality import is_same_data
-from hive.graph.fingerprint import canonical_text, differences, shortened
+from hive.graph.discretion import Discretion, was_given
+from hive.graph.fingerprint import canonical_text, changes_of, shortened
 from hive.graph.found import ResumePoint, point_of, unused_name
 from hive.graph.memory import SharedMemory
 from hive.graph.progress import BranchProgress, Progress
@@ -144,7 +144,7 @@ class StartRequest:
         point.refuse_foreign_head("a graph executor")
         start = self._from_point(point.checkpoint.run, point)
         given = self.input_data
-        known = not given or any(is_same_data(given, old) for old in start.progress.inputs)
+        known = not given or was_given(given, start.progress.inputs, point.discretion)
         status = Progress.from_record(point.execution).status
         if status == "paused" or (status == "failed" and not known):
             self._add_input(start)
@@ -159,25 +159,37 @@ class StartRequest:
         return start
 
     def _from_point(self, run: str, point: ResumePoint) -> Start:
-        start = self._from_record(run, point.state, point.execution)
+        start = self._from_record(run, point.state, point.execution, point.discretion)
         start.tip = point.checkpoint
         if not point.is_current and start.progress.section is not None:
             # What branches do from here on is not of the version of the checkpoint they began at.
             start.unsaved = start.unsaved or "resumed"
         return start
 
-    def _from_record(self, run: str, memory: Mapping[str, Any], record: Mapping[str, Any]) -> Start:
+    def _from_record(
+        self,
+        run: str,
+        memory: Mapping[str, Any],
+        record: Mapping[str, Any],
+        discretion: Discretion | None = None,
+    ) -> Start:
         with reading(run):
-            return self._read(run, memory, record)
+            return self._read(run, memory, record, discretion)
 
-    def _read(self, run: str, memory: Mapping[str, Any], record: Mapping[str, Any]) -> Start:
+    def _read(
+        self,
+        run: str,
+        memory: Mapping[str, Any],
+        record: Mapping[str, Any],
+        discretion: Discretion | None,
+    ) -> Start:
         record = copy_value(dict(record), "execution")
         progress = Progress.from_record(record)
         names = names_to_change(record, self.renamed_nodes)
         if names:
             record = renamed_record(record, names)
             progress = Progress.from_record(record)
-        changed = self._changes(record)
+        changed = self._changes(record, discretion)
         if changed and not self.accept_changed_graph:
             raise errors.ConflictError(
                 f"run {run!r} was made with another graph or goal ({'; '.join(changed)}); resume "
@@ -193,15 +205,11 @@ class StartRequest:
             start.unsaved = "resumed"  # the checkpoints from here on are of the new graph
         return start
 
-    def _changes(self, record: Mapping[str, Any]) -> list[str]:
+    def _changes(self, record: Mapping[str, Any], discretion: Discretion | None) -> list[str]:
         """Say what differs in graph and goal from those of a record."""
-        return shortened(
-            [
-                line
-                for what, spec in (("graph", self.graph), ("goal", self.goal))
-                for line in differences(record[what], canonical_text(spec), what)
-            ]
-        )
+        texts = {"graph": canonical_text(self.graph), "goal": canonical_text(self.goal)}
+        stored = None if discretion is None else discretion.text
+        return shortened(changes_of(record, texts, stored))
 
     def _check_place(self, progress: Progress) -> None:
         """Refuse to go on at a node that the graph does not have."""

@@ -28,7 +28,7 @@ def restart(progress: PlanProgress) -> None:
     progress.error = progress.feedback = None
 
 
-def adopt(plan: Plan, progress: PlanProgress, before: str) -> None:
+def adopt(plan: Plan, progress: PlanProgress, before: str, after: str) -> None:
     """Put a plan in the place of the one that a run had.
 
     A completed step is kept where the new plan has the same step and all steps before it are kept
@@ -38,9 +38,12 @@ def adopt(plan: Plan, progress: PlanProgress, before: str) -> None:
     Args:
         plan: The new plan.
         progress: The run's progress, which is changed.
-        before: The canonical text of the old plan.
+        before: The canonical text of the old plan, as it was stored.
+        after: That of the new plan, as it will be stored.
     """
-    old = {step["id"]: step for step in json.loads(before)["steps"]}
+    old, new = (
+        {step["id"]: step for step in json.loads(text)["steps"]} for text in (before, after)
+    )
     states = progress.step_states
     order = Order({step.id: step.dependencies for step in plan.steps})
     # What a caller gave by hand stands above what a plan brings along.
@@ -49,7 +52,11 @@ def adopt(plan: Plan, progress: PlanProgress, before: str) -> None:
     for gone, outputs in results_of(states).items():
         if plan.get_step(gone) is None:
             progress.given |= outputs
-    same = {step.id for step in plan.steps if old.get(step.id) == step.definition()}
+    same = {
+        step.id
+        for step in plan.steps
+        if step.id in old and old[step.id] in (new[step.id], step.definition())
+    }
     progress.step_states = {
         step.id: _state(states, step.id, kept={step.id, *order.before[step.id]} <= same)
         for step in plan.steps

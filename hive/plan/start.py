@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from hive import errors
 from hive.graph.background import in_thread
 from hive.graph.copies import copy_value
-from hive.graph.equality import is_same_data
-from hive.graph.fingerprint import canonical_text, differences, shortened, text_of
+from hive.graph.discretion import Discretion, was_given
+from hive.graph.fingerprint import canonical_text, changes_of, shortened, text_of
 from hive.graph.found import ResumePoint, point_of, unused_name
 from hive.graph.records import reading
 from hive.graph.runtime import Decision
@@ -102,7 +102,7 @@ class PlanStartRequest:
         with reading(point.checkpoint.run):
             start = self._read(point)
         waited = start.progress.status
-        self._add_context(start)
+        self._add_context(start, point.discretion)
         if answer_all(self.plan, start.progress, self.approvals):
             start.unsaved = "answered"
         if waited in {ExecutionStatus.NEEDS_REPLAN, ExecutionStatus.FAILED}:
@@ -122,21 +122,21 @@ class PlanStartRequest:
         for name, state in progress.step_states.items():
             if state.status is StepStatus.IN_PROGRESS:
                 progress.step_states[name] = state.but(status=StepStatus.PENDING)
-        changed = self._changes(record)
+        stored = None if point.discretion is None else point.discretion.text
+        plan = text_of(self.plan.definition())
+        changed = changes_of(record, {"plan": plan, "goal": canonical_text(self.goal)}, stored)
         if changed:
-            self._change(start, changed, record["plan"])
+            before = record["plan"]
+            self._change(start, changed, [before, plan if stored is None else stored(plan)])
         for step in self.plan.steps:
             progress.step_states[step.id]  # where each stands is known
         return start
 
-    def _changes(self, record: Mapping[str, Any]) -> list[str]:
-        texts = {"plan": text_of(self.plan.definition()), "goal": canonical_text(self.goal)}
-        return [
-            line for what, text in texts.items() for line in differences(record[what], text, what)
-        ]
+    def _change(self, start: PlanStart, changed: list[str], texts: list[str]) -> None:
+        """Put a changed plan in the place of the old one, if that is what was asked for.
 
-    def _change(self, start: PlanStart, changed: list[str], before: str) -> None:
-        """Put a changed plan in the place of the old one, if that is what was asked for."""
+        ``texts`` are those of the old plan and of the new one, as they are stored.
+        """
         progress = start.progress
         only_plan = not any(line.startswith("goal") for line in changed)
         asked_for = progress.status in {
@@ -160,14 +160,14 @@ class PlanStartRequest:
                 "allows; raise that limit, or start another run"
             )
         if not all(line.startswith("goal") for line in changed):
-            adopt(self.plan, progress, before)
+            adopt(self.plan, progress, *texts)
         start.unsaved = "input"
 
-    def _add_context(self, start: PlanStart) -> None:
+    def _add_context(self, start: PlanStart, discretion: Discretion | None) -> None:
         """Add context that a run which stopped did not have before."""
         progress = start.progress
         given = self.context
-        if not given or any(is_same_data(given, old) for old in progress.inputs):
+        if not given or was_given(given, progress.inputs, discretion):
             return
         over = {ExecutionStatus.COMPLETED, ExecutionStatus.REJECTED, ExecutionStatus.ABORTED}
         if progress.status in over or (

@@ -16,7 +16,7 @@ from hive.plan.plan import Plan
 if TYPE_CHECKING:
     from hive.graph.schema import StateSchema
     from hive.schemas.checkpoint import CheckpointConfig
-    from manifests import Registry
+    from manifests import Redaction, Registry
 
 __all__ = ["Agent"]
 
@@ -36,6 +36,7 @@ class Agent:
         checkpoints: How checkpoints are saved and kept, unless the runner is told otherwise.
         registry: The classes that the states of runs may hold.
         schema: The version of the states of runs, and the migrations to it.
+        redact: Replaces secrets before anything of a run is stored.
     """
 
     work: GraphSpec | Plan
@@ -48,6 +49,7 @@ class Agent:
     checkpoints: CheckpointConfig | None = None
     registry: Registry | None = None
     schema: StateSchema | None = None
+    redact: Redaction | None = None
 
     @property
     def id(self) -> str:

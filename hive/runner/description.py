@@ -58,6 +58,7 @@ class AgentDescription(BaseModel):
         checkpoints: The fields of a ``CheckpointConfig``.
         registry: Names a ``Registry`` of the classes that states may hold.
         schema_: Under the name ``schema``: names a ``StateSchema``.
+        redact: Names a ``Redaction``.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -74,6 +75,7 @@ class AgentDescription(BaseModel):
     checkpoints: CheckpointConfig | None = None
     registry: str | None = None
     schema_: str | None = Field(default=None, alias="schema")
+    redact: str | None = None
 
 
 def read_description(file: Path) -> Agent:
@@ -119,6 +121,7 @@ def _agent(described: AgentDescription, folder: Path) -> Agent:
         checkpoints=described.checkpoints,
         registry=names.target(described.registry, "registry"),
         schema=names.target(described.schema_, "schema"),
+        redact=names.target(described.redact, "redact"),
     )
     if names.problems:
         raise InvalidInputError("; ".join(names.problems))

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from hive import errors
 from hive.closing import Closing
 from hive.graph import abandoned
 from hive.graph.arguments import check_instance
@@ -75,6 +76,10 @@ class AgentRunner(Closing):
             None for the default home.
         config: How to save and what to keep; by default as the agent says.
         runtime: Receives the reports of the runs.
+
+    Raises:
+        InvalidInputError: The agent has rules for its secrets, and the repository has none.
+        HiveError: The store cannot be opened.
     """
 
     def __init__(
@@ -89,11 +94,18 @@ class AgentRunner(Closing):
         self.agent = agent
         self.runtime = Runtime() if runtime is None else runtime
         self._opened: Repository | None = None
-        if agent.registry is not None and isinstance(storage, str | os.PathLike | None):
+        needs_own = agent.registry is not None or agent.redact is not None
+        if needs_own and isinstance(storage, str | os.PathLike | None):
             from hive.home import open_repository
 
             place = None if storage is None else os.fspath(storage)
-            storage = self._opened = open_repository(place, registry=agent.registry)
+            storage = self._opened = open_repository(
+                place, registry=agent.registry, redact=agent.redact
+            )
+        elif agent.redact is not None and getattr(storage, "redaction", None) is None:
+            raise errors.InvalidInputError(
+                "the agent's secrets would be stored: open the repository with redact=agent.redact"
+            )
         self.manager = CheckpointManager(
             storage, config or agent.checkpoints or CheckpointConfig(), schema=agent.schema
         )

@@ -181,7 +181,7 @@ def test_a_context_without_an_executor_says_so() -> None:
 def test_an_effect_that_cannot_be_stored_reaches_the_node_or_is_warned_of(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_arguments: Any) -> None:
+    def full(*_arguments: Any, **_more: Any) -> None:
         raise StoreFullError("no room")
 
     async def node(ctx: NodeContext) -> dict[str, Any]:

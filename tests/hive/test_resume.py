@@ -752,10 +752,10 @@ def test_an_effect_that_could_not_be_recorded_yet_is_recorded_by_the_next_attemp
     record = Repository.record_effect
     fail = [True, True, False]
 
-    def sometimes(repository: Repository, run: str, name: str, value: Any) -> Any:
+    def sometimes(repository: Repository, run: str, name: str, value: Any, **more: Any) -> Any:
         if fail.pop(0):
             raise StoreFullError("no room")
-        return record(repository, run, name, value)
+        return record(repository, run, name, value, **more)
 
     def send(attempt: int) -> list[int]:
         sent.append(attempt)

@@ -38,7 +38,7 @@ from hive.adapters.langgraph.serializer import (
 from hive.adapters.langgraph.strangers import remedy, warn_of_strangers
 from hive.errors import HiveError, InvalidInputError
 from manifests import Registry
-from manifests.parts import Apart, Items, Structure
+from manifests.parts import Apart, Instead, Items, Structure
 from manifests.registry import TypeEntry
 
 __all__ = ["MESSAGES", "OPAQUE", "Opaque", "ThreadRegistry", "named_types"]
@@ -123,7 +123,7 @@ class ThreadRegistry(Registry):
         for name, cls in named_types(types).items():
             self.register(cls, name=name)
         self._opaque = TypeEntry(
-            object, OPAQUE, 1, _dumped, _loaded, {}, "unknown", to_parts=_dumped_whole
+            object, OPAQUE, 1, _dumped, _loaded, {}, "unknown", to_parts=_laid_open
         )
 
     def _register_python(self) -> None:
@@ -201,8 +201,17 @@ def _dumped(value: Any) -> list[Any]:
     return [kind, bytes(data)]
 
 
-def _dumped_whole(value: Any) -> list[Any]:
-    return [*map(Structure, _dumped(value))]
+def _laid_open(value: Any) -> Any:
+    """Return what can be redacted of a value that only LangGraph's serializer knows.
+
+    No rule finds anything in its bytes. Mostly it comes back as plain data: then that is stored.
+    """
+    dumped = _dumped(value)
+    if not isinstance(value, Opaque):
+        again = _loaded(dumped)
+        if type(again) is not type(value):
+            return Instead(again)
+    return [*map(Structure, dumped)]
 
 
 def _loaded(fields: Any) -> Any:

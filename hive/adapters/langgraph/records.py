@@ -18,7 +18,7 @@ numbers refer to them by their places. What remains fits into the manifest. ::
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, cast
 
 from langgraph.checkpoint.base import Checkpoint, CheckpointMetadata
@@ -42,18 +42,26 @@ _OWN_PLACES: Final = frozenset(
 )
 _BESIDE: Final = ("source", "step")
 """Metadata that change with every checkpoint; the rest often stays."""
+_OWN_METADATA: Final = (*_BESIDE, "parents", DELTA_COUNTERS)
+"""Metadata that LangGraph itself writes and goes by."""
+_OWN_MORE: Final = ("v",)
 _KINDS: Final = ("input", "loop", "update", "fork")
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND: Final = dt.timedelta(microseconds=1)
 
 
 def record_of(
-    checkpoint: Checkpoint, metadata: Mapping[str, Any], parent_id: str | None
+    checkpoint: Checkpoint,
+    metadata: Mapping[str, Any],
+    parent_id: str | None,
+    redacted: Callable[[Mapping[str, Any]], Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Return what is stored besides the channel values.
 
-    ``parent_id`` is given if the parent is not listed, so that nothing else tells it.
+    ``parent_id`` is given if the parent is not listed, so that nothing else tells it. ``redacted``
+    replaces what rules name; it gets no values that LangGraph or Hive go by.
     """
+    metadata = {**metadata, **redacted(_without(metadata, _OWN_METADATA))}
     versions, seen = checkpoint["channel_versions"], checkpoint["versions_seen"]
     places = {name: place for place, name in enumerate(versions)}
     updated = checkpoint.get("updated_channels")
@@ -70,7 +78,8 @@ def record_of(
         "metadata": list(others.values()),
         **{name: metadata[name] for name in _BESIDE if name in metadata},
     }
-    more = {name: value for name, value in checkpoint.items() if name not in _OWN_PLACES}
+    more = _without(checkpoint, _OWN_PLACES)
+    more |= redacted(_without(more, _OWN_MORE))
     if more:
         record["more"] = more
     if "updated_channels" not in checkpoint:
@@ -78,6 +87,10 @@ def record_of(
     if parent_id is not None:
         record["parent_id"] = parent_id
     return record
+
+
+def _without(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in names}
 
 
 def rest_of(execution: Mapping[str, Any]) -> Mapping[str, Any]:

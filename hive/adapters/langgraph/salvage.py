@@ -20,12 +20,17 @@ T = TypeVar("T")
 
 
 def enveloped(
-    store: Callable[[dict[K, Any]], T], values: Mapping[K, Any], serializer: SerializerProtocol
+    store: Callable[[dict[K, Any]], T],
+    values: Mapping[K, Any],
+    serializer: SerializerProtocol,
+    *,
+    is_discreet: bool = False,
 ) -> T:
     """Store values; those that cannot be stored as trees, as bytes of LangGraph's serializer.
 
     It takes what a tree of Hive does not: lone surrogates, which it replaces, and nesting of more
-    than 100 levels.
+    than 100 levels. If it is to be discreet, since no rule finds anything in such bytes, what the
+    serializer makes of them again is stored as a tree, and nested too deep nothing is stored.
 
     Raises:
         InvalidInputError: The serializer cannot take one of them either.
@@ -37,7 +42,11 @@ def enveloped(
             raise
         wrapped: dict[K, Any] = {}
         for name, value in values.items():
-            wrapped[name] = value if _is_plain(value) else _wrapped(value, serializer, refusal)
+            if _is_plain(value):
+                wrapped[name] = value
+                continue
+            opaque = _wrapped(value, serializer, refusal)
+            wrapped[name] = _unwrapped(opaque, serializer, refusal) if is_discreet else opaque
         return store(wrapped)
 
 
@@ -53,6 +62,13 @@ def _wrapped(value: Any, serializer: SerializerProtocol, refusal: HiveError) -> 
     except Exception:
         raise refusal from None
     return Opaque(kind, bytes(data))
+
+
+def _unwrapped(opaque: Opaque, serializer: SerializerProtocol, refusal: HiveError) -> Any:
+    try:
+        return serializer.loads_typed((opaque.kind, opaque.data))
+    except Exception:
+        raise refusal from None
 
 
 @contextmanager

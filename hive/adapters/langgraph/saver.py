@@ -5,10 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import heapq
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -58,8 +58,12 @@ from manifests import (
     system_clock,
 )
 from manifests.limits import check_limit
+from manifests.parts import Structure
 
 __all__ = ["HiveSaver"]
+
+K = TypeVar("K")
+T = TypeVar("T")
 
 _LONGEST_PATH: Final = 1_024
 _PATHS_OF_TASKS: Final = ("~__pregel_pull", "~__pregel_push")
@@ -194,13 +198,15 @@ class HiveSaver(Closing, Threads, BaseCheckpointSaver[Any]):
     ) -> HiveCheckpoint:
         listed = parent_id if is_listed else None
         may_branch = self._journeys.may_branch(place.run, parent_id)
+        redacted = partial(self.repository.redacted, typed=False)
 
         def commit(kept: dict[str, Any], values: dict[str, Any]) -> HiveCheckpoint:
+            record = record_of(checkpoint, kept, None if is_listed else parent_id, redacted)
             return self.repository.commit(
                 place.run,
                 values,
                 kind=kind_of(metadata),
-                execution=record_of(checkpoint, kept, None if is_listed else parent_id),
+                execution=Structure(record),
                 parent=None if listed is None else (place.run, listed),
                 changed=new_versions.keys(),
                 trust_identity=self._trust_identity,
@@ -210,9 +216,14 @@ class HiveSaver(Closing, Threads, BaseCheckpointSaver[Any]):
             )
 
         def commit_with(kept: dict[str, Any]) -> HiveCheckpoint:
-            return enveloped(partial(commit, kept), checkpoint["channel_values"], self.serde)
+            return self._enveloped(partial(commit, kept), checkpoint["channel_values"])
 
-        return enveloped(commit_with, metadata, self.serde)
+        return self._enveloped(commit_with, metadata)
+
+    def _enveloped(self, store: Callable[[dict[K, Any]], T], values: Mapping[K, Any]) -> T:
+        return enveloped(
+            store, values, self.serde, is_discreet=self.repository.redaction is not None
+        )
 
     def put_writes(
         self,
@@ -263,7 +274,7 @@ class HiveSaver(Closing, Threads, BaseCheckpointSaver[Any]):
             )
 
         with serving(self.serde), naming(place, checkpoint_id):
-            enveloped(put, {write.index: write.value for write in writes}, self.serde)
+            self._enveloped(put, {write.index: write.value for write in writes})
 
     # Reading
 
@@ -315,7 +326,8 @@ class HiveSaver(Closing, Threads, BaseCheckpointSaver[Any]):
 
         Args:
             config: The thread; its namespace or checkpoint too, if it names them. None: all.
-            filter: What their metadata must be equal to, key by key.
+            filter: What their metadata must be equal to, key by key. What a redaction replaced is
+                found by what it was replaced by.
             before: Only those whose id is below the one that this config names.
             limit: At most so many.
         """
