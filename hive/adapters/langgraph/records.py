@@ -54,14 +54,15 @@ def record_of(
     checkpoint: Checkpoint,
     metadata: Mapping[str, Any],
     parent_id: str | None,
-    redacted: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+    redacted: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Return what is stored besides the channel values.
 
     ``parent_id`` is given if the parent is not listed, so that nothing else tells it. ``redacted``
-    replaces what rules name; it gets no values that LangGraph or Hive go by.
+    replaces what rules name, if there are any; it gets no values that LangGraph or Hive go by.
     """
-    metadata = {**metadata, **redacted(_without(metadata, _OWN_METADATA))}
+    if redacted is not None:
+        metadata = {**metadata, **redacted(_without(metadata, _OWN_METADATA))}
     versions, seen = checkpoint["channel_versions"], checkpoint["versions_seen"]
     places = {name: place for place, name in enumerate(versions)}
     updated = checkpoint.get("updated_channels")
@@ -79,7 +80,8 @@ def record_of(
         **{name: metadata[name] for name in _BESIDE if name in metadata},
     }
     more = _without(checkpoint, _OWN_PLACES)
-    more |= redacted(_without(more, _OWN_MORE))
+    if redacted is not None:
+        more |= redacted(_without(more, _OWN_MORE))
     if more:
         record["more"] = more
     if "updated_channels" not in checkpoint:

@@ -198,7 +198,8 @@ class HiveSaver(Closing, Threads, BaseCheckpointSaver[Any]):
     ) -> HiveCheckpoint:
         listed = parent_id if is_listed else None
         may_branch = self._journeys.may_branch(place.run, parent_id)
-        redacted = partial(self.repository.redacted, typed=False)
+        redacts = self.repository.redaction is not None
+        redacted = partial(self.repository.redacted, typed=False) if redacts else None
 
         def commit(kept: dict[str, Any], values: dict[str, Any]) -> HiveCheckpoint:
             record = record_of(checkpoint, kept, None if is_listed else parent_id, redacted)
