@@ -62,7 +62,7 @@ def changed_branch(
 
 
 def _at(value: Any, place: Place, change: Callable[[Any], Any]) -> Any:
-    """Return a value with what lies at a place in it changed, where something does."""
+    """Return a value with what lies at a place in it changed, itself where that changes nothing."""
     if value is None:
         return None
     if not place:
@@ -71,7 +71,9 @@ def _at(value: Any, place: Place, change: Callable[[Any], Any]) -> Any:
     if word != "*":
         if word not in value:
             return value
-        return {**value, word: _at(value[word], rest, change)}
+        inner = _at(value[word], rest, change)
+        return value if inner is value[word] else {**value, word: inner}
     if isinstance(value, Mapping):
-        return {key: _at(item, rest, change) for key, item in value.items()}
+        items = {key: _at(item, rest, change) for key, item in value.items()}
+        return value if all(items[key] is item for key, item in value.items()) else items
     return [_at(item, rest, change) for item in value]
