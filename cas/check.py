@@ -23,9 +23,10 @@ from cas.database import DATA_FILE
 from cas.datafile import check_data_file
 from cas.digest import Digest
 from cas.environment import Environment, ReadTransaction
-from cas.errors import MissingObjectError, StoreFullError
+from cas.errors import MissingObjectError, StoreFullError, UnsupportedFormatError
 from cas.failures import translate
 from cas.objects import frame_address
+from cas.onebit import right_codec
 from cas.packs import Pack
 from cas.packwalk import pack_base, pack_rows, pack_start, whole_pack
 from cas.records import (
@@ -56,6 +57,8 @@ __all__ = [
 ]
 
 _SEALED_REPAIRS: Final = REPAIRS.sealed
+_TABLES: Final = {"index": INDEX.name, "pack": OBJECTS.name, "newer": OBJECTS.name}
+"""Where the key of a finding is one of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,8 @@ class Damage:
     Attributes:
         kind: ``record`` (its bytes are not the object), ``missing`` (linked to, and not there),
             ``pack`` (not even its records can be told), ``index``, ``counters``, ``row`` (of the
-            catalogue or the store's own tables), ``manifest``, ``run``, or ``structure`` (LMDB's).
+            catalogue or the store's own tables), ``manifest``, ``run``, ``structure`` (LMDB's), or
+            ``newer`` (no damage: a later version of Hive wrote it).
         text: What is wrong, for people.
         record: The record's number, where there is one.
         digest: The address the object should have, where it is known.
@@ -161,7 +165,8 @@ class ObjectCheck:
         except UNREADABLE as error:
             self.broken.add_pack(base, self.limit if behind is None else behind)
             text = f"the pack at record {base} cannot be read: {error}"
-            self._report("pack", text, record=base, key=key)
+            kind = "newer" if _is_newer(reader, base, rows, error) else "pack"
+            self._report(kind, text, record=base, key=key)
             return
         if behind is not None and pack.numbers[-1] >= behind:
             text = f"the pack at record {base} runs into the next pack"
@@ -306,8 +311,7 @@ class ObjectCheck:
         digest: Digest | None = None,
         key: bytes | None = None,
     ) -> None:
-        table = INDEX.name if kind == "index" else OBJECTS.name if kind == "pack" else None
-        self.damage.append(Damage(kind, text, record, digest, table, key))
+        self.damage.append(Damage(kind, text, record, digest, _TABLES.get(kind), key))
 
 
 _Part = Callable[[RecordReader, bytes, float], bytes | None]
@@ -322,6 +326,16 @@ class _Slice:
 
     def __call__(self, reader: RecordReader) -> bytes | None:
         return self._part(reader, self._key, time.perf_counter() + SLICE_SECONDS)
+
+
+def _is_newer(
+    reader: RecordReader, base: int, rows: list[tuple[bytes, bytes]], error: Exception
+) -> bool:
+    """Whether a pack cannot be read since a later version wrote it."""
+    if not isinstance(error, UnsupportedFormatError):
+        return False
+    data = b"".join([row for _key, row in rows])
+    return right_codec(reader.transaction, base, data) is None
 
 
 def count_records(transaction: ReadTransaction) -> StoredCount:

@@ -1,20 +1,25 @@
-"""Rows of checked tables in which a single bit was turned over: found again by their checksum.
+"""What a single bit that was turned over makes unreadable: rows of checked tables, codecs of packs.
 
 That is what a failing memory cell or a cosmic ray does, and the damage that is likeliest. The
-checksum has 32 bits, so that of 10,000 tries on a row that is damaged otherwise, one in 400,000
-takes a wrong one for right.
+checksum of a row has 32 bits, so that of 10,000 tries on a row that is damaged otherwise, one in
+400,000 takes a wrong one for right. Which codec a pack has, its records prove by their digests.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import Final
 
-from cas.environment import WriteTransaction
+from cas.environment import ReadTransaction, WriteTransaction
+from cas.errors import CorruptionError, UnsupportedFormatError
 from cas.lostpages import is_sealed
+from cas.packs import Pack
+from cas.packwalk import pack_rows, whole_pack
+from cas.records import OBJECTS, UNREADABLE, PackCache, RecordReader
 from cas.table import CHECKSUM_BYTES, Table
 
-__all__ = ["OneBit", "mend_rows"]
+__all__ = ["OneBit", "mend_codecs", "mend_rows", "right_codec"]
 
 _MOST_BYTES: Final = 2_048
 _MOST_TRIES: Final = 2_000_000
@@ -73,6 +78,50 @@ def mend_rows(transaction: WriteTransaction, tables: Iterable[Table]) -> int:
             transaction.put(table.sealed, *right)
             count += 1
     return count
+
+
+def right_codec(transaction: ReadTransaction, base: int, data: bytes) -> bytes | None:
+    """Return the first byte that a pack had before one bit of it was turned over.
+
+    Returns:
+        None if no record proves any: it was written by a later version, or is damaged otherwise.
+    """
+    for bit in range(8):
+        codec = bytes([data[0] ^ 1 << bit])
+        reader = RecordReader(transaction, PackCache(), set())
+        try:
+            pack = Pack(base, codec + data[1:])
+        except UNREADABLE:
+            continue
+        reader.cache.add(pack, {})
+        if any(map(reader.is_sound, pack.numbers)):
+            return codec
+    return None
+
+
+def mend_codecs(transaction: WriteTransaction, keys: Iterable[bytes]) -> int:
+    """Put the codecs of damaged packs right, by the keys of their first rows; returns how many."""
+    count = 0
+    for key in keys:
+        for base, rows, _after in islice(pack_rows(transaction, key), 1):
+            codec = _unknown_codec(transaction, base, rows)
+            if codec is not None:
+                transaction.put(OBJECTS, rows[0][0], codec + rows[0][1][1:])
+                count += 1
+    return count
+
+
+def _unknown_codec(
+    transaction: ReadTransaction, base: int, rows: list[tuple[bytes, bytes]]
+) -> bytes | None:
+    """Return the right codec of a pack that has one which is not known."""
+    try:
+        whole_pack(base, rows)
+    except UnsupportedFormatError:
+        return right_codec(transaction, base, b"".join([row for _key, row in rows]))
+    except CorruptionError:
+        pass
+    return None
 
 
 def _checksum(row: bytes) -> int:

@@ -15,7 +15,7 @@ import cbor2
 from cas.check import Damage, ObjectCheck, check_structure
 from cas.digest import Digest
 from cas.environment import ReadTransaction, Table
-from cas.errors import CorruptionError, HiveError
+from cas.errors import CorruptionError, HiveError, UnsupportedFormatError
 from cas.leases import LEASES
 from cas.records import REPAIRS, STORE, UNREADABLE, RecordReader
 from cas.roots import ROOT_LOG
@@ -280,6 +280,9 @@ class _Catalogue:
             return True
         try:
             self._manifests.read(reader.read_as(record, digest))
+        except UnsupportedFormatError as error:
+            self._add("newer", f"{name} cannot be read: {error}", table, key, name)
+            return False
         except HiveError as error:
             self._add("manifest", f"{name} is no checkpoint: {error}", table, key, name)
             return False

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from cas.backup import back_up
 from cas.digest import Digest
 from cas.epochs import forget_collected
-from cas.errors import CorruptStoreError
-from cas.onebit import mend_rows
+from cas.errors import CorruptStoreError, UnsupportedFormatError
+from cas.onebit import mend_codecs, mend_rows
 from cas.reclaim import rebuild_index, recount, remove_unreadable, rewrite_packs
 from cas.records import GenerationChangedError
 from cas.scratch import private_directory
@@ -75,6 +75,7 @@ def repair(
 
     Raises:
         CorruptStoreError: LMDB's own structure is damaged; nothing is changed then.
+        UnsupportedFormatError: A later version of Hive wrote some of it; nothing is changed then.
     """
     if dry_run and store.environment.read_only:
         return _tried_out(store, source, progress)
@@ -94,7 +95,7 @@ def _tried_out(store: ObjectStore, source: Source | None, progress: OnProgress) 
     )
     if found.ok:
         return RepairReport(found, dry_run=True)
-    _refuse_broken_structure(store, found)
+    _refuse_what_cannot_be_mended(store, found)
     with private_directory(store.environment.path) as directory:
         place = directory / "objects"
         back_up(store.environment, place, compact=False)
@@ -102,13 +103,18 @@ def _tried_out(store: ObjectStore, source: Source | None, progress: OnProgress) 
             return repair(copy, source, dry_run=True, progress=progress)
 
 
-def _refuse_broken_structure(store: ObjectStore, found: CheckReport) -> None:
+def _refuse_what_cannot_be_mended(
+    store: ObjectStore, found: CheckReport, *, alone: bool = False
+) -> None:
     if any(damage.kind == "structure" for damage in found.damage):
         raise CorruptStoreError(
             "the structure of the store's file is damaged, and changing it could do more harm; "
             "salvage it, which takes what is whole into a new store",
             path=store.environment.path,
         )
+    newer = [damage.text for damage in found.damage if damage.kind == "newer"]
+    if newer and not alone:  # a salvage leaves the old store as it is
+        raise UnsupportedFormatError(f"{newer[0]}; a repair would drop what a later version wrote")
 
 
 def _attempt(
@@ -124,7 +130,7 @@ def _attempt(
     found = findings.report()
     if found.ok and not alone:
         return RepairReport(found, dry_run=dry_run)
-    _refuse_broken_structure(store, found)
+    _refuse_what_cannot_be_mended(store, found, alone=alone)
     generation = reader.run(lambda records: records.transaction.generation)
     done: list[tuple[Notes, int]] = []
 
@@ -135,7 +141,10 @@ def _attempt(
         mended = mend_rows(writer.writing, (*CHECKED, *OPAQUE))
         if mended:
             notes.fixed.append(f"{mended} rows of which one bit was turned over")
-        remove_unreadable(writer.writing, _damaged_packs(findings))
+        damaged_packs = _damaged_packs(findings)
+        if mend_codecs(writer.writing, damaged_packs):
+            notes.fixed.append("codecs of packs of which one bit was turned over")
+        remove_unreadable(writer.writing, damaged_packs)
         wanted = _wanted(writer, findings)
         healer = Healer(writer, findings.objects.broken, source, wanted, anew=alone)
         _mend(writer, findings, healer, notes)

@@ -22,7 +22,7 @@ import cas.check
 import cas.packs
 from cas.broken import BrokenRecords
 from cas.digest import Digest
-from cas.errors import CorruptStoreError, NotFoundError
+from cas.errors import CorruptStoreError, NotFoundError, UnsupportedFormatError
 from cas.flock import FlockFile
 from cas.objects import Object
 from cas.packs import Pack
@@ -32,6 +32,7 @@ from cas.trail import Trail
 from cas.writer import RecordWriter
 from manifests import CheckReport, PendingWrite, RepairReport, Repository
 from manifests.healing import Healer
+from manifests.manifest import MANIFEST_FORMAT
 from tests.cas.children import ChildFailedError, in_child
 from tests.damage import PAGE_BYTES, Vandal, data_file, flip
 
@@ -427,6 +428,45 @@ def test_a_row_that_proves_itself_is_written_again(
     assert {damage.table for damage in report.damage} >= {table}
     assert repaired(good).dropped == dropped
     assert left(good) == want
+
+
+def test_a_codec_with_one_bit_turned_over_is_put_right(good: Path) -> None:
+    want, vandal = left(good), Vandal(objects(good))
+    for place, bit in (("a@20", 3), ("b@2", 7)):
+        key = vandal.pack_key(record_of(good, place))
+        vandal.change("objects", key, partial(flip, at=0, bit=bit))
+    report = checked(good)
+    assert {"a@20", "b@2"} < set(report.hits)
+    assert {damage.kind for damage in report.damage} == {"pack"}
+    done = repaired(good)
+    assert done.dropped == ()
+    assert "one bit was turned over" in done.fixed[0]
+    assert left(good) == want
+
+
+@pytest.mark.parametrize("what", ["codec", "manifest"])
+def test_what_a_later_version_wrote_is_not_repaired_away(
+    good: Path, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vandal = Vandal(objects(good))
+    if what == "codec":
+        key = vandal.pack_key(record_of(good, "a@20"))
+        vandal.change("objects", key, lambda row: b"\xff" + row[1:])
+    else:
+        with Repository.open(good) as repo, monkeypatch.context() as patched:
+            patched.setattr("manifests.manifest.MANIFEST_FORMAT", MANIFEST_FORMAT + 1)
+            repo.commit("later", {"n": 1})
+    # Damage of the usual kind beside it, which would be put right.
+    vandal.change("pins", next(iter(vandal.rows("pins"))), lambda row: flip(row, 0))
+    before = all_rows(good)
+    report = checked(good)
+    assert {damage.kind for damage in report.damage} == {"newer", "row"}
+    assert ("a@20" if what == "codec" else "later@1") in report.hits
+    for read_only, dry_run in ((True, True), (False, True), (False, False)):
+        with Repository.open(good, create=False, read_only=read_only) as repo:
+            with pytest.raises(UnsupportedFormatError, match="upgrade Hive"):
+                repo.repair(dry_run=dry_run)
+    assert all_rows(good) == before
 
 
 @pytest.mark.parametrize("part", ["key", "value"])
