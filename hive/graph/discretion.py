@@ -8,8 +8,8 @@ the executors need to go on is never replaced, whatever it is called.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from hive import errors
 from hive.graph.equality import is_same_data
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from manifests import Repository
     from manifests.parts import Structure
 
-__all__ = ["SAVED_STATE", "Discretion", "was_given"]
+__all__ = ["SAVED_STATE", "Discretion", "News", "news_in"]
 
 SAVED_STATE: Final = "saved_state"
 """What rules call what a node saved of itself, where that has no keys."""
@@ -81,18 +81,34 @@ class Discretion:
         return self._repository.redacted(fields)
 
 
-def was_given(
-    given: dict[str, Any], inputs: Iterable[Mapping[str, Any]], discretion: Discretion | None
-) -> bool:
-    """Tell whether a run was given some input before.
+class News(NamedTuple):
+    """What of some input is new to a run.
+
+    Attributes:
+        is_known: The run was given it before, as far as can be told.
+        fields: What is new, or may be: what was replaced in the record is the same for any secret.
+    """
+
+    is_known: bool
+    fields: dict[str, Any]
+
+
+def news_in(
+    given: dict[str, Any], inputs: Sequence[Mapping[str, Any]], discretion: Discretion | None
+) -> News:
+    """Compare input with that which a run was given before.
 
     Args:
         given: The input.
         inputs: Those of the run, as its record has them.
         discretion: What replaced values in them; None if nothing did.
     """
-    forms = [given] if discretion is None else [given, discretion.given(given)]
-    return any(is_same_data(form, old) for form in forms for old in inputs)
+    if not given or any(is_same_data(given, old) for old in inputs):
+        return News(True, {})
+    stored = given if discretion is None else discretion.given(given)
+    if stored is given or not any(is_same_data(stored, old) for old in inputs):
+        return News(False, given)
+    return News(True, {name: given[name] for name in given if stored[name] is not given[name]})
 
 
 class _Look:

@@ -11,7 +11,7 @@ from hive import errors
 from hive.graph.arguments import run_name
 from hive.graph.background import in_thread
 from hive.graph.copies import copy_value
-from hive.graph.discretion import Discretion, was_given
+from hive.graph.discretion import Discretion, news_in
 from hive.graph.fingerprint import canonical_text, changes_of, shortened
 from hive.graph.found import ResumePoint, point_of, unused_name
 from hive.graph.memory import SharedMemory
@@ -96,7 +96,7 @@ class StartRequest:
             if not isinstance(record, Mapping):
                 raise errors.InvalidInputError("session_state['progress'] is not a mapping")
             start = self._from_record(run, memory, record)
-        self._add_input(start)
+        self._add_input(start, self.input_data)
         start.unsaved = "input"
         if manager is not None:
             start.tip = await in_thread(partial(manager.latest, run))
@@ -133,7 +133,7 @@ class StartRequest:
                 f"{checkpoint.run}@{checkpoint.sequence} is where the run was over: continue it "
                 "from an earlier checkpoint to give it other input"
             )
-        self._add_input(start)
+        self._add_input(start, self.input_data)
         start.tip = await in_thread(partial(manager.fork, checkpoint, self.run))
         start.run = start.tip.run
         if start.progress.section is not None:  # what its branches have done is the other run's
@@ -143,12 +143,13 @@ class StartRequest:
     def _at_head(self, point: ResumePoint) -> Start:
         point.refuse_foreign_head("a graph executor")
         start = self._from_point(point.checkpoint.run, point)
-        given = self.input_data
-        known = not given or was_given(given, start.progress.inputs, point.discretion)
+        news = news_in(self.input_data, start.progress.inputs, point.discretion)
         status = Progress.from_record(point.execution).status
-        if status == "paused" or (status == "failed" and not known):
-            self._add_input(start)
-        elif not known:
+        if status == "paused":
+            self._add_input(start, self.input_data)
+        elif status == "failed":
+            self._add_input(start, news.fields)
+        elif not news.is_known:
             # The usual caller passes the same input at every start of its process. Other input
             # would have to be mixed into work that is under way, or be ignored.
             raise errors.InvalidInputError(
@@ -231,11 +232,11 @@ class StartRequest:
         for branch in () if progress.section is None else progress.section.branches.values():
             self._check_place(branch.progress)
 
-    def _add_input(self, start: Start) -> None:
+    def _add_input(self, start: Start, new: dict[str, Any]) -> None:
         """Put new input into memory and into the next node's input."""
-        if not self.input_data:
+        if not new:
             return
-        given = copy_value(self.input_data, "input_data")
+        given = copy_value(new, "input_data")
         for key, value in given.items():
             start.memory.write(key, value)
         start.progress.input_data = {**start.progress.input_data, **given}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hive import errors
 from hive.graph.background import in_thread
 from hive.graph.copies import copy_value
-from hive.graph.discretion import Discretion, was_given
+from hive.graph.discretion import Discretion, news_in
 from hive.graph.fingerprint import canonical_text, changes_of, shortened, text_of
 from hive.graph.found import ResumePoint, point_of, unused_name
 from hive.graph.records import reading
@@ -166,13 +166,16 @@ class PlanStartRequest:
     def _add_context(self, start: PlanStart, discretion: Discretion | None) -> None:
         """Add context that a run which stopped did not have before."""
         progress = start.progress
-        given = self.context
-        if not given or was_given(given, progress.inputs, discretion):
-            return
+        news = news_in(self.context, progress.inputs, discretion)
         over = {ExecutionStatus.COMPLETED, ExecutionStatus.REJECTED, ExecutionStatus.ABORTED}
-        if progress.status in over or (
+        takes_none = progress.status in over or (
             progress.status is ExecutionStatus.RUNNING and start.unsaved is None
-        ):
+        )
+        # Whoever asks again and again whether somebody answered gives secrets that nobody needs.
+        only_asks = progress.status.is_waiting and not self.approvals
+        if not news.fields or (news.is_known and (takes_none or only_asks)):
+            return
+        if takes_none:
             # The usual caller passes the same context at every start of its process. Other
             # context would have to be mixed into work that is under way, or be ignored.
             state = "over" if progress.status in over else "under way"
@@ -180,7 +183,7 @@ class PlanStartRequest:
                 f"run {start.run!r} is {state} and takes no new context: resume it with the "
                 "context it was started with or with none, or start another run"
             )
-        added = copy_value(given, "context")
+        added = copy_value(news.fields, "context")
         progress.given = {**progress.given, **added}
         progress.inputs.append(added)
         start.unsaved = start.unsaved or "input"

@@ -553,6 +553,80 @@ def test_what_was_stored_without_rules_is_known_under_rules(home: Path) -> None:
         assert run_graph(manager, graph, {"token": "marker-1"}, run="r", resume=True).success
 
 
+def test_a_run_that_failed_takes_its_secrets_anew(home: Path) -> None:
+    """Whether they are others cannot be told; what else it has come to stays."""
+    seen: list[Any] = []
+
+    def work(token: str, n: int) -> dict[str, Any]:
+        seen.append((token, n))
+        if n and token != "marker-right":
+            raise ValueError("refused")
+        return {"n": n + 1}
+
+    graph = GraphSpec(
+        id="g",
+        entry_node="a",
+        nodes=[node("a", work), node("b", work)],
+        edges=[edge("ab", input_mapping={"n": "n", "token": "token"})],
+    )
+    store = Store(home, masked("token"))
+    for token in ("marker-wrong", "marker-wrong", "marker-right"):
+        with store as manager:
+            given = {"token": token, "n": 0}
+            success = run_graph(manager, graph, given, run="r", resume=True).success
+            assert success is (token == "marker-right")
+    with store as manager:
+        inputs = manager.repository.execution("r")["inputs"]
+    assert seen == [
+        ("marker-wrong", 0),
+        ("marker-wrong", 1),
+        ("marker-wrong", 1),
+        ("marker-right", 1),
+    ]
+    assert inputs == [{"token": MASK, "n": 0}, {"token": MASK}, {"token": MASK}]
+    assert b"marker" not in stored(home)
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_a_plan_that_stopped_takes_its_secrets_anew(home: Path, asks: bool) -> None:
+    seen: list[str] = []
+
+    def work(token: str) -> dict[str, Any]:
+        seen.append(token)
+        if token != "marker-right":
+            raise ValueError("refused")
+        return {"done": 1}
+
+    made = Plan(id="p", steps=[step("a", requires_approval=asks, max_retries=0)])
+    store = Store(home, masked("token"))
+
+    def go(token: str, **options: Any) -> PlanExecutionResult:
+        with store as manager:
+            executor = FlexibleGraphExecutor(Runtime(), manager, {"a": work})
+            context = {"token": token, "n": 1}
+            return asyncio.run(
+                executor.execute_plan(
+                    made, Goal(id="goal"), context, run="p", resume=True, **options
+                )
+            )
+
+    def checkpoints() -> int:
+        with Repository.open(home) as repository:
+            return len(repository.log("p"))
+
+    go("marker-wrong")
+    if asks:
+        before = checkpoints()
+        go("marker-wrong")  # nobody answered yet
+        assert checkpoints() == before
+    done = go("marker-right", approvals={"a": True} if asks else {})
+    assert done.status is ExecutionStatus.COMPLETED
+    assert seen == (["marker-right"] if asks else ["marker-wrong", "marker-right"])
+    assert go("marker-right").status is ExecutionStatus.COMPLETED
+    assert len(seen) == 1 + (not asks)
+    assert b"marker" not in stored(home)
+
+
 def with_settings(value: str) -> GraphSpec:
     graph = crashing()
     nodes = [each.model_copy(update={"settings": {"api": {"key": value}}}) for each in graph.nodes]
