@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import operator
 import random
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,7 @@ from typing_extensions import TypedDict
 
 from hive.adapters.langgraph import HiveSaver
 from hive.errors import InvalidInputError, LimitError
+from hive.threads import standing_of_thread
 from manifests import Redaction, Repository
 from tests.hive.langgraph.graphs import config_of, delta_graph
 from tests.manifests.stored import stored
@@ -253,3 +255,31 @@ def test_delta_channels_are_rebuilt_under_rules_for_everything_else(home: Path) 
     log = expected.get_state(config_of()).values["log"]
     assert len(values["log"]) == len(log) == 10
     assert values["n"] == MASK
+
+
+@pytest.mark.parametrize("pattern", ["__interrupt__.0.value.card", "**.card"])
+def test_what_an_interrupt_asks_and_an_exception_says_has_a_name(home: Path, pattern: str) -> None:
+    def ask(_state: State) -> dict[str, Any]:
+        interrupt({"card": "marker-1", "why": "to pay"})
+        return {}
+
+    def fail(_state: State) -> dict[str, Any]:
+        raise ValueError("marker-2")
+
+    with Repository.open(home, redact=masked(pattern, "__error__")) as repository:
+        for name, node in (("ask", ask), ("fail", fail)):
+            builder: Any = StateGraph(State)
+            builder.add_node(name, node)
+            builder.add_edge(START, name)
+            graph = builder.compile(checkpointer=HiveSaver(repository))
+            with pytest.raises(ValueError, match="marker-2") if node is fail else nullcontext():
+                graph.invoke({"found": []}, config_of(name))
+            (task,) = graph.get_state(config_of(name)).tasks
+            if node is ask:
+                assert [each.value for each in task.interrupts] == [{"card": MASK, "why": "to pay"}]
+            else:
+                assert task.error == MASK
+            assert standing_of_thread(repository, repository.resolve(name)) == (
+                "paused" if node is ask else "failed"
+            )
+    assert b"marker" not in stored(home)
