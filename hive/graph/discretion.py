@@ -129,9 +129,8 @@ class _Look:
         """Return a canonical text with what people put into it replaced."""
         known = self._before.get((None, id(text)))
         if known is None:
-            fields = json.loads(text)
-            stored = self._plain(fields)
-            known = text, text if stored == fields else _json(stored)
+            stored = _json(self._plain(json.loads(text)))
+            known = text, text if stored == text else stored
         self.seen[None, id(text)] = known
         result: str = known[1]
         return result

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from hive import CheckpointConfig, CheckpointManager, ConflictError, InvalidInputError
@@ -28,6 +29,7 @@ from hive.graph import (
 )
 from hive.graph.abandoned import abandon, reinstate
 from hive.graph.discretion import Discretion
+from hive.graph.fingerprint import text_of
 from hive.graph.goal import SuccessCriterion
 from hive.plan import (
     ActionSpec,
@@ -704,9 +706,10 @@ def test_a_plan_that_changed_is_refused_without_its_values(home: Path) -> None:
 
 
 def test_what_replaces_a_part_of_a_plan_is_data(home: Path) -> None:
-    with Store(home, Redaction(["token"], lambda _path, _value: b"bytes")) as manager:
-        with pytest.raises(InvalidInputError, match="has to be JSON data"):
-            run_plan(manager, plan_of("marker-1"), [])
+    for other in (b"bytes", np.arange(3), Login("x")):
+        with Store(home, Redaction(["token"], lambda _path, _value: other)) as manager:  # noqa: B023
+            with pytest.raises(InvalidInputError, match="has to be JSON data"):
+                run_plan(manager, plan_of("marker-1"), [])
 
 
 # -- the names of values --------------------------------------------------------------------------
@@ -893,5 +896,5 @@ def test_what_no_rule_names_is_the_same_object(discretion: tuple[Discretion, Rep
     inputs = [{"a": [1], "b": {"c": 2}}]
     record = made.record(record_of(inputs)).content
     assert record["inputs"][0] is inputs[0]
-    text = json.dumps({"nodes": [{"id": "a", "settings": {"prompt": "p"}}]})
+    text = text_of({"nodes": [{"id": "a", "settings": {"prompt": "p"}}]})
     assert made.text(text) is text
