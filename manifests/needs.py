@@ -68,18 +68,18 @@ class Needs:
         self.rows = rows
         self._held = held
         names = frozenset[str]().union(*(each.rebuilt for each in held.values()))
-        self._rebuilt: dict[int, frozenset[str]] = {}
+        self._counted: dict[int, dict[str, int]] = {}
         self._nearest: dict[int, dict[str, int]] = {}
         for sequence in sorted(held):
-            counted, nearest = held[sequence].rebuilt, {}
+            counted, nearest = dict.fromkeys(held[sequence].rebuilt, sequence), {}
             above = _needed_parent(rows[sequence])
             if above:
                 # Also what only its ancestors counted: the next graph may have that key again.
-                counted |= self._rebuilt[above]
+                counted = {**self._counted[above], **counted}
                 there = held[above]
                 touched = dict.fromkeys(names & (there.state | there.written), above)
                 nearest = self._nearest[above] | touched
-            self._rebuilt[sequence], self._nearest[sequence] = counted, nearest
+            self._counted[sequence], self._nearest[sequence] = counted, nearest
 
     def of(self, sequence: int) -> list[int]:
         """Return the sequences of the ancestors that a checkpoint is rebuilt from, newest first."""
@@ -87,8 +87,10 @@ class Needs:
         if held is None:
             return []
         found: set[int] = set()
-        for name in self._rebuilt[sequence] - held.state:
-            at = self._nearest[sequence].get(name, 0)
+        for name, counting in self._counted[sequence].items():
+            at = 0 if name in held.state else self._nearest[sequence].get(name, 0)
+            if at and counting != sequence:
+                found.add(counting)  # without it, nothing would tell the next look of the key
             while at:
                 found.add(at)
                 at = 0 if name in self._held[at].state else self._nearest[at].get(name, 0)
