@@ -57,9 +57,10 @@ class RunEnded(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SaveRetried(Event):
-    """A checkpoint could not be written and is tried again; ``seconds`` is the wait before that.
+    """A save failed and is tried again; ``seconds`` is the wait before that.
 
-    ``error`` is the class's name.
+    Of a checkpoint, of what a branch did, of an effect or of the claim on a run. ``error`` is the
+    class's name.
     """
 
     level: ClassVar[int] = logging.WARNING
@@ -67,12 +68,12 @@ class SaveRetried(Event):
     error: str
 
     def __str__(self) -> str:
-        return f"a checkpoint of run {self.run!r} is written again after {self.error}"
+        return f"a save of run {self.run!r} is tried again after {self.error}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SaveFailed(Event):
-    """A checkpoint of a run was not written, whatever the policy made of that."""
+    """A save of a run failed for good, whatever the policy made of that."""
 
     level: ClassVar[int] = logging.ERROR
     run: str
@@ -80,4 +81,4 @@ class SaveFailed(Event):
     code: str | None
 
     def __str__(self) -> str:
-        return f"a checkpoint of run {self.run!r} was not written: {self.error}"
+        return f"a save of run {self.run!r} failed: {self.error}"

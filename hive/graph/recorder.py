@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hive import errors
 from hive.graph.fingerprint import canonical_text
 from hive.graph.records import branch_task
-from hive.graph.run_recorder import RunRecorder
+from hive.graph.run_recorder import WITHIN_NODE, RunRecorder
 
 if TYPE_CHECKING:
     from hive.graph.goal import Goal
@@ -153,7 +153,8 @@ class BranchRecorder(Recorder):
             self._branches.clear()
         if self._writer is not None:
             with self._reporting(node):
-                await self._writer.pend(self._task, self._branch.to_record())
+                record, within = self._branch.to_record(), kind == WITHIN_NODE
+                await self._writer.pend(self._task, record, surface=not within)
 
     async def save_start(self, node: str, progress: Progress, memory: SharedMemory) -> None:
         """Save nothing: where the branch stands has been saved when the node before it ended."""

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from hive import errors
 from hive.graph.background import in_thread
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from hive.graph.runtime import Decision, Runtime, Severity
     from manifests.kinds import Kind
 
-__all__ = ["RunRecorder"]
+__all__ = ["WITHIN_NODE", "RunRecorder"]
+
+WITHIN_NODE: Final = "node_progress"
+"""The kind of checkpoint that a node saves itself, while it runs."""
 
 
 class RunRecorder:
@@ -86,6 +89,7 @@ class RunRecorder:
                 # at the last checkpoint need not be looked into.
                 trust_identity=True,
                 frozen=True,
+                surface=kind != WITHIN_NODE,
             )
             if saved is not None:
                 self.checkpoint_id = str(saved)
@@ -220,15 +224,16 @@ class RunRecorder:
         try:
             yield
         except errors.HiveError as error:
-            self._report("critical", error, node)
+            self._report("critical", "checkpoint not saved", error, node)
             raise
-        while self._writer is not None and self._writer.problems:
-            self._report("warning", self._writer.problems.pop(0), node)
+        finally:
+            while self._writer is not None and self._writer.problems:
+                self._report("warning", *self._writer.problems.pop(0), node)
 
-    def _report(self, severity: Severity, error: Exception, node: str | None) -> None:
+    def _report(self, severity: Severity, what: str, error: Exception, node: str | None) -> None:
         self._runtime.report_problem(
             severity,
-            f"checkpoint not saved: {type(error).__name__}: {error}",
+            f"{what}: {type(error).__name__}: {error}",
             node_id=node,
             run=self._run,
         )

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from hive import errors
 from hive.graph.background import drop_after_fork, in_thread, is_alone
+from hive.graph.chain import Chain
 from hive.graph.discretion import Discretion
+from hive.graph.held import Held
 from hive.graph.outcome import Outcome
+from hive.graph.possession import Possession
 from hive.graph.save_errors import SaveErrors
-from hive.graph.saves import Pend, Save, Staged
-from hive.graph.transient import is_transient
+from hive.graph.saves import Save, Staged
+from hive.graph.transient import Persistence
 
 if TYPE_CHECKING:
     from cas.digest import Digest
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from hive.graph.schema import StateSchema
     from hive.schemas.checkpoint import CheckpointConfig
     from manifests import Checkpoint, PreparedCommit, Repository
-    from manifests.claims import RunClaim
     from manifests.events import Event
 
 __all__ = ["STOPS", "RunWriter"]
@@ -33,15 +34,18 @@ STOPS: Final = frozenset({"paused", "failed", "final"})
 """The kinds of checkpoint at which a run stops; ``exit`` durability writes these at once."""
 
 _PENDING: Final = "branch"
+_BRANCH: Final = "what a branch did was not saved"
 _LOGGER: Final = logging.getLogger("hive.graph")
 
 
 class RunWriter:
     """The checkpoints of one run, as one writer makes them.
 
-    Every checkpoint names the one before it as its parent, also while that one is not written yet.
-    After a failed write, those encoded on top of it are discarded: the next one is encoded on top
-    of what is durable. So the stored history never has a gap that looks like none.
+    Attributes:
+        run: Name of the run.
+        config: How to save.
+        chain: What of them is durable, and what follows that.
+        problems: What went wrong and was warned of, with what was not done.
     """
 
     def __init__(
@@ -64,21 +68,28 @@ class RunWriter:
         self._schema = schema
         self._discretion = Discretion.of(repository)
         self._repository = repository
-        self._tip = tip
-        self._last: Digest | None = None if tip is None else tip.id
         self._background = background
-        self._sleep = sleep
-        self._claims = False
-        self._claim: RunClaim | None = None
-        self._held: PreparedCommit | None = None
-        self._failure: Exception | None = None
-        self.round = 0
-        self._lock = threading.Lock()
+        self._possession = Possession(repository, run)
+        self._persist = Persistence(run, config, repository.events, sleep)
         self._housekeeper = housekeeper
         self._retention = housekeeper.of_run(repository, run)
+        self.chain = Chain(
+            repository,
+            run,
+            tip,
+            discretion=self._discretion,
+            possession=self._possession,
+            persist=self._persist,
+            written=self._retention.saved,
+        )
+        self._held = Held(self.chain)
+        # Whether a checkpoint was lost behind which others wait, encoded, and no caller knows.
+        self._is_broken = False
         drop_after_fork(self)
 
-    def stage(self, state: Any, *, kind: str, frozen: bool = False, **fields: Any) -> Staged:
+    def stage(
+        self, state: Any, *, kind: str, frozen: bool = False, surface: bool = True, **fields: Any
+    ) -> Staged:
         """Encode a checkpoint, and hand it over as far as that needs no waiting.
 
         Args:
@@ -86,6 +97,7 @@ class RunWriter:
             kind: Of checkpoint.
             frozen: Neither the state nor the execution record will ever change: they may be encoded
                 later. A value that cannot be encoded is then an error of a later call.
+            surface: Tell of what failed earlier. Not where a node calls, which is not to blame.
             **fields: ``node``, ``next_nodes``, ``execution``, ``labels``, ``graph`` and
                 ``trust_identity`` as for ``Repository.commit``.
 
@@ -93,11 +105,12 @@ class RunWriter:
             HiveError: An earlier save failed in the background, or this state cannot be encoded,
                 and the policy is to raise.
         """
-        self._surface()
+        if surface:
+            self._surface()
         fields["labels"] = self._schema.labels(fields.get("labels"))
 
         def prepare() -> PreparedCommit:
-            return self._prepare(state, kind=kind, frozen=frozen, **fields)
+            return self.chain.encode(state, kind=kind, frozen=frozen, **fields)
 
         if frozen and self.config.durability == "async":
             save = Save(self, None, prepare)
@@ -106,19 +119,20 @@ class RunWriter:
                 return Staged(None, save)
             return self._queue(save, None)
         try:
-            prepared = self._prepare_behind(state, kind=kind, frozen=frozen, **fields)
+            if self.config.durability == "exit":
+                prepared = self._held.replace(state, kind=kind, frozen=frozen, **fields)
+                return Staged(prepared.id, self.flush if kind in STOPS else None)
+            prepared = self._encode_last(state, kind=kind, frozen=frozen, **fields)
             if self.config.durability == "async":
                 return self._queue(Save(self, prepared, None), prepared.id)
         except errors.HiveError as error:
+            self.chain.is_behind = True
             self._errors.judge(error)
             return Staged(None)
-        if self.config.durability == "exit":
-            self._held = prepared
-            return Staged(prepared.id, self.flush if kind in STOPS else None)
         # Until this save returns, the state is what it was: it can be encoded once more.
         return Staged(
             prepared.id,
-            lambda: self._complete(prepared, again=prepare),
+            lambda: self._complete(prepared, prepare),
             partial(Save, self, prepared, prepare),
         )
 
@@ -150,18 +164,15 @@ class RunWriter:
         Raises:
             HiveError: Something could not be written, and the policy is to raise.
         """
-        if self._held is not None:
-            try:
-                if self._complete(self._held) is not None:
-                    self._held = None
-            except errors.ConflictError:
-                self._held = None  # it can never be written; what else failed may pass
-                raise
+        try:
+            self._held.write()
+        except errors.HiveError as error:
+            self._errors.judge(error)
         self.settle()
         self._surface()
         self._retention.settle()
         self._surface_housekeeping()
-        return self._tip_id
+        return self.chain.tip_id
 
     def settle(self) -> None:
         """Wait until what was handed to the background thread is written, or has failed."""
@@ -170,73 +181,41 @@ class RunWriter:
     @property
     def is_done(self) -> bool:
         """Whether nothing is left to write, and no failure to be told of."""
-        left = self._held is not None or self._failure is not None
+        left = not self._held.is_empty or self._errors.is_owed
         return not left and not self._background.pending(self)
 
     def drop_in_child(self) -> None:
         """Forget what is not written: it is the parent process's, which writes it."""
-        self._lock = threading.Lock()
-        self._held = None
-        self._failure = None
-        self._last = self._tip_id
+        self._held.drop_in_child()
+        self._errors.drop_in_child()
+        self.chain.forget_encoded()
 
-    @property
-    def _tip_id(self) -> Digest | None:
-        return None if self._tip is None else self._tip.id
-
-    def _prepare(self, state: Any, **fields: Any) -> PreparedCommit:
-        """Encode a checkpoint on top of what is durable."""
-        tip, parent = self._tip, self._tip_id
-        # The repository remembers what it saw last of the run, which nearly always is the tip.
-        prepared = self._encoded(state, **fields)
-        if prepared.place.branches or prepared.place.parent != parent:
-            place = None if tip is None else (self.run, tip.sequence)
-            try:
-                prepared = self._encoded(state, parent=place, **fields)
-            except errors.NotFoundError as error:
-                raise errors.ConflictError(
-                    f"run {self.run!r} was deleted by somebody else, or went on and its checkpoint "
-                    "that this one follows was forgotten; resume what is there, or begin anew",
-                    run=self.run,
-                ) from error
-        if prepared.place.branches or prepared.place.parent != parent:
-            raise errors.ConflictError(
-                f"run {self.run!r} was moved on by somebody else; resume it from its head, or from "
-                "a checkpoint as a fork",
-                run=self.run,
-            )
-        self._last = prepared.id
-        if tip is None and self._claims:
-            self.let_go()  # of a first checkpoint that could not be written
-            prepared, self._claim = self._repository.claim_with(prepared)
-        return prepared
-
-    def _prepare_behind(self, state: Any, **fields: Any) -> PreparedCommit:
+    def _encode_last(self, state: Any, **fields: Any) -> PreparedCommit:
         """Encode a checkpoint on top of the last one, which may not be written yet."""
-        if self._last != self._tip_id and self._background.pending(self):
-            prepared = self._encoded(state, **fields)
-            if prepared.place.parent == self._last and not prepared.place.branches:
-                self._last = prepared.id
+        if self._background.pending(self):
+            prepared = None
+            if self.chain.waits_encoded:
+                prepared = self.chain.encode_behind(state, **fields)
+            if prepared is not None:
                 return prepared
-            # Somebody resolved or committed the run through the same handle meanwhile.
-            self.settle()
+            self.settle()  # what waits is not encoded yet, or the repository saw another head
             self._surface()
-        return self._prepare(state, **fields)
-
-    def _encoded(self, state: Any, *, frozen: bool, **fields: Any) -> PreparedCommit:
-        if frozen and self._discretion is not None:
-            fields["execution"] = self._discretion.record(fields["execution"])
-        return self._repository.prepare(self.run, state, **fields)
+        return self.chain.encode(state, **fields)
 
     def _complete(
-        self, prepared: PreparedCommit, *, again: Callable[[], PreparedCommit] | None = None
+        self, prepared: PreparedCommit, again: Callable[[], PreparedCommit]
     ) -> Digest | None:
+        chain = self.chain
         try:
-            if again is not None and not self.is_next(prepared):
+            if not chain.is_next(prepared):
                 self.settle()
-                prepared = prepared if self.is_next(prepared) else again()
-            return self.write(prepared, again=again)
+                if not chain.is_next(prepared):
+                    chain.drop(prepared)
+                    prepared = again()
+            return chain.write(prepared, again=again)
         except errors.HiveError as error:
+            chain.is_behind = True
+            chain.drop(prepared)
             self._errors.judge(error)
             return None
 
@@ -252,35 +231,44 @@ class RunWriter:
 
     # Beside the states
 
-    async def pend(self, task: str, value: Any) -> None:
+    async def pend(self, task: str, value: Any, *, surface: bool = True) -> None:
         """Save what one branch has done since the last checkpoint, as durably as checkpoints.
 
-        It replaces what was saved under the same task. Nothing in ``value`` may ever change.
+        It replaces what was saved under the same task. Nothing in ``value`` may ever change. It
+        saves work at a resume and no more, so that its loss takes no checkpoint with it; and where
+        the checkpoint at which the branch began was lost, there is nothing to save.
 
         Raises:
             HiveError: This, or an earlier save in the background, failed, and the policy is to
                 raise.
         """
-        self._surface()
+        if surface:
+            self._surface()
         discretion = self._discretion
 
         def write() -> None:
-            if self._tip is not None:
+            tip, put = self.chain.tip, self._repository.put_pending
+            if tip is not None and not self.chain.is_behind:
                 stored = value if discretion is None else discretion.branch(value)
-                write = PendingWrite(task, 0, _PENDING, stored)
-                self._repository.put_pending(self.run, self._tip.sequence, [write], replace=True)
+                writes = [PendingWrite(task, 0, _PENDING, stored)]
+                self._persist(lambda: put(self.run, tip.sequence, writes, replace=True))
+
+        def write_behind() -> None:
+            try:
+                write()
+            except Exception as error:  # any: it has to reach the caller, in another thread
+                self._errors.note(error, _BRANCH)
 
         from manifests import PendingWrite
 
         if self.config.durability == "async":
-            pending = Pend(self, write)
-            if not self._background.submit(self, pending, wait=False):
-                await in_thread(lambda: self._background.submit(self, pending))
+            if not self._background.submit(self, write_behind, wait=False):
+                await in_thread(lambda: self._background.submit(self, write_behind))
         elif self.config.durability == "sync":
             try:
                 await in_thread(write)
             except errors.HiveError as error:
-                self._errors.judge(error)
+                self._errors.judge(error, _BRANCH)
 
     def effect(self, name: str, default: Any) -> Any:
         """Return a recorded side effect of the run, or ``default``."""
@@ -295,9 +283,10 @@ class RunWriter:
             HiveError: It could not be stored, and the policy is to raise.
         """
         try:
-            return self._repository.record_effect(self.run, name, value, alias=alias)
+            record = partial(self._repository.record_effect, self.run, name, value, alias=alias)
+            return self._persist(record)
         except errors.HiveError as error:
-            self._errors.judge(error)
+            self._errors.judge(error, "an effect was not recorded")
             return value
 
     # Who goes on with the run
@@ -309,91 +298,46 @@ class RunWriter:
             ConflictError: Somebody else does.
             HiveError: It could not be written, and the policy is to raise.
         """
-        tip = self._tip
-        self._claims = True
-        if tip is None:
-            return  # the first checkpoint brings the claim along, and is refused if it is not
+        tip = self.chain.tip
+        stopped = tip is not None and tip.kind in STOPS
         try:
-            self._claim = self._repository.claim(self.run, tip, stopped=tip.kind in STOPS)
+            self._persist(lambda: self._possession.take(tip, stopped=stopped))
         except errors.HiveError as error:
-            self._errors.judge(error)
+            self._errors.judge(error, "the run was not claimed")
 
     def let_go(self) -> None:
         """End the claim in this process."""
-        if self._claim is not None:
-            self._repository.end_claim(self._claim, durable=False)
+        self._possession.let_go()
 
     def give_up(self) -> None:
         """Write what waits, then let others go on with the run. Nobody is told what fails here."""
         with contextlib.suppress(errors.HiveError):
             self.flush()
-        if self._claim is not None:
-            claim, self._claim = self._claim, None
-            with contextlib.suppress(errors.HiveError):
-                self._repository.end_claim(claim)
+        self._possession.give_up()
 
     # For the saves of this run
 
-    def write(
-        self, prepared: PreparedCommit, *, again: Callable[[], PreparedCommit] | None = None
-    ) -> Digest:
-        """Write an encoded checkpoint; ``again`` encodes it anew where that can help."""
-        try:
-            self.wrote(self._store(prepared))
-        except errors.MissingObjectError:
-            # Something stored earlier turned out to be damaged. A commit that is encoded
-            # anew carries everything, and storing that heals it.
-            if again is None:
-                raise
-            prepared = again()
-            self.wrote(self._store(prepared))
-        return prepared.id
+    def failed(self, error: Exception | None) -> None:
+        """Note that a checkpoint was not written, and why, for the next caller; None: it is told.
 
-    def is_next(self, prepared: PreparedCommit) -> bool:
-        """Whether an encoded checkpoint stands on what is durable now."""
-        return prepared.place.parent == self._tip_id
+        What is encoded on top of it will be discarded.
+        """
+        self.chain.is_behind = True
+        if error is not None:
+            self._is_broken = True
+            self._errors.note(error)
 
-    def write_all(
-        self, prepared: Sequence[PreparedCommit]
-    ) -> Sequence[Checkpoint | errors.HiveError]:
-        """Write encoded checkpoints of several runs together; return what came of each."""
-        return self._repository.write_all(prepared)
-
-    def wrote(self, tip: Checkpoint) -> None:
-        """Note what is durable."""
-        self._tip = tip
-        self._retention.saved(tip)
-
-    def failed(self, error: Exception) -> None:
-        """Note what could not be written, for the next caller. What stands on it is discarded."""
-        with self._lock:
-            self._failure = error
-            self.round += 1
-
-    def _store(self, prepared: PreparedCommit) -> Checkpoint:
-        tries_left, delay = self.config.write_attempts, self.config.retry_delay_seconds
-        while True:
-            tries_left -= 1
-            try:
-                return self._repository.write(prepared)
-            except errors.HiveError as error:
-                if not tries_left or not is_transient(error):
-                    raise
-                from hive.graph.events import SaveRetried
-
-                self.tell(SaveRetried(run=self.run, error=type(error).__name__, seconds=delay))
-                self._sleep(delay)
-                delay *= 2
+    def discarded(self) -> None:
+        """Note that a checkpoint was not written because the one that it stands on was not."""
+        self.chain.is_behind = True
+        self._errors.note_another()
 
     def _surface(self) -> None:
-        """Report a failure of the background thread to the caller, once."""
-        failure = None
-        if self._failure is not None:
-            with self._lock:
-                failure, self._failure = self._failure, None
-        if failure is not None:
-            self._last = self._tip_id
-            self._errors.judge(failure)
+        """Report failures of the background thread to the caller, once."""
+        if self._is_broken:  # what waits encoded cannot be built on
+            self._is_broken = False
+            self.chain.forget_encoded()
+        self._errors.surface()
         self._surface_housekeeping()
 
     def _surface_housekeeping(self) -> None:

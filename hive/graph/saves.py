@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from hive.graph.run_writer import RunWriter
     from manifests import Checkpoint, PreparedCommit
 
-__all__ = ["Pend", "Save", "Staged", "write_together"]
+__all__ = ["Save", "Staged", "write_together"]
 
 
 class Save:
     """One checkpoint of a run on its way to the disk; calling it takes it there."""
 
-    __slots__ = ("_prepare", "_prepared", "_round", "_writer", "outcome")
+    __slots__ = ("_prepare", "_prepared", "_writer", "outcome")
 
     def __init__(
         self,
@@ -40,7 +40,6 @@ class Save:
         self._writer = writer
         self._prepared = prepared
         self._prepare = prepare
-        self._round = writer.round
 
     def __call__(self) -> None:
         """Write the checkpoint and wait until it is durable."""
@@ -49,13 +48,15 @@ class Save:
 
     def encode(self) -> bool:
         """Encode the checkpoint if it is not; whether there is anything to write."""
-        if self.outcome is None and self._writer.round != self._round:
-            return False  # it was meant to stand on one that could not be written
-        encoded = self._prepared
+        if self._prepared is not None:
+            if self._writer.chain.is_next(self._prepared):
+                return True
+            self._writer.chain.drop(self._prepared)  # it stands on one that could not be written
+        if self._prepare is None:
+            self._writer.discarded()
+            return False
         try:
-            # Encoded already, but behind one that could not be written, it is encoded anew.
-            if self._prepare is not None and (encoded is None or not self._writer.is_next(encoded)):
-                self._prepared = self._prepare()
+            self._prepared = self._prepare()
         except Exception as error:  # any: it has to reach the caller, in another thread
             self._fail(error)
             return False
@@ -67,7 +68,7 @@ class Save:
         prepared = [save._prepared for save in saves if save._prepared is not None]
         try:
             written: Sequence[Checkpoint | errors.HiveError | None]
-            written = self._writer.write_all(prepared)
+            written = self._writer.chain.write_all(prepared)
         except Exception:  # any: each meets it once more and reports it
             written = [None] * len(saves)
         for save, result in zip(saves, written, strict=True):
@@ -80,20 +81,23 @@ class Save:
             written: What came of writing it together with others; None if that was not tried.
         """
         assert self._prepared is not None
+        saved = self._prepared.id
         try:
             if written is None or isinstance(written, errors.HiveError):
-                self._writer.write(self._prepared, again=self._prepare)
+                saved = self._writer.chain.write(self._prepared, again=self._prepare)
             else:
-                self._writer.wrote(written)
+                self._writer.chain.wrote(written)
             if self.outcome is not None:
-                self.outcome.succeed(self._prepared.id)
+                self.outcome.succeed(saved)
         except Exception as error:  # any: it has to reach the caller, in another thread
+            self._writer.chain.drop(self._prepared)
             self._fail(error)
 
     def _fail(self, error: Exception) -> None:
         if self.outcome is None:
             self._writer.failed(error)
         else:
+            self._writer.failed(None)
             self.outcome.fail(error)
 
 
@@ -116,25 +120,6 @@ class Staged:
     def complete(self) -> Digest | None:
         """Do what is left and return the id."""
         return self.id if self.finish is None else self.finish()
-
-
-class Pend:
-    """A pending write on its way to the disk, in its turn among the saves of its run."""
-
-    def __init__(self, writer: RunWriter, write: Callable[[], None]) -> None:
-        """Do ``write`` when called."""
-        self._writer = writer
-        self._round = writer.round
-        self._write = write
-
-    def __call__(self) -> None:
-        """Write it, unless the checkpoint that it belongs to could not be written."""
-        if self._writer.round != self._round:
-            return
-        try:
-            self._write()
-        except Exception as error:  # any: it has to reach the caller, in another thread
-            self._writer.failed(error)
 
 
 def write_together(jobs: Sequence[Job]) -> None:

@@ -18,6 +18,7 @@ import lmdb
 import pytest
 
 import hive
+from cas.leases import LEASES
 from cas.store import ObjectStore
 from hive import (
     AccessError,
@@ -33,7 +34,7 @@ from hive import (
 )
 from hive.graph.checkpoint_manager import CheckpointWarning
 from hive.graph.transient import is_transient
-from manifests import commits
+from manifests import commit_encoder, commits
 from tests.hive.crashing import in_child
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -219,6 +220,32 @@ def test_a_failure_in_the_background_surfaces_once_and_leaves_no_gap(
         assert history[0].parent == history[1].id
 
 
+def test_each_checkpoint_that_is_lost_behind_another_is_warned_of(home: Path, gate: Gate) -> None:
+    config = CheckpointConfig(durability="async", on_save_error="warn")
+    with CheckpointManager(home, config) as manager:
+        gate.open.clear()
+        gate.errors = [full()]
+        for number in range(3):
+            manager.save("r", {"n": number})
+        gate.open.set()
+        manager._settle()
+        with pytest.warns(CheckpointWarning, match="no room") as caught:
+            save_and_flush(manager, {"n": 3})
+        assert len(caught) == 3
+        assert states(manager) == [{"n": 3}]
+
+
+def test_a_save_by_hand_waits_for_what_an_executor_has_not_encoded(home: Path, gate: Gate) -> None:
+    with CheckpointManager(home, CheckpointConfig(durability="async")) as manager:
+        save_and_flush(manager, {"n": 1})
+        gate.open.clear()
+        manager._writer("r").stage({"n": 2}, kind="node_complete", frozen=True)
+        threading.Timer(0.05, gate.open.set).start()
+        manager.save("r", {"n": 3})
+        manager.flush()
+        assert states(manager) == [{"n": 1}, {"n": 2}, {"n": 3}]
+
+
 @EVERY
 def test_warn_goes_on_without_the_checkpoint(
     home: Path, gate: Gate, durability: Durability
@@ -248,6 +275,30 @@ def test_a_moved_head_is_always_an_error(
         with pytest.raises(ConflictError):
             save_and_flush(manager, {"by": "manager"})
         assert states(other) == [{"by": "manager"}, {"by": "other"}]
+
+
+@EVERY
+def test_a_large_state_that_is_not_written_keeps_no_room(
+    home: Path, gate: Gate, durability: Durability, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its parts are stored ahead of it, under a lease that ends with the process at the latest."""
+    monkeypatch.setattr(commit_encoder, "STAGE_BYTES", 4096)
+    config = CheckpointConfig(durability=durability, on_save_error="warn")
+    with CheckpointManager(home, config) as manager:
+        gate.errors = [full()]
+
+        def save_all() -> None:
+            for _ in range(3):
+                manager.save("r", {"x": [os.urandom(1000) for _ in range(20)]})
+                manager._settle()
+            manager.flush()
+
+        with pytest.warns(CheckpointWarning, match="no room"):
+            save_all()
+        manager.flush()
+        assert len(manager.history("r")) == (1 if durability == "exit" else 2)
+        store = manager.repository._store
+        assert store.read(lambda reader: list(reader.transaction.items(LEASES))) == []
 
 
 @EVERY
@@ -325,6 +376,9 @@ def test_too_many_readers_pass_but_a_value_that_is_too_large_stays() -> None:
     crowded.__cause__ = RuntimeError("MDB_READERS_FULL")
     assert is_transient(crowded)
     assert not is_transient(LimitError("too large"))
+    deep = LimitError("state['x']: nested deeper than 100 containers")
+    deep.__cause__ = LimitError("nested deeper than 100 containers")  # without the place
+    assert not is_transient(deep)
     denied = AccessError("denied")
     denied.__cause__ = OSError(errno.EACCES, "denied")
     assert not is_transient(denied)
@@ -355,6 +409,21 @@ def test_exit_keeps_what_could_not_be_written_for_the_next_flush(home: Path, gat
             manager.flush()
         manager.flush()
         assert states(manager) == [{"n": 1}]
+
+
+def test_what_is_held_back_waits_for_a_flush_in_another_thread(home: Path, gate: Gate) -> None:
+    """As where one task flushes all runs of a server, while another goes on with one of them."""
+    config = CheckpointConfig(durability="exit")
+    with CheckpointManager(home, config) as manager:
+        manager.save("r", {"n": 1})
+        gate.open.clear()
+        flushing = threading.Thread(target=manager.flush)
+        flushing.start()
+        threading.Timer(0.05, gate.open.set).start()
+        manager.save("r", {"n": 2})
+        flushing.join()
+        manager.flush()
+        assert states(manager) == [{"n": 1}, {"n": 2}]
 
 
 def test_a_storage_that_is_none_is_refused() -> None:
@@ -732,7 +801,7 @@ def test_observers_hear_of_runs_and_saves(home: Path, gate: Gate) -> None:
         gate.errors = [full()]
         with pytest.raises(StoreFullError):
             manager.save("other", {"n": 1})
-        assert said[-1] == "a checkpoint of run 'other' was not written: StoreFullError"
+        assert said[-1] == "a save of run 'other' failed: StoreFullError"
 
 
 def test_runs_that_go_on_at_once_share_transactions(

@@ -1,0 +1,70 @@
+"""The last checkpoint of a run under ``exit`` durability, which is held back until it is needed."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from hive import errors
+
+if TYPE_CHECKING:
+    from hive.graph.chain import Chain
+    from manifests import PreparedCommit
+
+__all__ = ["Held"]
+
+
+class Held:
+    """Holds one encoded checkpoint. What is not written yet is replaced by the next.
+
+    A lock makes threads take turns: one may flush all runs while another goes on with one of them,
+    and what that encodes has to follow what is written meanwhile.
+    """
+
+    def __init__(self, chain: Chain) -> None:
+        """Hold nothing yet of ``chain``."""
+        self._chain = chain
+        self._prepared: PreparedCommit | None = None
+        self._turn = threading.RLock()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is left to write."""
+        return self._prepared is None
+
+    def replace(self, state: Any, **fields: Any) -> PreparedCommit:
+        """Encode a checkpoint and hold it, instead of the one before.
+
+        Raises:
+            HiveError: It cannot be encoded; the one before stays.
+        """
+        with self._turn:
+            before = self._prepared
+            self._prepared = self._chain.encode(state, ahead=before is not None, **fields)
+            if before is not None:
+                self._chain.drop(before)
+            return self._prepared
+
+    def write(self) -> None:
+        """Write what is held, if anything is. What cannot be written now stays for the next time.
+
+        Raises:
+            ConflictError: Somebody else moved the run on, so that it can never be written.
+            HiveError: It could not be written.
+        """
+        with self._turn:
+            prepared, self._prepared = self._prepared, None
+            if prepared is None:
+                return
+            try:
+                self._chain.write(prepared)
+            except errors.ConflictError:
+                raise
+            except BaseException:
+                self._prepared = prepared
+                raise
+
+    def drop_in_child(self) -> None:
+        """Leave to the parent process what is held."""
+        self._turn = threading.RLock()
+        self._prepared = None
