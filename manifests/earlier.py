@@ -24,7 +24,7 @@ class Earlier:
     were found to be as they were by comparing.
     """
 
-    def __init__(self, node: Node, likeness: Likeness | None, *, trust_identity: bool) -> None:
+    def __init__(self, node: Node, likeness: Likeness, *, trust_identity: bool) -> None:
         self._stale = set() if trust_identity else node.watch.stale()
         self._changed_inside = None if trust_identity else self._stale
         self.values = node.values_but(self._stale)
@@ -128,7 +128,7 @@ class Earlier:
         """
         half = len(places) // 2
         first, last = slice(half), slice(half, None)
-        if not half or _are_atoms(values):  # one by one, atoms are encoded as fast
+        if not half:
             return self._same_objects(places, values, olds)
         before = self._together(places[first], values[first], olds[first])
         behind = self._together(places[last], values[last], olds[last])
@@ -152,8 +152,6 @@ class Earlier:
     def _together(
         self, places: Sequence[int], values: Sequence[Any], olds: Sequence[Any]
     ) -> Segment | None:
-        if self._likeness is None:
-            return None
         if self._changed_inside is None:
             # The promise is about items that are the same objects. These are others, and the old
             # ones say what was encoded only if they are still as they were.
@@ -188,7 +186,7 @@ class EarlierFields:
     def __init__(
         self,
         node: Node,
-        likeness: Likeness | None,
+        likeness: Likeness,
         changed: Collection[Any] | None,
         *,
         recalled: bool,
@@ -213,7 +211,7 @@ class EarlierFields:
         if self.is_promised(place):
             return segment
         if self._recalled:
-            if self._likeness is None or segment.nodes:
+            if segment.nodes:
                 return None
             alike = self._likeness.of([value], [old])
             return None if alike is None else alike.shared()

@@ -65,7 +65,7 @@ class Memory:
         *,
         changed: Collection[Any] | None = None,
         trust_identity: bool = False,
-        likeness: Likeness | None = None,
+        likeness: Likeness,
         recalled: bool = False,
     ) -> None:
         self.root: Node | None = None

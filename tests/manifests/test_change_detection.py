@@ -622,4 +622,4 @@ def test_memory_of_a_commit_that_was_not_written_is_not_used(home: Path) -> None
 
 def test_memory_serves_one_value_only() -> None:
     """A new memory knows nothing, and its root appears once something was encoded."""
-    assert Memory().root is None
+    assert Memory(likeness=Likeness(Registry())).root is None

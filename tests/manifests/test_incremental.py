@@ -40,7 +40,7 @@ class Chain:
 
     def __init__(self, parameters: TreeParameters = SMALL) -> None:
         self._parameters = parameters
-        self.memory = Memory()
+        self.memory = Memory(likeness=Likeness(REGISTRY))
         self._stored: dict[Digest, Object] = {}
 
     def commit(self, state: Any, **options: Any) -> int:
@@ -288,7 +288,7 @@ def test_links_are_to_objects_of_the_checkpoint_before() -> None:
         [{"facts": facts}, ["no dict"], {"facts": facts}],
         [{"facts": facts}, None, {"facts": facts}],
     ):
-        memory = Memory()
+        memory = Memory(likeness=Likeness(REGISTRY))
         stored: dict[Digest, Object] = {}
         for state in states:
             memory = Memory(memory.root, likeness=Likeness(REGISTRY))

@@ -144,6 +144,36 @@ def test_a_commit_after_a_restore_makes_only_what_is_new(home: Path) -> None:
         assert len(repo.prepare("other", state).objects) < 200
 
 
+@pytest.mark.parametrize(
+    ("count", "edit", "most"),
+    [
+        (10, "nothing", 3),
+        (10, "one more", 3),
+        (10, "another zero", 3),
+        (400, "nothing", 3),
+        (400, "one more", 4),
+        (400, "one between", 14),
+        (400, "another type", 4),
+        (400, "one file", 5),
+        (400, "fields in another order", 3),
+        (3_000, "nothing", 2),
+        (3_000, "one more", 4),
+        (3_000, "two inside", 7),
+        (3_000, "one file", 4),
+    ],
+)
+def test_what_did_not_change_is_not_encoded_again(
+    home: Path, count: int, edit: str, most: int
+) -> None:
+    """Of some 24, 892 and 6,508 objects: what changed, and what leads there."""
+    with Repository.open(home) as repo:
+        repo.commit("run", chat(count))
+    with Repository.open(home) as repo:
+        state = repo.restore("run")
+        EDITS[edit](state)
+        assert len(repo.prepare("run", state).objects) <= most
+
+
 @pytest.mark.parametrize("edit", ["one inside", "another type", "a list inside for a tuple"])
 def test_a_broken_comparison_would_be_noticed(
     home: Path, monkeypatch: pytest.MonkeyPatch, edit: str
