@@ -27,7 +27,7 @@ from typing import Final, TypeVar
 from cas.counters import Counters
 from cas.environment import Environment, ReadTransaction
 from cas.epochs import Moment, changes_since, last_collected
-from cas.errors import MissingObjectError
+from cas.errors import CorruptStoreError, MissingObjectError
 from cas.markpass import ALIVE, DEAD, PRESUMED, Marked, MarkPass
 from cas.records import UNREADABLE, PackCache, RecordReader
 from cas.repairs import repair_links
@@ -94,9 +94,9 @@ class Marker:
     def _list_roots(self, limit: int) -> None:
         """Collect the records that names lead to, of those below ``limit``."""
         for table in self._roots:
-            key: bytes | None = b""
-            while key is not None:
-                key = self._read(_RootSlice(table, key, limit, self._named))
+            rows = _RootRows(table, limit, self._named)
+            while self._read(rows):
+                pass
         self._named = array("Q", sorted(set(self._named)))
 
     # -- what can be garbage ---------------------------------------------------------------
@@ -216,22 +216,39 @@ class _Start:
             self.dropped = changes.dropped if changes.complete else None
 
 
-class _RootSlice:
-    """Collects the records that rows of a table name, from a key on, for a while."""
+class _RootRows:
+    """Collects the records that the rows of a table name; call it until it returns False."""
 
-    def __init__(self, table: RootTable, key: bytes, limit: int, found: array[int]) -> None:
+    def __init__(self, table: RootTable, limit: int, found: array[int]) -> None:
         self._table = table
-        self._key = key
+        self._key = b""
         self._limit = limit
         self._found = found
+        self._rows = 0
+        self._begun: Moment | None = None
 
-    def __call__(self, transaction: ReadTransaction) -> bytes | None:
-        """Return the key to go on from, None at the end of the table."""
+    def __call__(self, transaction: ReadTransaction) -> bool:
+        """Look at rows for one slice of time; return whether there are more.
+
+        Raises:
+            CorruptStoreError: The table says that it has other rows: what they name would be swept.
+        """
+        now = Moment.of(Counters.load(transaction))
+        self._begun = self._begun or now  # the rows are as they were while no name came or went
         end = time.perf_counter() + SLICE_SECONDS
-        for key, row in transaction.items(self._table.table, self._key):
+        table, rows = self._table.table, self._rows
+        for key, row in transaction.items(table, self._key):
             if key != self._key and time.perf_counter() > end:
-                return key
+                self._key, self._rows = key, rows
+                return True
             for number in self._table.numbers(key, row):
                 if number < self._limit:
                     self._found.append(number)
-        return None
+            rows += 1
+        count = transaction.count(table)
+        if self._begun == now and rows != count:
+            raise CorruptStoreError(
+                f"table {table.name!r} counts {count} rows, and has {rows}; nothing was swept; "
+                "take what it has into a new store (hive salvage)"
+            )
+        return False

@@ -216,7 +216,8 @@ class Beside(Upkeep):
         as long as that is so, but is not listed or found any more. The greatest key that is left
         is the head; a run without any is removed. A tag or pin still keeps its checkpoint.
 
-        Raises ``NotFoundError``, or ``InvalidInputError`` for a run without keys.
+        Raises ``NotFoundError``, ``InvalidInputError`` for a run without keys, or
+        ``CorruptStoreError`` if it lists fewer checkpoints than it counts.
         """
         self._refuse_read_only()
         withdrawn = self._store.write(lambda writer: withdraw(writer, run, keys))

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from cas.digest import Digest
-from cas.errors import HiveError
+from cas.errors import CorruptStoreError, HiveError
 from cas.leases import Lease
 from cas.objects import Object
 from cas.writer import RecordWriter
@@ -78,6 +78,11 @@ def write_commit(writer: RecordWriter, prepared: PreparedCommit) -> Checkpoint:
     known = None
     if place.sequence <= run.last:
         known = catalogue.checkpoint(run.number, place.sequence)
+        if known is None:
+            raise CorruptStoreError(
+                f"checkpoint {place.sequence} of run {place.run!r}, which this replaces, is lost; "
+                "repair the store (hive check --repair)"
+            )
     is_newest = place.key is None or catalogue.is_newest(run, place.key)
     row = CheckpointRow(
         record=number,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from cas.errors import ConflictError, InvalidInputError
+from cas.errors import ConflictError, CorruptStoreError, InvalidInputError
 from cas.writer import RecordWriter
 from manifests.bodies import records_of
 from manifests.catalogue import CatalogueWriter
@@ -22,6 +22,11 @@ def withdraw(writer: RecordWriter, name: str, keys: Collection[str]) -> int:
 
     What another one cannot be used without stays, hidden, as long as that is so, with its pending
     writes. The greatest key that is left is the head; a run without any is removed.
+
+    Raises:
+        NotFoundError: There is no such run.
+        InvalidInputError: Its checkpoints have no keys.
+        CorruptStoreError: Not all rows of its checkpoints are there.
     """
     if isinstance(keys, str):
         raise InvalidInputError("keys is a list of keys, not one key")  # any part of it would match
@@ -35,6 +40,11 @@ def withdraw(writer: RecordWriter, name: str, keys: Collection[str]) -> int:
     if not gone:
         return 0
     listed = {at: row for at, row in rows.items() if at not in gone and not row.hidden}
+    if len(listed) + len(gone) != run.kept:
+        raise CorruptStoreError(
+            f"run {name!r} counts {run.kept} checkpoints and lists {len(listed) + len(gone)}; "
+            "repair the store (hive check --repair)"
+        )
     if not listed:
         records = [row.record for row in rows.values()]
         records += drop_pending(writer.writing, run.number, None)

@@ -13,8 +13,8 @@ from cas.errors import CorruptStoreError
 from manifests import PendingWrite, Repository
 from manifests.effects import effect_key
 from manifests.pending_rows import row_key
-from manifests.rows import KEYS, key_place
-from tests.damage import Vandal, data_file, flip
+from manifests.rows import KEYS, checkpoint_key, key_place
+from tests.damage import PAGE_BYTES, Vandal, data_file, flip
 
 
 def objects(home: Path) -> Path:
@@ -138,3 +138,89 @@ def test_what_has_pending_writes_is_not_forgotten_when_their_key_is_damaged(home
             repo.forget(["r@2"])
         with Repository.open(copy, read_only=True) as repo:
             assert repo.restore("r@2") == {"n": 2}
+
+
+# -- rows that are lost ------------------------------------------------------------------------
+
+
+def lose_last_row(home: Path, key: bytes) -> None:
+    """Let the page of a table's last row end before it, under a store that is open."""
+    framed = len(key).to_bytes(2, sys.byteorder) + key
+    with open(data_file(objects(home)), "r+b", buffering=0) as file:
+        data = file.read()
+        assert data.count(framed) == 1
+        lower_at = data.index(framed) // PAGE_BYTES * PAGE_BYTES + 12
+        file.seek(lower_at)
+        file.write((int.from_bytes(data[lower_at:][:2], sys.byteorder) - 2).to_bytes(2, "little"))
+
+
+def lose_checkpoint(home: Path) -> None:
+    lose_last_row(home, checkpoint_key(2, 3))
+
+
+def lose_pending(home: Path) -> None:
+    lose_last_row(home, row_key(2, 3, "", "t"))
+
+
+def lose_effect(home: Path) -> None:
+    lose_last_row(home, effect_key(2, "paid"))
+
+
+def lose_tag(home: Path) -> None:
+    lose_last_row(home, b"gold r")
+
+
+@pytest.mark.skipif(sys.byteorder != "little", reason="it writes a page's header")
+@pytest.mark.parametrize("lose", [lose_checkpoint, lose_pending, lose_effect, lose_tag])
+@pytest.mark.parametrize("work", ["gc", "compact"])
+def test_what_lost_rows_name_is_not_swept(
+    home: Path, lose: Callable[[Path], None], work: str
+) -> None:
+    """Pages are looked at when a store is opened, but not all of a large one, and not later."""
+    first = home.with_name("first")
+    with Repository.open(first) as repo:
+        for name in ("a", "r"):
+            for number in range(3):
+                repo.commit(name, {"of": name, "n": number, "text": f"{name}{number} " * 99})
+            repo.put_pending(name, 3, [PendingWrite("t", 0, "n", "long " * 99)])
+            repo.record_effect(name, "paid", "much " * 99)
+            repo.tag(f"gold {name}", f"{name}@2")
+        repo.backup(home)
+    with Repository.open(home) as repo:
+        before = repo.stats().objects
+        lose(home)
+        with pytest.raises(CorruptStoreError, match="hive salvage"):
+            repo.gc(whole=True) if work == "gc" else repo.compact()
+        assert repo.stats().objects == before
+
+
+def test_withdrawing_what_is_left_of_a_run_does_not_remove_what_it_lost(home: Path) -> None:
+    """It counted anew what the run lists, so that no check told of the loss any more."""
+    with Repository.open(home) as repo:
+        for number in range(3):
+            repo.commit("r", {"n": number}, key=key_of(number))
+        repo.record_effect("r", "paid", "much")
+    vandal = Vandal(objects(home))
+    row = vandal.row("checkpoints", checkpoint_key(1, 1))
+    vandal.delete("checkpoints", checkpoint_key(1, 1))
+    with Repository.open(home) as repo:
+        for keys in ([key_of(1)], [key_of(1), key_of(2)]):
+            with pytest.raises(CorruptStoreError, match="counts 3 checkpoints"):
+                repo.withdraw("r", keys)
+        assert repo.effects("r") == {"paid": "much"}
+    vandal.put("checkpoints", checkpoint_key(1, 1), row)
+    with Repository.open(home) as repo:
+        assert repo.withdraw("r", [key_of(1), key_of(2)]) == 2
+        assert repo.restore("r@1") == {"n": 0}
+
+
+def test_a_key_that_leads_to_a_lost_checkpoint_is_not_saved_elsewhere(home: Path) -> None:
+    """It was told to have been saved in its old place, and stood behind all others."""
+    with Repository.open(home) as repo:
+        for number in range(3):
+            repo.commit("r", {"n": number}, key=key_of(number))
+    Vandal(objects(home)).delete("checkpoints", checkpoint_key(1, 2))
+    with Repository.open(home) as repo:
+        with pytest.raises(CorruptStoreError, match="hive check --repair"):
+            repo.commit("r", {"n": "again"}, key=key_of(1), parent=("r", 1))
+        assert repo.commit("r", {"n": 3}, key=key_of(3), parent=("r", 3)).sequence == 4
