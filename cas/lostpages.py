@@ -39,6 +39,8 @@ __all__ = ["FoundPage", "LostPages", "is_sealed"]
 
 _LIKELY_NUMBERS: Final = 1 << 40
 """Record numbers of stores are below it; a key of the index hardly ever is, read as one."""
+_MOST_INDEX_BYTES: Final = 48
+"""A longer row is of a pack, also where a damaged key gives it a number that no record has."""
 _PROGRESS_PAGES: Final = 4_096
 _MOST_READS: Final = 8
 """How often a value that begins in one page is read: versions of a row may share it."""
@@ -131,7 +133,8 @@ class LostPages:
             found.rows = [
                 (OBJECTS, key, row)
                 for key, row in others
-                if len(key) == RECORD_KEY_BYTES and record_place(key)[0] < self.numbers_below
+                if len(key) == RECORD_KEY_BYTES
+                and (record_place(key)[0] < self.numbers_below or len(row) > _MOST_INDEX_BYTES)
             ]
             found.is_sound = found.is_sound and all(
                 len(key) == RECORD_KEY_BYTES for key, _row in others

@@ -7,13 +7,15 @@ tell whoever reads them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, islice, pairwise, product
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice, product
 from typing import Final
 
 from cas.counters import Counters
-from cas.environment import ReadTransaction, WriteTransaction
-from cas.errors import CorruptStoreError, MissingObjectError
+from cas.environment import WriteTransaction
+from cas.errors import CorruptStoreError
+from cas.misplaced import Misplaced, is_taken, read_pack
 from cas.packs import Pack
 from cas.packwalk import pack_rows
 from cas.rawtree import Loss, RawRow
@@ -21,14 +23,12 @@ from cas.reclaim import recount
 from cas.records import (
     NUMBER_BYTES,
     OBJECTS,
-    UNREADABLE,
-    PackCache,
-    RecordReader,
     index_key,
     record_key,
     record_place,
 )
 from cas.repack import Draft
+from cas.shape import MOST_RECORDS
 from cas.sieve import CURRENT, Sieve, Version
 
 __all__ = ["PackTaker", "complete", "piece_packs"]
@@ -36,7 +36,6 @@ __all__ = ["PackTaker", "complete", "piece_packs"]
 _MOST_TRIES: Final = 16
 _MOST_BYTES: Final = 64 << 20
 """Most bytes of rows that are looked at for one pack, all versions together."""
-_NUMBERS: Final = 1 << 8 * NUMBER_BYTES
 
 
 class PackTaker:
@@ -44,18 +43,21 @@ class PackTaker:
 
     Attributes:
         rows: How many rows it was given.
-        bases: The base numbers of the packs that are not whole.
+        bases: The base numbers of the packs that are not whole, or not where they belong.
         losses: Where their rows are missing. Of one that cannot be read, all packs may come back
             that it was merged of, so that goes on to the next one.
+        below: No record has this number or a higher one.
     """
 
     def __init__(self, draft: Draft, sieve: Sieve) -> None:
         self.rows = 0
         self.bases: set[int] = set()
         self.losses: list[Loss] = []
+        self.below = MOST_RECORDS
         self._draft = draft
         self._sieve = sieve
-        self._last = -1
+        self._last = 0
+        self._held: _Held | None = None
 
     def take(self, leaves: Iterable[list[RawRow]]) -> None:
         """Take the rows of the table of packs, in the order of their keys."""
@@ -71,17 +73,35 @@ class PackTaker:
                 rows.append((row.key, row.value or b""))
         if rows:
             self._take(base, rows, None)
+        self._write_held()
 
     def _take(self, base: int, rows: list[tuple[bytes, bytes]], behind: bytes | None) -> None:
         self.rows += len(rows)
         keys = [record_key(base, fragment) for fragment in range(len(rows))]
-        pack = _read_pack(base, [row for _key, row in rows])
-        if pack is not None and [key for key, _row in rows] == keys:
-            if pack.numbers[0] > self._last:
-                for key, row in rows:
-                    self._draft.append(OBJECTS, key, row)
-                self._last = pack.numbers[-1]
+        pack = read_pack(base, [row for _key, row in rows])
+        if pack is None or [key for key, _row in rows] != keys or pack.numbers[-1] >= self.below:
+            self._put_aside(base, rows, behind)
+            return
+        found = _Held(pack.numbers[0], pack.numbers[-1], base, rows, behind)
+        held = self._held
+        if held is not None and found.first <= held.last:
+            if not held.may_be_moved(self._last + 1, found):
+                self._put_aside(base, rows, behind)
                 return
+            self._held = None
+            self._put_aside(held.base, held.rows, held.behind)
+        self._write_held()
+        self._held = found
+
+    def _write_held(self) -> None:
+        """Write the pack that the next one might have shown to be at the wrong place."""
+        held, self._held = self._held, None
+        if held is not None:
+            for key, row in held.rows:
+                self._draft.append(OBJECTS, key, row)
+            self._last = held.last
+
+    def _put_aside(self, base: int, rows: list[tuple[bytes, bytes]], behind: bytes | None) -> None:
         for key, row in rows:
             self._sieve.add(OBJECTS, key, row, CURRENT)
         self.bases.add(base)
@@ -89,41 +109,54 @@ class PackTaker:
         self.losses.append(Loss(OBJECTS.name, 0, record_key(base), behind, text, is_leaf=True))
 
 
-def piece_packs(sieve: Sieve, draft: Draft) -> set[int]:
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A pack that is whole: its first and last record, its base, its rows, the key behind them."""
+
+    first: int
+    last: int
+    base: int
+    rows: list[tuple[bytes, bytes]]
+    behind: bytes | None
+
+    def may_be_moved(self, start: int, other: _Held) -> bool:
+        """Whether one flipped bit brought it here, from between the packs before and behind it.
+
+        Only what has a single row can be moved so and still be whole.
+        """
+        if len(self.rows) > 1 or len(other.rows) > 1:
+            return len(self.rows) == 1
+        most = other.first - 1 - (self.last - self.base)
+        return any(start <= self.base ^ 1 << bit <= most for bit in range(8 * NUMBER_BYTES))
+
+
+def piece_packs(sieve: Sieve, draft: Draft, below: int) -> set[int]:
     """Write the packs that rows in a sieve make up into a draft; returns the others' numbers.
 
-    What the last commit had comes first, then older versions where nothing is.
+    What the last commit had comes first, also where a damaged key has put it elsewhere; then older
+    versions where nothing is. No record has the number ``below`` or a higher one.
     """
     left: set[int] = set()
-    for only_current in (True, False):
-        for base, rows in _groups(sieve):
-            if only_current:
-                rows = {
-                    fragment: [each for each in versions if each.moment == CURRENT]
-                    for fragment, versions in rows.items()
-                }
-            is_current = any(each.moment == CURRENT for each in chain(*rows.values()))
-            pack = _pieced(base, rows) if rows.get(0) else None
-            if pack is not None:
-                left.discard(base)
-                _put(draft, base, pack)
-            elif is_current:
+    misplaced = Misplaced(draft, below)
+    for base, rows in _groups(sieve):
+        current = {
+            fragment: now
+            for fragment, versions in rows.items()
+            if (now := [each for each in versions if each.moment == CURRENT])
+        }
+        pack = _pieced(base, current, below)
+        if pack is None or not _put(draft, base, pack):
+            pack = []
+            if current:
                 left.add(base)
+        others = {at: now[0].value for at, now in current.items() if at >= len(pack)}
+        misplaced.add(base, others)
+    left -= misplaced.settle()
+    for base, rows in _groups(sieve):
+        pack = _pieced(base, rows, below)
+        if pack is not None and _put(draft, base, pack):
+            left.discard(base)
     return left
-
-
-def _read_pack(base: int, rows: Sequence[bytes]) -> Pack | None:
-    """Return the pack that rows make up, None if they do not."""
-    try:
-        pack = Pack(base, b"".join(rows))
-        pack.payloads(())
-        pack.distances()
-    except UNREADABLE:
-        return None
-    numbers = pack.numbers
-    in_order = base <= numbers[0] and all(one < other for one, other in pairwise(numbers))
-    is_whole = in_order and 0 < numbers[-1] < _NUMBERS and Pack.fragments(rows[0]) == len(rows)
-    return pack if is_whole else None
 
 
 def _groups(sieve: Sieve) -> Iterator[tuple[int, dict[int, list[Version]]]]:
@@ -142,12 +175,13 @@ def _groups(sieve: Sieve) -> Iterator[tuple[int, dict[int, list[Version]]]]:
         yield last, rows
 
 
-def _pieced(base: int, rows: dict[int, list[Version]]) -> list[bytes] | None:
+def _pieced(base: int, rows: dict[int, list[Version]], below: int) -> list[bytes] | None:
     """Return the rows of a pack that fit each other, the newest that do."""
-    firsts = sorted(rows[0], key=lambda each: (each.moment, Pack.fragments(each.value)))
+    firsts = sorted(rows.get(0, ()), key=lambda each: (each.moment, Pack.fragments(each.value)))
     for chosen in islice(_choices(rows, reversed(firsts)), _MOST_TRIES):
         parts = [each.value for each in chosen]
-        if _read_pack(base, parts) is not None:
+        pack = read_pack(base, parts)
+        if pack is not None and pack.numbers[-1] < below:
             return parts
     return None
 
@@ -162,27 +196,19 @@ def _choices(
             yield from product([first], *others)
 
 
-def _put(draft: Draft, base: int, rows: list[bytes]) -> None:
+def _put(draft: Draft, base: int, rows: list[bytes]) -> bool:
+    """Write a pack, unless others have its numbers; whether it was written."""
     pack = Pack(base, b"".join(rows))
+    is_free: list[bool] = []
 
     def work(transaction: WriteTransaction) -> None:
-        if not _is_taken(transaction, pack.numbers[0], pack.numbers[-1]):
+        is_free[:] = [not is_taken(transaction, pack.numbers[0], pack.numbers[-1])]
+        if is_free[0]:
             for fragment, row in enumerate(rows):
                 transaction.put(OBJECTS, record_key(base, fragment), row)
 
     draft.put(work, size=sum(map(len, rows)))
-
-
-def _is_taken(transaction: ReadTransaction, first: int, last: int) -> bool:
-    """Whether a pack holds, or may hold, records with numbers from ``first`` to ``last``."""
-    after = transaction.first_at_or_after(OBJECTS, record_key(first))
-    if after is not None and record_place(after[0])[0] <= last:
-        return True
-    try:
-        before = RecordReader(transaction, PackCache(), set()).pack_of(first)
-    except MissingObjectError:
-        return False
-    return before.numbers[-1] >= first
+    return is_free[0]
 
 
 def complete(draft: Draft) -> None:

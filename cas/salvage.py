@@ -113,6 +113,7 @@ class Salvage:
                 continue
             leaves = self._told(self._walk.leaves(tree, self._accepts(table)))
             if table is OBJECTS:
+                self._learn_numbers()
                 self._packs.take(leaves)
                 continue
             for leaf in leaves:
@@ -199,7 +200,6 @@ class Salvage:
     def scan(self) -> None:
         """Look for the rows of what could not be read in all other pages."""
         with self._draft.view() as view:
-            self._learn_numbers(view)
             self.holes = self._find_holes(view)
         if self.holes and self._walk.free.complete:
             self._close_holes(self._scan_lost())
@@ -208,12 +208,13 @@ class Salvage:
         with self._draft.view() as view:
             self._compare(view)
 
-    def _learn_numbers(self, view: ReadTransaction) -> None:
-        row = view.get(self._twins[STORE.name], COUNTERS_KEY)
+    def _learn_numbers(self) -> None:
+        with self._draft.view() as view:
+            row = view.get(self._twins[STORE.name], COUNTERS_KEY)
         if row is not None and is_sealed(STORE, COUNTERS_KEY, row):
             counters = Counters.of_row(row[CHECKSUM_BYTES:])
             if counters is not None:
-                self._pages.numbers_below = counters.next_record
+                self._pages.numbers_below = self._packs.below = counters.next_record
 
     def _find_holes(self, view: ReadTransaction) -> Holes:
         holes = [
@@ -382,7 +383,7 @@ class Salvage:
         """
         if not self._found:
             raise self._file.nothing_found()
-        left = piece_packs(self._sieve, self._draft)
+        left = piece_packs(self._sieve, self._draft, self._packs.below)
         for base in self._packs.bases - left:
             self._tell(f"the pack at record {base} was put together anew", OBJECTS.name)
         for base in sorted(left):
