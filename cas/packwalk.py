@@ -21,13 +21,13 @@ def packs_down(transaction: ReadTransaction, upper: int) -> Iterator[tuple[int, 
     Raises:
         CorruptObjectError: There is a row that belongs to no pack.
     """
-    parts: list[bytes] = []
+    parts: list[tuple[bytes, bytes]] = []
     for key, row in transaction.items(OBJECTS, b"", record_key(upper), reverse=True):
         base, fragment = record_place(key)
-        parts.append(row)
+        parts.append((key, row))
         if fragment == 0:
             parts.reverse()
-            yield base, _joined(parts)
+            yield base, _joined(base, parts)
             parts = []
     if parts:
         raise CorruptObjectError("a pack in the table of records has no first row")
@@ -39,18 +39,18 @@ def packs_up(transaction: ReadTransaction, start: int, stop: int) -> Iterator[tu
     Raises:
         CorruptObjectError: There is a row that belongs to no pack.
     """
-    base, parts = start, list[bytes]()
+    base, parts = start, list[tuple[bytes, bytes]]()
     for key, row in transaction.items(OBJECTS, record_key(start), record_key(stop)):
         number, fragment = record_place(key)
         if fragment == 0:
             if parts:
-                yield base, _joined(parts)
+                yield base, _joined(base, parts)
             base, parts = number, []
         elif not parts:
             raise CorruptObjectError("a pack in the table of records has no first row")
-        parts.append(row)
+        parts.append((key, row))
     if parts:
-        yield base, _joined(parts)
+        yield base, _joined(base, parts)
 
 
 def pack_rows(
@@ -106,6 +106,7 @@ def pack_start(transaction: ReadTransaction, key: bytes) -> bytes:
     return key
 
 
-def _joined(parts: Sequence[bytes]) -> bytes:
-    """Return the bytes of a pack, none if rows are missing or too many: readers refuse it too."""
-    return b"".join(parts) if Pack.fragments(parts[0]) == len(parts) else b""
+def _joined(base: int, rows: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """Return the bytes of a pack, none if rows are missing, too many, or of another pack."""
+    keys = [record_key(base, fragment) for fragment in range(Pack.fragments(rows[0][1]))]
+    return b"".join([row for _key, row in rows]) if [key for key, _row in rows] == keys else b""

@@ -5,8 +5,9 @@ table ends the process (SIGBUS, or a failed assertion), or makes a writer reuse 
 use. So when a store is opened, every page that its last commit reaches is looked at once: what it
 says of itself must fit its page exactly, and no page may be reached twice, or be free as well. In
 checked tables the keys must be in order too: else a row that is there would not be found, and what
-is not found counts as never saved. Values are not looked at: a record hashes to its address, the
-rows of checked tables carry checksums.
+is not found counts as never saved. In the others a damaged key hides its row, as readers notice;
+but where keys of branch pages lead past rows, the next commit puts rows where they hide others.
+Values are not looked at: a record hashes to its address, rows of checked tables carry checksums.
 
 That takes about 4 ms for each MB, so of a large file only the pages nearest to the roots are looked
 at. ``cas.check`` looks at everything.
@@ -52,7 +53,7 @@ from cas.rawpage import (
 from cas.stamp import STAMP_KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable, Sequence
     from pathlib import Path
 
 __all__ = ["MOST_PAGES", "check_pages"]
@@ -68,7 +69,7 @@ _META_AT: Final = 136
 class _Tree:
     """A tree: what its root record says of it, and what was found."""
 
-    __slots__ = ("depth", "found", "is_ordered", "name", "root", "said")
+    __slots__ = ("beyond", "depth", "found", "is_ordered", "last_key", "name", "root", "said")
 
     def __init__(
         self, name: str, record: bytes, *, is_ordered: bool, expected_flags: int = 0
@@ -78,6 +79,8 @@ class _Tree:
         self.is_ordered = is_ordered
         # Branch pages, leaf pages, overflow pages, rows.
         self.found = [0, 0, 0, 0]
+        # Of the leaf page looked at last, the last key, and whether it is another page's.
+        self.last_key, self.beyond = b"", False
         has_depth = 0 < self.depth <= DEEPEST if self.root != NO_PAGE else self.depth == 0
         if flags != expected_flags or not has_depth:
             raise DamagedPageError(f"the root of {name} is damaged")
@@ -106,7 +109,7 @@ class _Walk:
         self._ordered = ordered
         self._descriptor = descriptor
         self._page_bytes = page_bytes
-        self._last_page, _ = _META.unpack_from(meta, _META_AT)
+        self._last_page, self._transaction = _META.unpack_from(meta, _META_AT)
         self._used: set[int] = set()
         self._free: list[int] = []
         self._steps: deque[_Step] = deque()
@@ -157,23 +160,44 @@ class _Walk:
         fits = self._leaf(tree, data, inside) if is_leaf else branch_fits(data, inside)
         if not fits:
             raise DamagedPageError(f"page {step.page} of {tree.name} has rows that do not fit it")
-        keys = []
-        if tree.is_ordered:
-            keys = self._keys(step, data, places)
-        if not is_leaf:
-            self._descend(step, data, places, keys)
-
-    def _keys(self, step: _Step, data: bytes, places: list[int]) -> list[bytes]:
-        """Return the keys of a page; the first of a branch page does not count."""
         keys = [
             data[at + NODE.size : at + NODE.size + NODE.unpack_from(data, at)[3]] for at in places
         ]
-        if step.level != step.tree.depth:
-            keys[0] = step.low
+        if tree is self._free_tree:
+            if is_leaf:
+                self._refuse_moments(keys)
+        elif is_leaf and not tree.is_ordered:
+            self._refuse_unreachable(step, keys)
+        else:
+            if not is_leaf:
+                keys[0] = step.low  # it does not count
+            self._refuse_disorder(step, keys)
+        if not is_leaf:
+            self._descend(step, data, places, keys)
+
+    def _refuse_disorder(self, step: _Step, keys: Sequence[bytes]) -> None:
         in_bounds = keys[0] >= step.low and (step.high is None or keys[-1] < step.high)
         if not (in_bounds and all(map(operator.lt, keys, keys[1:]))):
             raise DamagedPageError(f"page {step.page} of {step.tree.name} has keys out of order")
-        return keys
+
+    def _refuse_unreachable(self, step: _Step, keys: Sequence[bytes]) -> None:
+        """Refuse keys of branch pages by which rows are not found that are in order.
+
+        One that is not in order may have a damaged key itself.
+        """
+        tree, low, high = step.tree, step.low, step.high
+        is_first_out, is_last_out = keys[0] < low, high is not None and keys[-1] >= high
+        outside = sum(key < low or (high is not None and key >= high) for key in keys)
+        in_order = tree.last_key < keys[0] and (tree.beyond or is_first_out)
+        tree.last_key, tree.beyond = keys[-1], is_last_out
+        if outside > 1 or in_order:
+            raise DamagedPageError(f"keys lead past page {step.page} of {tree.name}")
+
+    def _refuse_moments(self, keys: Iterable[bytes]) -> None:
+        """Refuse a free list that is not in the order of commits, or of some that are to come."""
+        moments = [0, *(int.from_bytes(key, sys.byteorder) for key in keys), self._transaction + 1]
+        if not all(map(operator.lt, moments, moments[1:])):
+            raise DamagedPageError("the free list is damaged")
 
     def _descend(self, step: _Step, data: bytes, places: list[int], keys: list[bytes]) -> None:
         """Take the steps to the children of a branch page."""
@@ -181,11 +205,7 @@ class _Walk:
         for index, at in enumerate(places):
             low, middle, high, _ = NODE.unpack_from(data, at)
             child = self._use(low | middle << 16 | high << 32)
-            if keys:
-                below = _Step(step.tree, child, step.level + 1, keys[index], bounds[index])
-            else:
-                below = _Step(step.tree, child, step.level + 1)
-            self._steps.append(below)
+            self._steps.append(_Step(step.tree, child, step.level + 1, keys[index], bounds[index]))
 
     def _leaf(self, tree: _Tree, data: bytes, places: list[int]) -> bool:
         for at, end in zip(places, [*places[1:], len(data)], strict=True):

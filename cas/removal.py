@@ -8,6 +8,7 @@ from typing import Final
 from cas.counters import Counters
 from cas.digest import Digest
 from cas.environment import WriteTransaction
+from cas.errors import CorruptObjectError
 from cas.markpass import DEAD
 from cas.packs import FRAGMENT_BYTES, NewRecord, Pack
 from cas.packwalk import packs_up
@@ -74,7 +75,9 @@ def _rewrite(
             digest = Digest(source.digest(at))
             left.append(NewRecord(number, digest, source.links(at), source.payload(at)))
     for fragment in range(Pack.fragments(data)):
-        transaction.delete(OBJECTS, record_key(pack.base, fragment))
+        if not transaction.delete(OBJECTS, record_key(pack.base, fragment)):
+            # It was met on the way over all packs, and is not found: it would stay, beside the new.
+            raise CorruptObjectError(f"the pack at record {pack.base} has a row with a damaged key")
     counters.stored_bytes -= len(data)
     for fragment, row in enumerate(Pack.encode(left, FRAGMENT_BYTES) if left else ()):
         transaction.put(OBJECTS, record_key(left[0].number, fragment), row)

@@ -192,7 +192,7 @@ def test_keys_out_of_order_are_noticed_where_rows_have_no_address(
     path.write_bytes(sound)
     last = last_commit(sound)
     rng = random.Random(5)
-    noticed = 0
+    noticed = passed = 0
     with lmdb.open(str(data_file(store).parent), max_dbs=8, readonly=True, lock=False) as opened:
         database = opened.open_db(name.encode(), create=False)
         with opened.begin() as transaction:
@@ -204,9 +204,62 @@ def test_keys_out_of_order_are_noticed_where_rows_have_no_address(
             len(key).to_bytes(2, "little") + b"\xff" * len(key),
         )
         path.write_bytes(changed)
-        assert check_pages(path, PAGE_BYTES, last)
+        with suppress(CorruptStoreError):
+            passed += check_pages(path, PAGE_BYTES, last)
         with suppress(CorruptStoreError):
             check_pages(path, PAGE_BYTES, last, ordered={name})
             continue
         noticed += 1
     assert noticed >= 18, "only the very last key stays in order"
+    assert passed >= 10, "but for those that stand on branch pages too"
+
+
+def nodes_of(data: bytes, flags: int) -> Iterator[tuple[int, bytes]]:
+    """Where the nodes of all pages of a kind begin, and their keys."""
+    for page in range(2 * PAGE_BYTES, len(data), PAGE_BYTES):
+        if int.from_bytes(data[page + 10 : page + 12], "little") != flags:
+            continue
+        lower = int.from_bytes(data[page + 12 : page + 14], "little")
+        for place in range(page + 16, page + lower, 2):
+            at = page + int.from_bytes(data[place : place + 2], "little")
+            size = int.from_bytes(data[at + 6 : at + 8], "little")
+            yield at, data[at + 8 : at + 8 + size]
+
+
+def test_keys_that_lead_past_rows_are_noticed_in_every_table(tmp_path: Path) -> None:
+    """LMDB would put the next rows where they hide others."""
+    with Environment.open(tmp_path / "objects", [WORDS]) as environment:
+
+        def work(tx: WriteTransaction) -> None:
+            for number in range(4_096, 8_192, 8):
+                tx.put(WORDS, number.to_bytes(4, "big"), bytes(700))
+
+        environment.write(work)
+    path = data_file(tmp_path / "objects")
+    sound = path.read_bytes()
+    last, checked = last_commit(sound), 0
+    for at, key in nodes_of(sound, 1):
+        # Each leaf page has five rows: a key that moves past one may be right, and the row's wrong.
+        for changed in (5 * 8, -5 * 8, 1 << 20) if key else ():
+            other = (int.from_bytes(key, "big") + changed).to_bytes(4, "big")
+            path.write_bytes(sound[: at + 8] + other + sound[at + 12 :])
+            assert is_refused(path, last), (key, other)
+            checked += 1
+    assert checked > 100
+    for at, key in [*nodes_of(sound, 2)][::9]:
+        if len(key) == 4:
+            path.write_bytes(sound[: at + 8] + b"\xff" + sound[at + 9 :])
+            assert not is_refused(path, last), "a row that is hidden is for its reader to notice"
+
+
+def test_a_free_list_of_commits_to_come_is_noticed(sound: bytes, tmp_path: Path) -> None:
+    """It was written anew, and no store with the new one could be opened."""
+    last, path, checked = last_commit(sound), tmp_path / "data.mdb", 0
+    for at, key in nodes_of(sound, 2):
+        number = int.from_bytes(key, "little")
+        if len(key) == 8 and number <= last:
+            path.write_bytes(
+                sound[: at + 8] + (number | 1 << 41).to_bytes(8, "little") + sound[at + 16 :]
+            )
+            checked += is_refused(path, last)
+    assert checked
