@@ -124,6 +124,40 @@ def test_a_bundle_is_the_same_wherever_it_is_made(
     assert file.with_name("again").read_bytes() == file.read_bytes()
 
 
+def test_runs_with_keys_and_without_go_in_one_bundle(
+    here: Repository, there: Repository, file: Path
+) -> None:
+    for number in range(3):
+        here.commit("keyed", {"n": number}, key=f"key {number}")
+    here.export(["a", "keyed"], file, history=True)
+    there.import_bundle(file)
+    assert there.keys("keyed") == ["key 2", "key 1", "key 0"]
+    assert same_run(here, there, "a")
+    assert same_run(here, there, "keyed")
+
+
+def test_a_bundle_is_on_the_disk_before_it_has_its_name(
+    here: Repository, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a power loss could leave a part of one in place of the one before."""
+    synced: list[int] = []
+    fsync, replace = os.fsync, os.replace
+
+    def syncing(descriptor: int) -> None:
+        fsync(descriptor)
+        synced.append(os.fstat(descriptor).st_size)
+
+    def replacing(draft: Path, path: Path) -> None:
+        assert synced[-1] == draft.stat().st_size > 0
+        replace(draft, path)
+        synced.append(0)
+
+    monkeypatch.setattr(os, "fsync", syncing)
+    monkeypatch.setattr(os, "replace", replacing)
+    here.export(["a"], file)
+    assert 0 in synced
+
+
 def test_a_run_goes_on_and_gets_back_what_it_forgot(
     here: Repository, there: Repository, file: Path
 ) -> None:
@@ -193,6 +227,8 @@ def test_what_cannot_be_exported_leaves_no_file(here: Repository, file: Path) ->
             here.export(refs, file)
     with pytest.raises(HiveError):
         here.export(["a"], file / "below" / "nothing")
+    with pytest.raises(InvalidInputError, match="File name too long"):
+        here.export(["a"], file.with_name("x" * 250))
     assert sorted(os.listdir(file.parent)) == ["here"]
 
 

@@ -219,6 +219,18 @@ def test_parts_of_composite_keys_do_not_run_together(repo: Repository) -> None:
     assert len(repo.log("a")) == len(repo.log("a/b")) == 1
 
 
+@pytest.mark.parametrize(
+    "text",
+    [UUID, UUID.upper(), "z" * 36, "0" * 36, "-" * 4 + "0" * 32, UUID.replace("-", " "), UUID[:35]],
+)
+def test_what_looks_like_a_uuid_comes_back_letter_by_letter(repo: Repository, text: str) -> None:
+    repo.commit("run", {"n": 1}, key=text, parent=None)
+    repo.put_pending("run", text, [PendingWrite(text, 0, "x", "y")])
+    assert repo.keys("run") == [text]
+    assert repo.resolve(("run", text)).key == text
+    assert [write.task for write in repo.pending("run", text)] == [text]
+
+
 def test_rows_have_the_bytes_that_the_format_says(repo: Repository) -> None:
     """Pinned: another reader is written after docs/format.md."""
     repo.commit("run", {}, key=UUID, parent=None)
