@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 import lmdb
 
-from cas.errors import HiveError, InvalidInputError
+from cas.errors import CorruptStoreError, HiveError, InvalidInputError
 from cas.failures import translate
 from cas.stamp import put_stamp
 
@@ -369,8 +369,13 @@ class WriteTransaction(ReadTransaction):
         if self._transaction is None:
             raise InvalidInputError(_ENDED)
         if forward:
-            return cursor.set_range(key) and (cursor.key() != key or cursor.next())
-        return cursor.prev() if cursor.set_range(key) else cursor.last()
+            present = cursor.set_range(key) and (cursor.key() != key or cursor.next())
+        else:
+            present = cursor.prev() if cursor.set_range(key) else cursor.last()
+        if present and (cursor.key() > key) != forward:
+            # Damaged keys; a walk that looks them up might never end.
+            raise CorruptStoreError("the keys of a table are out of order; check the store")
+        return present
 
     def put(self, table: Table, key: bytes, value: bytes) -> None:
         """Store ``value`` under ``key``, in place of what was there.

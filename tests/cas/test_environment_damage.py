@@ -14,6 +14,7 @@ import struct
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import lmdb
@@ -378,3 +379,31 @@ def test_errors_name_the_file(path: Path) -> None:
     data.write_bytes(b"\0" * 8 + b"\0" * 8 + struct.pack("=II", 0xBEEFC0DE, 9) + b"\0" * 9000)
     with pytest.raises(UnsupportedFormatError, match="data format 9"):
         check_data_file(data)
+
+
+@pytest.mark.parametrize(
+    ("reverse", "found", "other"),
+    [(False, b"key 12", b"key 02"), (True, b"key 05", b"key 25")],
+)
+def test_a_walk_over_keys_out_of_order_ends(
+    home: Path, reverse: bool, found: bytes, other: bytes
+) -> None:
+    """In a transaction that may remove rows, the last key is looked up: it went in circles."""
+    words = Table("words", checked=False)
+    with Environment.open(home / "objects", [words]) as environment:
+
+        def fill(transaction: WriteTransaction) -> None:
+            for number in range(20):
+                transaction.put(words, b"key %02d" % number, b"value")
+
+        environment.write(fill)
+    path = home / "objects" / "g1" / "data.mdb"
+    path.write_bytes(path.read_bytes().replace(found, other))
+    with Environment.open(home / "objects", [words]) as environment:
+
+        def walk(transaction: ReadTransaction) -> int:
+            return sum(1 for _ in islice(transaction.items(words, reverse=reverse), 1_000))
+
+        assert environment.read(walk) == 20
+        with pytest.raises(CorruptStoreError, match="out of order"):
+            environment.write(walk)
