@@ -8,15 +8,19 @@ lose data: so they can fail.
 
 from __future__ import annotations
 
+import math
 import random
 from array import array
 from collections.abc import Callable
 from contextlib import nullcontext
+from itertools import cycle
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import cas.compact
+import cas.late
 import cas.marking
 import cas.removal
 import cas.sweep
@@ -244,6 +248,27 @@ def test_a_writer_that_is_always_a_step_ahead_loses_nothing_and_holds_nothing_up
     assert len(saved) > len(trees[0]), "it marked with the lock held at once"
     check_store(names)
     assert {item.address() for item in saved} <= names.reachable()
+
+
+def test_marking_that_ran_out_of_time_goes_on_with_the_very_next_record(
+    names: Names, other: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each new record leads to a dying tree, and after each the time for marking is over."""
+    trees = [[leaf(f"low {n}"), node(f"top {n}", leaf(f"low {n}"))] for n in range(9)]
+    for tree in trees:
+        names.save("gone", *tree)
+    names.drop("gone")
+    moments = cycle([0.0, math.inf])
+    late = SimpleNamespace(perf_counter=lambda: next(moments))
+
+    def use() -> None:
+        for number, tree in enumerate(trees):
+            other.save(f"again {number}", *tree, node(f"above {number}", tree[-1]))
+        monkeypatch.setattr(cas.late, "time", late)
+
+    names.gc(batch_seconds=0, progress=once("mark", 1, use))
+    check_store(names)
+    assert {item.address() for tree in trees for item in tree} <= names.reachable()
 
 
 def test_a_name_given_without_a_note_is_noticed(names: Names, other: Names) -> None:
