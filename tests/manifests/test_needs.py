@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manifests import ForgetPlan, PendingWrite, Repository, RetentionPolicy
+from manifests import ForgetPlan, PendingWrite, Repository, RetentionPolicy, hiding
+from manifests.needs import Needs, read_needs
 
 KEY = "{:03}".format
 RUN = "run"
@@ -273,4 +274,28 @@ def test_a_run_deleted_since_the_plan_is_no_error(repo: Repository) -> None:
         other.commit(RUN, {"another": 1}, key=KEY(4), parent=None)
         repo.forget(told)
         assert other.restore(RUN) == {"another": 1}
+    assert repo.check().ok
+
+
+@pytest.mark.parametrize(("times", "kept"), [(1, [3, 4, 5, 6, 7]), (9, [1, 2, 3, 4, 5, 6])])
+def test_what_is_saved_between_the_last_look_and_the_cut_stays_whole(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch, times: int, kept: list[int]
+) -> None:
+    """The look is taken again; a run that never rests is not cut."""
+    history, told = planned(repo)
+    looks: list[int] = []
+
+    def looking(*given: Any, **more: Any) -> Needs | None:
+        found = read_needs(*given, **more)
+        if len(looks) < times:
+            at = len(history.steps)
+            looks.append(history.add(step(at, counted="one", written="one")))
+        return found
+
+    monkeypatch.setattr(hiding, "read_needs", looking)
+    repo.forget(told)
+    assert history.kept().keys() == {*kept, *looks}
+    assert history.listed() == sorted([6, *looks], reverse=True)
+    for at in history.listed():
+        assert history.found(at) == history.behind[at]
     assert repo.check().ok
