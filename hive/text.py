@@ -11,7 +11,17 @@ import unicodedata
 from datetime import timedelta
 from typing import Final
 
-__all__ = ["age", "count", "escape", "escape_lines", "kind_of", "one", "size", "task_name"]
+__all__ = [
+    "age",
+    "count",
+    "escape",
+    "escape_lines",
+    "expressible",
+    "kind_of",
+    "one",
+    "size",
+    "task_name",
+]
 
 _VOWELS: Final = frozenset("aeioAEIO")
 """Letters that "an" stands before: a ``UUID`` is none of them."""
@@ -34,6 +44,11 @@ def escape(text: str) -> str:
 def escape_lines(text: str) -> str:
     """Make a foreign text safe for a terminal as :func:`escape` does, keeping lines and tabs."""
     return "".join(character if character in "\n\t" else _visible(character) for character in text)
+
+
+def expressible(text: str) -> str:
+    r"""Make a foreign text one that UTF-8 can express: half a surrogate pair becomes ``\ud83d``."""
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
 
 
 def size(size_bytes: int) -> str:

@@ -163,11 +163,14 @@ class CommitEncoder:
         """Let the next commit of a run encode everything: what is stored may be damaged."""
         self._memories.distrust(run)
 
-    def refuse_unstorable(self, fields: Mapping[str, Any]) -> None:
-        """Encode values as fields of a state would be, and keep nothing of it."""
+    def refuse_unstorable(self, fields: Mapping[str, Any], within: int) -> None:
+        """Encode values as a state of these fields would be, and keep nothing of it.
+
+        ``within`` is in how many containers they will stand, of which the state is one.
+        """
         encoder = self._encoding.of_state(PieceSink(lambda _objects: None))
-        for name, value in fields.items():
-            encoder.field(name, value)
+        encoder.deepest -= within - 1
+        encoder.state(dict(fields))
 
 
 def _check_names(run: str, kind: str, node: str | None, next_nodes: Sequence[str]) -> None:

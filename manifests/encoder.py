@@ -80,6 +80,7 @@ class Encoder:
         self._name = root
         self._memory = memory
         self.steps: list[Step] = []
+        self.deepest = MAX_DEPTH  # less, where the value is to stand in other containers
         self._parents: list[Any] = []
         self._in_key = 0
 
@@ -169,14 +170,14 @@ class Encoder:
         if self._memory is not None:
             entry = self._registry.entry_of(type(container))
             self._memory.note(container, entry, in_key=bool(self._in_key))
-        if len(self._parents) > MAX_DEPTH:
+        if len(self._parents) > self.deepest:
             seen: set[int] = set()
             for depth, parent in enumerate(self._parents):
                 if id(parent) in seen:
                     del self.steps[depth:]
                     raise InvalidInputError("the value contains itself; a state is a tree")
                 seen.add(id(parent))
-            raise LimitError(f"nested deeper than {MAX_DEPTH} containers")
+            raise LimitError(f"nested deeper than {self.deepest} containers")
 
     def child(self, step: Step, value: Any) -> Piece:
         """Encode an item of the container that is being encoded."""

@@ -182,12 +182,13 @@ class Saving(Claiming):
             self._seen.note_prepared(prepared)
         return prepared
 
-    def refuse_unstorable(self, fields: Mapping[str, Any]) -> None:
+    def refuse_unstorable(self, fields: Mapping[str, Any], *, within: int = 1) -> None:
         """Encode values as fields of a state would be, and store nothing.
 
+        ``within`` is in how many containers they will stand, of which the state is one.
         Raises ``InvalidInputError`` or ``LimitError`` for the first that a state cannot hold.
         """
-        self._encoder.refuse_unstorable(fields)
+        self._encoder.refuse_unstorable(fields, within)
 
     def write(self, prepared: PreparedCommit) -> Checkpoint:
         """Store a prepared commit in one durable transaction. Raises what ``commit`` raises."""

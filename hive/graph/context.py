@@ -116,7 +116,14 @@ class NodeContext:
     def decide(
         self, intent: str, *, options: Sequence[str] = (), chosen: str, reasoning: str = ""
     ) -> str:
-        """Record a decision of this node and return its id, for ``runtime.record_outcome``."""
+        """Record a decision of this node and return its id, for ``runtime.record_outcome``.
+
+        Raises:
+            InvalidInputError: A checkpoint cannot hold it.
+        """
+        if self.services is not None:
+            said = [intent, list(options), chosen, reasoning]
+            self.services.refuse_unstorable({"decision": said})
         return self.runtime.decide(
             intent,
             options=options,

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 import operator
+from collections.abc import Collection, Iterable
 from typing import Any, Final
 
 from hive import errors
@@ -22,6 +23,11 @@ from hive.text import kind_of
 __all__ = ["Copies", "copy_value"]
 
 _CONSTANT: Final = frozenset({type(None), bool, int, float, complex, str, bytes})
+_SURE_KEYS: Final = frozenset({type(None), bool, int, bytes})
+_LONG_KEY: Final = 16_000
+"""Characters of a key from which on its bytes may be too many (exclusive)."""
+_DEEP: Final = 50
+"""Containers around a value from which on they may be too many (exclusive)."""
 
 
 def copy_value(value: Any, place: str) -> Any:
@@ -37,14 +43,14 @@ def copy_value(value: Any, place: str) -> Any:
 class Copies:
     """The copies handed to one attempt of a node, and the way back from them to the originals."""
 
-    __slots__ = ("_lent", "took_objects")
+    __slots__ = ("_lent", "has_doubts")
 
     def __init__(self) -> None:
         """Start without copies."""
         # Keeps the copies alive as well: else another object could get the id of one.
         self._lent: dict[int, tuple[Any, Any]] = {}
-        # Whether anything was taken that is not plain data, and perhaps cannot be stored.
-        self.took_objects = False
+        # Whether anything was taken that perhaps cannot be stored, as plain data mostly can.
+        self.has_doubts = False
 
     def lend(self, value: Any, place: str) -> Any:
         """Return a deep copy of ``value``, which nobody may change while this object is used.
@@ -64,9 +70,26 @@ class Copies:
             InvalidInputError: The value cannot be copied; ``place`` says which one it was.
         """
         try:
-            return self._take(value)
+            if type(value) is str:
+                self._doubt_texts((value,))
+            return self._take(value, 1)
         except (TypeError, RecursionError) as error:
             raise _not_copied(value, place, error) from error
+
+    def doubt_keys(self, keys: Collection[Any]) -> None:
+        """Look at keys that were taken, or under which something was."""
+        self._doubt_texts(keys)
+        for key in keys:
+            # Two NaNs, or a tuple that holds one, cannot be told apart.
+            if len(key) > _LONG_KEY if type(key) is str else type(key) not in _SURE_KEYS:
+                self.has_doubts = True
+
+    def _doubt_texts(self, parts: Iterable[Any]) -> None:
+        for text in [part for part in parts if type(part) is str and not part.isascii()]:
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                self.has_doubts = True
 
     def _lend(self, value: Any) -> Any:
         kind = type(value)
@@ -89,23 +112,29 @@ class Copies:
         self._lent[id(result)] = result, value
         return result
 
-    def _take(self, value: Any) -> Any:
+    def _take(self, value: Any, depth: int) -> Any:
         kind = type(value)
         if kind in _CONSTANT:
             return value
         if kind is not list and kind is not tuple and kind is not dict:
-            self.took_objects = True
+            self.has_doubts = True
             return copy.deepcopy(value)
+        if depth > _DEEP:
+            self.has_doubts = True
+        depth += 1
         _, original = self._lent.get(id(value), (None, None))
         parts = value.values() if kind is dict else value
-        taken = [part if type(part) in _CONSTANT else self._take(part) for part in parts]
+        taken = [part if type(part) in _CONSTANT else self._take(part, depth) for part in parts]
         if kind is not dict:
             if original is not None and _same(taken, original):
                 return original
+            self._doubt_texts(taken)
             return taken if kind is list else tuple(taken)
-        keys = [key if type(key) in _CONSTANT else self._take(key) for key in value]
+        keys = [key if type(key) in _CONSTANT else self._take(key, depth) for key in value]
         if original is not None and _same(keys, original) and _same(taken, original.values()):
             return original
+        self._doubt_texts(taken)
+        self.doubt_keys(keys)
         return dict(zip(keys, taken, strict=True))
 
 

@@ -60,7 +60,9 @@ class SharedMemory:
         if not isinstance(key, str):
             raise errors.InvalidInputError(f"a memory key is text, not {type(key).__name__}")
         self._refuse_key(key)
-        self.adopt({key: self._own_copies().take(value, f"memory[{key!r}]")})
+        copies = self._own_copies()
+        copies.doubt_keys((key,))
+        self.adopt({key: copies.take(value, f"memory[{key!r}]")})
 
     def adopt(self, values: Mapping[str, Any]) -> None:
         """Store values uncopied that nobody else changes from now on; permissions do not count."""

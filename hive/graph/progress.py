@@ -8,13 +8,25 @@ parallel, each has a progress of its own within that of the run.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from hive.graph.records import read_record
 
-__all__ = ["EXECUTOR", "BranchProgress", "FailedVisit", "Finished", "Progress", "Section", "Status"]
+if TYPE_CHECKING:
+    from hive.graph.spec import GraphSpec
+
+__all__ = [
+    "EXECUTOR",
+    "BranchProgress",
+    "FailedVisit",
+    "Finished",
+    "Progress",
+    "Section",
+    "Status",
+    "deepest_place",
+]
 
 Status = Literal["running", "paused", "completed", "failed"]
 
@@ -171,6 +183,15 @@ class Section(BaseModel):
     source: str
     visit: int
     branches: dict[str, BranchProgress]
+
+
+def deepest_place(graph: GraphSpec) -> int:
+    """Return in at most how many containers an execution record has a value of the memory.
+
+    In three: the record, what finished, its output. In four more where branches go on: section,
+    branches, branch, progress; and merging their values may make a container of its own.
+    """
+    return 3 + 5 * len(graph.parallel)
 
 
 Progress.model_rebuild()

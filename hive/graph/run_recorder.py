@@ -180,15 +180,15 @@ class RunRecorder:
         with self._reporting(None):
             return await in_thread(lambda: writer.record_effect(name, value, alias))
 
-    def refuse_unstorable(self, values: Mapping[str, Any]) -> None:
-        """Refuse values that the state of a checkpoint cannot hold, where one would be saved.
+    def refuse_unstorable(self, values: Mapping[str, Any], within: int) -> None:
+        """Refuse values that a checkpoint cannot hold in so many containers, where one is saved.
 
         Raises:
             InvalidInputError: One of them cannot be stored; it names which.
             LimitError: One of them is too deep or too large.
         """
         if self._writer is not None:
-            self._writer.refuse_unstorable(values)
+            self._writer.refuse_unstorable(values, within)
 
     def execution_of(self, progress: Mapping[str, Any]) -> dict[str, Any]:
         """Return the execution record: the progress, what is executed, and the decisions."""

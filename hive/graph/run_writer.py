@@ -136,10 +136,10 @@ class RunWriter:
             partial(Save, self, prepared, prepare),
         )
 
-    def refuse_unstorable(self, values: Mapping[str, Any]) -> None:
-        """Raise what saving a state with these values would, unless the policy is to warn of it."""
+    def refuse_unstorable(self, values: Mapping[str, Any], within: int) -> None:
+        """Raise what saving these values in so many containers would, unless that is warned of."""
         if self.config.on_save_error == "raise":
-            self._repository.refuse_unstorable(values)
+            self._repository.refuse_unstorable(values, within=within)
 
     async def asave(self, state: Any, *, kind: str, **fields: Any) -> Digest | None:
         """Save a checkpoint as ``stage`` and ``complete`` do; the event loop does not block.

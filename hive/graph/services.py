@@ -59,9 +59,9 @@ class Effects:
             self._known[key] = value
             return copy_value(value, f"effect {key}")
 
-    def refuse_unstorable(self, values: Mapping[str, Any]) -> None:
-        """Raise what a checkpoint with ``values`` in its state would, where one is saved."""
-        self._recorder.refuse_unstorable(values)
+    def refuse_unstorable(self, values: Mapping[str, Any], within: int) -> None:
+        """Raise what a checkpoint would, if one is saved, with values in so many containers."""
+        self._recorder.refuse_unstorable(values, within)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,7 @@ class NodeServices:
     Attributes:
         first_id: The id that the node had when the run began.
         effects: The side effects of the run.
+        within: In at most how many containers a checkpoint has what the node gives.
         save_state: Saves the state of the visit; None where the executor cannot.
         ended: For a step of a plan: how many attempts at it ended, in all; ``ctx.attempt`` begins
             at 1 again when the run is tried once more.
@@ -78,6 +79,7 @@ class NodeServices:
 
     first_id: str
     effects: Effects
+    within: int
     save_state: Callable[[Any], Awaitable[None]] | None = None
     ended: int = 0
 
@@ -119,7 +121,9 @@ class NodeServices:
             InvalidInputError: One of the values cannot be stored; it names which.
         """
         try:
-            self.effects.refuse_unstorable(values)
+            self.effects.refuse_unstorable(values, self.within)
         except (errors.InvalidInputError, errors.LimitError) as error:
-            problem = f"the node gave what cannot be stored: {error}"
-            raise futile(errors.InvalidInputError(problem)) from error
+            problem = errors.InvalidInputError(f"the node gave what cannot be stored: {error}")
+            # A text with half of a pair came from outside, and may be another one next time.
+            is_text = isinstance(error.__cause__, UnicodeEncodeError)
+            raise (problem if is_text else futile(problem)) from error

@@ -14,6 +14,7 @@ from hive.graph.copies import Copies, copy_value
 from hive.graph.futile import is_futile
 from hive.graph.memory import SharedMemory
 from hive.graph.node import NodeResult
+from hive.text import expressible
 
 if TYPE_CHECKING:
     from hive.graph.goal import Goal
@@ -91,12 +92,14 @@ class Visit:
         # Only Exception: cancellation and Ctrl-C end the run where it is and are no failed attempt.
         try:
             result = await self._execute(number, staged, copies, saved_state)
-            if result.success and copies.took_objects and self.services is not None:
-                self.services.refuse_unstorable({**result.output, **staged.written()})
+            if copies.has_doubts:
+                result = self._storable(result, staged.written())
             causes = [_leading_name(result.error)]
         except Exception as error:
             result = NodeResult(success=False, error=f"{type(error).__name__}: {error}")
             causes, ends = _class_names(error), is_futile(error)
+        if isinstance(result.error, str):
+            result = replace(result, error=expressible(result.error))
         latency_ms = result.latency_ms or int((self.timer() - started) * 1000)
         used_up = number > self.spec.max_retries
         wanted = not self.spec.retry_on or any(cause in self.spec.retry_on for cause in causes)
@@ -137,6 +140,22 @@ class Visit:
             staged.adopt({key: checked.output[key] for key in checked.output if key in declared})
         return checked
 
+    def _storable(self, result: NodeResult, written: Mapping[str, Any]) -> NodeResult:
+        """Return a result of which a checkpoint can hold everything.
+
+        Raises:
+            InvalidInputError: The node succeeded, and gave or wrote what no checkpoint can hold.
+        """
+        if self.services is None:
+            return result
+        try:
+            self.services.refuse_unstorable({**result.output, **written})
+        except errors.InvalidInputError as error:
+            if result.success:
+                raise
+            return replace(result, output={}, error=f"{result.error}; {error}")
+        return result
+
     async def _in_time(self, result: Awaitable[Any]) -> Any:
         """Wait for a result, for as long as the node may take.
 
@@ -173,6 +192,7 @@ class Visit:
                 raise errors.InvalidInputError(f"{place}: {name} is not a whole number from 0")
         if result.next_node is not None and result.next_node not in self.targets:
             raise errors.InvalidInputError(f"{place}: there is no node {result.next_node!r}")
+        copies.doubt_keys(result.output)
         output = {
             key: copies.take(value, f"{place}, output[{key!r}]")
             for key, value in result.output.items()

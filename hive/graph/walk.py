@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hive import errors
-from hive.graph.progress import FailedVisit, Finished, Progress
+from hive.graph.progress import FailedVisit, Finished, Progress, deepest_place
 from hive.graph.routing import Choice, choose, choose_all
 from hive.graph.services import NodeServices
 from hive.graph.together import fork, go_on_together
@@ -183,7 +183,12 @@ class Walk:
             targets=setting.nodes,
             sleep=setting.sleep,
             timer=setting.timer,
-            services=NodeServices(progress.first_id(spec.id), setting.effects, self._save_state),
+            services=NodeServices(
+                progress.first_id(spec.id),
+                setting.effects,
+                deepest_place(setting.graph),
+                self._save_state,
+            ),
             branch=self.branch,
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from hive import errors
 from hive.graph.copies import copy_value
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from hive.plan.progress import StepState
 
 __all__ = ["Work", "Worked", "inputs_of"]
+
+_DEEPEST: Final = 4
+"""In how many containers a record has what a step gave: record, states, the step's, outputs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,7 @@ class Work:
             given = inputs_of(step, state, context, results)
             if state.feedback is not None and FEEDBACK not in given:
                 given[FEEDBACK] = state.feedback
-            services = NodeServices(step.id, self.effects, save_state, state.attempts)
+            services = NodeServices(step.id, self.effects, _DEEPEST, save_state, state.attempts)
             attempt = await self._visit(step, state, given, memory, runtime, services)
         except errors.InvalidInputError as error:
             attempt = Attempt(NodeResult(success=False, error=f"{error}"), True, 0)

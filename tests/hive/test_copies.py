@@ -5,13 +5,15 @@ from __future__ import annotations
 import copy
 import random
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hive import InvalidInputError
+from hive import InvalidInputError, LimitError, Repository
 from hive.graph.copies import Copies, copy_value
 
 VALUES = st.recursive(
@@ -156,6 +158,46 @@ def test_types_are_kept() -> None:
         assert copied == value
         assert [type(item) for item in copied] == [type(item) for item in value]
         assert all(new is not old for new, old in zip(copied[:3], value[:3], strict=True))
+
+
+ODD_TEXTS = st.text(st.sampled_from("aé\ud83d\ude00\U0001f600"), max_size=3)
+ODD_VALUES = st.recursive(
+    st.one_of(ODD_TEXTS, st.integers(), st.floats(), st.binary(max_size=2), st.complex_numbers()),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.tuples(inner),
+        st.dictionaries(
+            st.one_of(ODD_TEXTS, st.integers(0, 1), st.just("k" * 70_000)), inner, max_size=2
+        ),
+        st.builds(lambda item: {float("nan"): item, float("nan"): item}, inner),
+        st.builds(lambda item: [[[[[[[[[[item]]]]]]]]]], inner),
+    ),
+    max_leaves=8,
+)
+
+
+@pytest.fixture
+def repository(home: Path) -> Iterator[Repository]:
+    with Repository.open(home) as opened:
+        yield opened
+
+
+@given(value=ODD_VALUES, key=ODD_TEXTS)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_cannot_be_stored_is_in_doubt(repository: Repository, value: Any, key: str) -> None:
+    """Whatever else is taken is stored, without encoding it beforehand."""
+    copies = Copies()
+    taken = copies.take({key: value}, "value")
+    try:
+        repository.refuse_unstorable(taken)
+    except (InvalidInputError, LimitError):
+        assert copies.has_doubts
+
+
+def test_most_data_is_beyond_doubt() -> None:
+    copies = Copies()
+    copies.take([{"text": "é \U0001f600", 1: [None, 1.5, b"x"]}, ("y",)], "value")
+    assert not copies.has_doubts
 
 
 def test_a_value_that_contains_itself_is_an_error() -> None:

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -199,6 +200,30 @@ def test_a_missing_expected_output_is_a_failed_attempt() -> None:
     assert result.steps_executed == 2
     assert result.plan.steps[0].error == "the step gave no 'y'"
     assert result.results == {}, "half a step is none"
+
+
+def test_what_cannot_be_stored_fails_the_attempt_at_its_step(home: Path) -> None:
+    half = "\ud83d"
+    deep: list[Any] = []
+    for _ in range(95):
+        deep = [deep]
+
+    def work(ctx: NodeContext) -> dict[str, Any]:
+        if ctx.attempt == 1:
+            return {"text": f"an emoji that was cut: {half}"}
+        return {"text": "whole", "deep": deep if ctx.node_id == "a" else [deep]}
+
+    with CheckpointManager(home) as manager:
+        result = execute(plan(step("a")), {"a": work}, manager=manager, run="a")
+        assert result.success
+        assert result.plan.steps[0].attempts == 2
+        record = manager.repository.execution("a@2")
+        said = "cannot be stored: state['text']: the text has a lone surrogate"
+        assert said in record["step_states"]["a"]["error"]
+        result = execute(plan(step("b")), {"b": work}, manager=manager, run="b")
+        assert result.status is ExecutionStatus.NEEDS_REPLAN
+        assert "step 'b' needs another plan" in str(result.feedback)
+        assert "nested deeper than 97 containers" in str(result.feedback)
 
 
 def test_failures_are_retried_and_then_need_another_plan() -> None:

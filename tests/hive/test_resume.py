@@ -90,6 +90,13 @@ def forked(work: Any) -> GraphSpec:
     )
 
 
+def nested(levels: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
 def no_room(*_arguments: Any, **_options: Any) -> Any:
     raise StoreFullError("no room")
 
@@ -668,6 +675,9 @@ def test_a_branch_that_ended_is_not_run_again(home: Path, durability: Any) -> No
         (lambda: [1, object()], r"state\['x'\]\[1\]"),
         (lambda: (number for number in [1]), r"output\['x'\]"),
         (lambda: {"deep": {object(): 1}}, r"state\['x'\]\['deep'\]"),
+        (lambda: nested(120), r"state\['x'\](\[0\]){97}: nested deeper"),
+        (lambda: {float("nan"): 1, float("nan"): 2}, r"state\['x'\]: two keys encode alike"),
+        (lambda: {"k" * 70_000: 1}, r"state\['x'\]: a key is longer"),
     ],
 )
 @pytest.mark.parametrize("through_memory", [False, True])
@@ -707,6 +717,168 @@ def test_a_value_that_cannot_be_stored_fails_its_node_at_once(
         assert execute(manager, graph, run="r", resume=True).output == {"n": {1, 2}, "x": 3}
 
 
+HALF = "\ud83d"
+"""Half of a surrogate pair, as of an emoji that was cut in two."""
+
+
+@pytest.mark.parametrize("durability", ["sync", "async", "exit"])
+@pytest.mark.parametrize(
+    ("half", "place"),
+    [
+        ({"x": HALF}, r"state\['x'\]"),
+        ({"x": {"deep": ["é", f"a {HALF} b"]}}, r"state\['x'\]\['deep'\]\[1\]"),
+        ({"x": [{HALF: 1}]}, r"state\['x'\]\[0\]"),
+        ({HALF: 1}, "state"),
+    ],
+)
+@pytest.mark.parametrize("through_memory", [False, True])
+def test_a_text_that_cannot_be_stored_fails_the_attempt(
+    home: Path, durability: Any, half: dict[str, Any], place: str, through_memory: bool
+) -> None:
+    """It came from outside, and may be whole the next time."""
+    ran: list[int] = []
+
+    def work(ctx: NodeContext) -> dict[str, Any]:
+        ran.append(ctx.attempt)
+        if len(ran) == 3:
+            return {"x": "whole"}
+        if not through_memory:
+            return half
+        for key, value in half.items():
+            ctx.memory.write(key, value)
+        return {}
+
+    graph = GraphSpec(
+        id="g",
+        entry_node="a",
+        nodes=[NodeSpec(id="a", function=work, max_retries=1, backoff_seconds=0)],
+    )
+    runtime = Runtime()
+    with CheckpointManager(home, CheckpointConfig(durability=durability)) as manager:
+        result = execute(manager, graph, run="r", runtime=runtime)
+        assert not result.success
+        said = f"node 'a' failed after 2 attempts: .* cannot be stored: {place}: the text has a"
+        assert re.search(said, str(result.error))
+        assert [problem.node_id for problem in runtime.record("r").problems] == ["a", "a"]
+        stored = ["failed"] if durability == "exit" else ["failed", "attempt_failed", "input"]
+        assert [checkpoint.kind for checkpoint in manager.history("r")] == stored
+        assert manager.restore("r") == {}
+    with CheckpointManager(home) as manager:
+        assert execute(manager, graph, run="r", resume=True).output == {"x": "whole"}
+
+
+def test_an_edge_takes_what_could_not_be_stored(manager: CheckpointManager) -> None:
+    graph = GraphSpec(
+        id="g",
+        entry_node="a",
+        nodes=[
+            NodeSpec(id="a", function=lambda: {"x": HALF}, max_retries=0),
+            NodeSpec(id="b", function=lambda why: {"said": why}),
+        ],
+        edges=[
+            EdgeSpec(
+                id="e",
+                source="a",
+                target="b",
+                condition=EdgeCondition.ON_FAILURE,
+                input_mapping={"why": "error"},
+            )
+        ],
+    )
+    result = execute(manager, graph, run="r")
+    assert result.success
+    assert "state['x']: the text has a lone surrogate" in result.output["said"]
+
+
+def test_a_failure_does_without_what_cannot_be_stored(manager: CheckpointManager) -> None:
+    class Fails:
+        async def execute(self, ctx: NodeContext) -> NodeResult:
+            return NodeResult(success=False, output={"part": object()}, error="half done")
+
+    graph = GraphSpec(
+        id="g",
+        entry_node="a",
+        nodes=[
+            NodeSpec(id="a", node_type="own", max_retries=0),
+            NodeSpec(id="b", function=lambda why: {"said": why}),
+        ],
+        edges=[
+            EdgeSpec(
+                id="e",
+                source="a",
+                target="b",
+                condition=EdgeCondition.ON_FAILURE,
+                input_mapping={"why": "error", "part": "part"},
+            )
+        ],
+    )
+    executor = GraphExecutor(Runtime(), manager, {"a": Fails()})
+    result = asyncio.run(executor.execute(graph, GOAL, run="r"))
+    assert not result.success
+    said = r"failed after 1 attempt: half done; .* stored: state\['part'\]: .*; edge 'e'"
+    assert re.search(said, str(result.error))
+    assert manager.history("r")[0].kind == "failed"
+
+
+def test_an_error_that_cannot_be_stored_as_it_is_is_stored_readably(
+    manager: CheckpointManager,
+) -> None:
+    def fails() -> None:
+        raise ValueError(f"no {HALF}, but é")
+
+    graph = GraphSpec(
+        id="g", entry_node="a", nodes=[NodeSpec(id="a", function=fails, max_retries=0)]
+    )
+    result = execute(manager, graph, run="r")
+    assert str(result.error).endswith(r"ValueError: no \ud83d, but é")
+    assert manager.repository.execution("r")["error"] == result.error
+
+
+def test_a_decision_that_cannot_be_stored_fails_its_node(manager: CheckpointManager) -> None:
+    def decides(ctx: NodeContext) -> None:
+        ctx.decide("which", options=["a", "b"], chosen="a", reasoning=HALF)
+
+    graph = GraphSpec(
+        id="g", entry_node="a", nodes=[NodeSpec(id="a", function=decides, max_retries=0)]
+    )
+    result = execute(manager, graph, run="r")
+    assert "state['decision'][3]: the text has a lone surrogate" in str(result.error)
+    assert manager.history("r")[0].kind == "failed"
+
+
+@pytest.mark.parametrize("giver", ["s", "a"])
+def test_a_value_of_any_depth_is_stored_or_fails_its_node(
+    manager: CheckpointManager, giver: str
+) -> None:
+    """Also where it stands in the records of branches that fork again, and pause."""
+
+    def work(ctx: NodeContext) -> dict[str, Any]:
+        return {"x": nested(levels)} if ctx.node_id == giver else {}
+
+    edges = [("sa", {}), ("sb", {}), ("ac", {"y": "x"}), ("ad", {"y": "x"})]
+    edges += [("ce", {}), ("de", {}), ("ej", {}), ("bj", {})]
+    graph = GraphSpec(
+        id="g",
+        entry_node="s",
+        nodes=[NodeSpec(id=name, function=work) for name in "sabcdej"],
+        edges=[
+            EdgeSpec(id=way, source=way[0], target=way[1], input_mapping=mapping)
+            for way, mapping in edges
+        ],
+        parallel=[ParallelSpec(source="s", join="j"), ParallelSpec(source="a", join="e")],
+        pause_nodes=["s", "a", "c"],
+    )
+    stored = []
+    for levels in range(84, 102):
+        result = execute(manager, graph, run=f"r{levels}")
+        while result.paused_at:
+            result = execute(manager, graph, run=f"r{levels}", resume=True)
+        assert result.success or f"node '{giver}' failed" in str(result.error)
+        stored.append(result.success)
+    assert stored == sorted(stored, reverse=True)
+    assert (stored[0], stored[-1]) == (True, False)
+
+
 def test_a_saved_state_that_cannot_be_stored_fails_its_node(manager: CheckpointManager) -> None:
     async def bad(ctx: NodeContext) -> None:
         await ctx.checkpoint({"client": object()})
@@ -716,13 +888,6 @@ def test_a_saved_state_that_cannot_be_stored_fails_its_node(manager: CheckpointM
     assert "failed after 1 attempt" in str(result.error)
     assert "'client'" in str(result.error)
     assert manager.history("r")[0].kind == "failed"
-
-
-def nested(levels: int) -> list[Any]:
-    value: list[Any] = []
-    for _ in range(levels):
-        value = [value]
-    return value
 
 
 @pytest.mark.parametrize("made", [object, lambda: nested(150)])
