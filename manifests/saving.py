@@ -129,12 +129,19 @@ class Saving(Claiming):
 
     def _write_healing(self, prepared: Callable[[], PreparedCommit]) -> Checkpoint:
         try:
-            return self._write(prepared())
+            return self._write_or_abandon(prepared())
         except MissingObjectError:
             # Something that was stored turned out to be damaged since. The failed commit was
             # forgotten with what it remembered, and nothing is recalled: this time everything is
             # encoded, and storing it again heals it.
-            return self._write(prepared())
+            return self._write_or_abandon(prepared())
+
+    def _write_or_abandon(self, prepared: PreparedCommit) -> Checkpoint:
+        try:
+            return self._write(prepared)
+        except HiveError:
+            abandon(prepared.lease)  # nobody has it any more to write it again
+            raise
 
     def prepare(
         self,

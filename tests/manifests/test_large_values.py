@@ -12,11 +12,12 @@ import pytest
 
 import manifests.constructors
 from cas.digest import Digest
-from cas.errors import ConflictError, HiveError, InvalidInputError
+from cas.errors import ConflictError, HiveError, InvalidInputError, StoreFullError
 from cas.leases import LEASES, STAGE_BYTES
 from cas.objects import Object
 from manifests import Repository
 from manifests.decoder import Decoder
+from manifests.group import GroupCommitter
 from manifests.scalars import decode_scalar
 from tests.manifests.memory import Memory
 
@@ -66,6 +67,23 @@ def test_a_large_commit_that_conflicts_gives_its_lease_back(home: Path) -> None:
         other.commit("run", {"n": 1})
         with pytest.raises(ConflictError):
             repo.write(prepared)
+        assert leases(repo) == 0
+        assert repo.gc().bytes_freed_inside > 0
+
+
+def test_a_large_commit_that_finds_no_room_gives_its_lease_back(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was staged would else keep the store full for as long as the process lives."""
+
+    def no_room(_committer: GroupCommitter, jobs: Sequence[Any]) -> list[HiveError]:
+        return [StoreFullError("no room") for _ in jobs]
+
+    with Repository.open(home) as repo:
+        with monkeypatch.context() as patch:
+            patch.setattr(GroupCommitter, "write_all", no_room)
+            with pytest.raises(StoreFullError):
+                repo.commit("run", {"data": blob(2, 20 * MIB)})
         assert leases(repo) == 0
         assert repo.gc().bytes_freed_inside > 0
 
