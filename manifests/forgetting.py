@@ -16,7 +16,7 @@ from functools import partial
 from typing import Final
 
 from cas.digest import Digest
-from cas.errors import ConflictError, InvalidInputError, NotFoundError
+from cas.errors import ConflictError, CorruptStoreError, InvalidInputError, NotFoundError
 from cas.records import Record, RecordReader
 from cas.store import ObjectStore
 from cas.upkeep import OnProgress, Progress, silent
@@ -368,6 +368,12 @@ def _listed(reader: StoreReader, name: str) -> Iterator[_Found]:
 def _some(reader: RecordReader, name: str, below: int | None) -> list[_Found]:
     catalogue = Catalogue(reader.transaction)
     run = catalogue.need_run(name)
+    if run.head and catalogue.head(run) is None:
+        # What is kept for its sake would go, and all else where only heads are kept.
+        raise CorruptStoreError(
+            f"the head of run {name!r} is lost, so nothing of it can be forgotten; repair the "
+            "store (hive check --repair)"
+        )
     rows: list[_Found] = []
     for sequence, row in catalogue.newest(run.number, below=below):
         record = reader.read_as(row.record, row.id)

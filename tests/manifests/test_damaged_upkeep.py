@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cas.errors import CorruptStoreError
-from manifests import PendingWrite, Repository
+from manifests import PendingWrite, Repository, RetentionPolicy
 from manifests.effects import effect_key
 from manifests.pending_rows import row_key
 from manifests.rows import KEYS, checkpoint_key, key_place
@@ -224,3 +224,19 @@ def test_a_key_that_leads_to_a_lost_checkpoint_is_not_saved_elsewhere(home: Path
         with pytest.raises(CorruptStoreError, match="hive check --repair"):
             repo.commit("r", {"n": "again"}, key=key_of(1), parent=("r", 1))
         assert repo.commit("r", {"n": 3}, key=key_of(3), parent=("r", 3)).sequence == 4
+
+
+@pytest.mark.parametrize("run", ["r", None])
+def test_nothing_is_forgotten_of_a_run_that_lost_its_head(home: Path, run: str | None) -> None:
+    """A policy that keeps heads alone kept nothing of it."""
+    with Repository.open(home) as repo:
+        for number in range(4):
+            repo.commit("other", {"n": number})
+            repo.commit("r", {"n": number})
+    Vandal(objects(home)).delete("checkpoints", checkpoint_key(2, 4))
+    with Repository.open(home) as repo:
+        with pytest.raises(CorruptStoreError, match="head of run 'r' is lost"):
+            repo.forget(RetentionPolicy(mode="latest_only"), run=run)
+        assert [repo.restore(("r", at)) for at in (1, 2, 3)] == [{"n": n} for n in range(3)]
+        repo.forget(RetentionPolicy(mode="latest_only"), run="other")
+        assert [found.sequence for found in repo.log("other")] == [4]
