@@ -596,6 +596,29 @@ def test_named_keys_may_come_from_an_iterator_and_not_from_a_text(home: Path) ->
         assert repo.log("run")[0].sequence == 2
 
 
+def sparing(task: Task) -> dict[str, Any]:
+    """Return the fields of a task, without those that are empty."""
+    return {name: value for name, value in vars(task).items() if value}
+
+
+def test_what_is_put_into_an_attribute_that_a_codec_left_out_is_seen(home: Path) -> None:
+    """It was empty and not stored, so that only the attributes of its task lead to it."""
+    known = Registry()
+    known.register(
+        Task,
+        name="Task",
+        to_fields=sparing,
+        from_fields=lambda fields: Task(**fields),
+        content="attributes",
+    )
+    tasks = [Task(f"task {at}") for at in range(40)]
+    with Repository.open(home, registry=known) as repo:
+        repo.commit("run", {"tasks": tasks})
+        tasks[7].notes.append("put in place")
+        repo.commit("run", {"tasks": tasks})
+        assert repo.restore("run") == {"tasks": tasks}
+
+
 def test_trusted_items_are_compared_by_identity(home: Path) -> None:
     """``trust_identity`` sees replaced and added items, and not what changed inside one."""
     with Repository.open(home) as repo:
