@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from datetime import timedelta
@@ -77,11 +78,15 @@ def test_forget_says_what_goes_and_why(repo: Repository) -> None:
     assert "has the tag 'gold'" in ran.output
     assert "3 checkpoints would be forgotten (3 no_rule)\n" in ran.output
     assert "5 checkpoints kept (4 keep_last, 2 head, 1 tag)\n" in ran.output
+    assert "frees the space" not in ran.output
+    assert " more; --json" not in ran.output
     assert sequences(repo) == [6, 5, 4, 3, 2, 1]
     made = hive("forget", "--keep-last", "2", "--json").json
     assert (made["dry_run"], made["dropped"], made["kept"]) == (False, 3, 5)
     assert made["verdicts"][0]["reasons"][0] == {"rule": "head", "text": "head of its run"}
     assert sequences(repo) == [6, 5, 2]
+    assert "`hive gc` frees the space" not in hive("forget", "--keep-last", "2").output
+    assert "`hive gc` frees the space" in hive("forget", "bees@5").output
 
 
 @pytest.mark.parametrize(
@@ -338,6 +343,7 @@ def test_a_store_that_does_not_open_is_salvaged(
     assert "structure: a table 'rums' is not known here" in ran.output
     assert "cannot be restored: " in ran.output
     assert "bees@7" in ran.output
+    assert "nothing is missing" not in ran.output
 
     ran = hive("salvage", str(tmp_path / "whole"), "--from", str(backup), "--json")
     assert ran.code == 0
@@ -348,3 +354,7 @@ def test_a_store_that_does_not_open_is_salvaged(
         assert sequences(whole) == [7, 6, 5, 4, 3, 2, 1]
         assert whole.restore("wasps") == {"n": 1}
     assert hive("salvage", str(tmp_path / "whole")).code == 4
+    ran = hive("salvage", str(tmp_path / "again"), "--home", str(backup))
+    assert ran.code == 0
+    assert "nothing is missing" in ran.output
+    assert not re.search("cannot be restored|hits|moves from|perhaps deleted", ran.output)
