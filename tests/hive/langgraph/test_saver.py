@@ -24,7 +24,7 @@ from typing_extensions import TypedDict
 from hive.adapters.langgraph import HiveSaver, fencing
 from hive.adapters.langgraph.places import Place
 from hive.adapters.langgraph.versions import next_version
-from hive.errors import ConflictError, InvalidInputError
+from hive.errors import ConflictError, InvalidInputError, StoreFullError
 from manifests import Checkpoint, Repository, RetentionPolicy
 from tests.cas.children import in_child
 from tests.hive.langgraph.graphs import (
@@ -531,6 +531,36 @@ def test_retention_is_applied_in_the_background(tmp_path: Path) -> None:
         saver.flush()
         assert len(ids(saver)) == 3
         assert len(ask(graph, "goes on")) == 52
+
+
+def test_a_thread_that_is_never_flushed_stays_small(tmp_path: Path) -> None:
+    policy = RetentionPolicy(keep_last=3, mode="prune_old")
+    with HiveSaver(tmp_path, retention=policy) as saver:
+        last = None
+        for _ in range(50):
+            last = put(saver, "t", last)
+        saver._upkeep._thread.join(saver._upkeep)
+        assert len(ids(saver, "t")) <= 3 + 16
+
+
+def test_an_upkeep_that_fails_is_told_to_the_log_and_done_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def failing(*_given: Any, **_more: Any) -> None:
+        raise StoreFullError("no room is left")
+
+    policy = RetentionPolicy(keep_last=3, mode="prune_old")
+    with HiveSaver(tmp_path, retention=policy) as saver:
+        last = None
+        with monkeypatch.context() as patch:
+            patch.setattr(saver.repository, "forget", failing)
+            for _ in range(20):
+                last = put(saver, "t", last)
+            saver._upkeep._thread.join(saver._upkeep)
+        assert "upkeep of the checkpoints was not done: no room is left" in caplog.text
+        assert len(ids(saver, "t")) == 20
+        saver.flush()
+        assert len(ids(saver, "t")) == 3
 
 
 @pytest.mark.parametrize(
