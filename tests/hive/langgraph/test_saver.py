@@ -519,6 +519,47 @@ def test_an_error_in_the_history_names_thread_checkpoint_and_channel(tmp_path: P
             saver.get_delta_channel_history(config=config, channels=["other", "log"])
 
 
+def test_a_long_thread_is_listed_whole(saver: HiveSaver) -> None:
+    last, made = None, []
+    for _ in range(70):
+        last = put(saver, "long", last)
+        made.append(last)
+    assert ids(saver, "long") == made[::-1]
+    below = config_of("long", checkpoint_id=made[40])
+    found = saver.list(config_of("long"), before=below)
+    assert [each.checkpoint["id"] for each in found] == made[39::-1]
+
+
+def test_a_cancelled_save_is_waited_for_and_still_cancelled(
+    saver: HiveSaver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who cancels it knows afterwards that it happened."""
+    begun, released = threading.Event(), threading.Event()
+    commit = saver.repository.commit
+
+    def slow(*given: Any, **more: Any) -> Checkpoint:
+        begun.set()
+        assert released.wait(60)
+        return commit(*given, **more)
+
+    async def cancel() -> None:
+        checkpoint = empty_checkpoint()
+        config = config_of("t", checkpoint_ns="")
+        saving = asyncio.create_task(saver.aput(config, checkpoint, {"source": "loop"}, {}))
+        while not begun.is_set():
+            await asyncio.sleep(0.001)
+        saving.cancel()
+        await asyncio.sleep(0.01)
+        assert not saving.done()
+        released.set()
+        with pytest.raises(asyncio.CancelledError):
+            await saving
+        assert ids(saver, "t") == [checkpoint["id"]]
+
+    monkeypatch.setattr(saver.repository, "commit", slow)
+    asyncio.run(cancel())
+
+
 # -- retention ------------------------------------------------------------------------------------
 
 
