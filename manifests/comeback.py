@@ -265,7 +265,12 @@ class Comeback:
             self.missing.append(f"{_count(absent - gone, 'checkpoint')} more")
         known_again = len({*self._listed, *self._damaged} - self._runs.keys())
         for table, what in _NAMES.items():
-            count = (self._job.absent(table) or 0) - (known_again if table == RUNS else 0)
+            absent = self._job.absent(table)
+            if absent is None:
+                if table != RUNS:  # which was told above
+                    self.missing.append(f"perhaps {what}s: how many cannot be told")
+                continue
+            count = absent - (known_again if table == RUNS else 0)
             if count > 0:
                 self.missing.append(_count(count, what))
 

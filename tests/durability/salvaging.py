@@ -267,6 +267,15 @@ def judge(shape: Shape, report: SalvageReport, into: Path) -> set[tuple[str, int
     if not any("pending" in each for each in (*report.lost, *report.missing)):
         for place in now.behind.keys() & found.listed.keys():
             assert found.behind[place] == now.behind[place], f"{place} is rebuilt from less"
+    said = (*report.lost, *report.missing, *report.uncertain, *report.fixed)
+    beside = {
+        "tag": now.tags.keys() - found.tags.keys(),
+        "pin": now.pins.keys() - found.pins.keys(),
+        "effect": now.effects.keys() - found.effects.keys(),
+        "pending": now.pending.keys() - found.pending.keys(),
+    }
+    for what, gone in beside.items():
+        assert not gone or any(what in each or "last commit" in each for each in said), what
     lacking = {place for place in now.listed if place not in found.listed}
     extra = {place for place in found.listed if place not in now.listed}
     uncertain = set(report.uncertain)

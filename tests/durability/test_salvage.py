@@ -142,6 +142,23 @@ def test_damage_outside_of_leaves_loses_nothing(
             shutil.rmtree(tmp_path / "new")
 
 
+@pytest.mark.parametrize("name", ["keyed", "cut"])
+def test_what_is_gone_is_admitted_though_no_list_says_how_much(
+    made: Callable[[str], Shape], tmp_path: Path, name: str
+) -> None:
+    """Without the list of tables nobody knows how many rows each had."""
+    shape = made(name)
+    data = data_file(shape.home).read_bytes()
+    kinds = kinds_of_pages(data)
+    for page, kind in kinds.items():
+        if kind == "list of tables":
+            data = blank(data, page)
+    for page, kind in kinds.items():
+        if kind == "catalogue":
+            home = damaged_copy(shape, tmp_path / f"bad {page}", blank(data, page))
+            judge(shape, salvage(home, tmp_path / f"new {page}"), tmp_path / f"new {page}")
+
+
 def test_a_damaged_branch_page_brings_back_nothing(tmp_path: Path, seed: int) -> None:
     """It was a leaf before, of the catalogue say, and dropped rows may still stand in its rest."""
     home, rng = tmp_path / "home", random.Random(seed)
