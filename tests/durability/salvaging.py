@@ -268,11 +268,14 @@ def judge(shape: Shape, report: SalvageReport, into: Path) -> set[tuple[str, int
         for place in now.behind.keys() & found.listed.keys():
             assert found.behind[place] == now.behind[place], f"{place} is rebuilt from less"
     said = (*report.lost, *report.missing, *report.uncertain, *report.fixed)
+    # What was beside a lost checkpoint goes with it.
+    left = now.listed.keys() & found.listed.keys()
+    anchors = {*left, *((place[0], now.keys[place]) for place in left)}
     beside = {
         "tag": now.tags.keys() - found.tags.keys(),
         "pin": now.pins.keys() - found.pins.keys(),
-        "effect": now.effects.keys() - found.effects.keys(),
-        "pending": now.pending.keys() - found.pending.keys(),
+        "effect": now.effects.keys() & {run for run, _ in left} - found.effects.keys(),
+        "pending": now.pending.keys() & anchors - found.pending.keys(),
     }
     for what, gone in beside.items():
         assert not gone or any(what in each or "last commit" in each for each in said), what
