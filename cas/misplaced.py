@@ -7,8 +7,10 @@ to others by distance, hash to what they should be; or where it fills a gap exac
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
+from typing import Protocol
 
 from cas.environment import ReadTransaction, WriteTransaction
 from cas.errors import MissingObjectError
@@ -22,21 +24,46 @@ from cas.records import (
     record_key,
     record_place,
 )
-from cas.repack import Draft
 from cas.shape import MOST_RECORDS
 
-__all__ = ["Misplaced", "is_taken", "read_pack"]
+__all__ = ["InPlace", "Misplaced", "is_taken", "read_pack"]
 
 Rows = dict[int, bytes]
 """Rows of a pack by fragment."""
 
 
+class Target(Protocol):
+    """Where packs are put: a draft, or a store itself."""
+
+    def view(self) -> AbstractContextManager[ReadTransaction]:
+        """Look at what is there."""
+
+    def put(self, work: Callable[[WriteTransaction], None], *, size: int = 0) -> None:
+        """Run ``work``, which writes about ``size`` bytes."""
+
+
+class InPlace:
+    """Puts packs into a store, in one of its transactions."""
+
+    def __init__(self, transaction: WriteTransaction) -> None:
+        """Read and write in this transaction."""
+        self._transaction = transaction
+
+    def view(self) -> AbstractContextManager[ReadTransaction]:
+        """Look at what is there."""
+        return nullcontext(self._transaction)
+
+    def put(self, work: Callable[[WriteTransaction], None], *, size: int = 0) -> None:
+        """Run ``work``."""
+        work(self._transaction)
+
+
 class Misplaced:
     """Current rows of packs that fit nowhere as they stand. ``add`` them all, then ``settle``."""
 
-    def __init__(self, draft: Draft, below: int) -> None:
-        """Prepare to put packs into a draft; no record has the number ``below`` or a higher one."""
-        self._draft = draft
+    def __init__(self, target: Target, below: int) -> None:
+        """Prepare to put packs in place; no record has the number ``below`` or a higher one."""
+        self._target = target
         self._below = below
         self._rows: dict[int, Rows] = {}
 
@@ -55,7 +82,7 @@ class Misplaced:
 
     def _settle(self, base: int, fragment: int) -> None:
         """Look for the place of one row, and put the pack there that it completes."""
-        with self._draft.view() as view:
+        with self._target.view() as view:
             ranked = [
                 (rank, parts, pack)
                 for parts, pack in self._candidates(base, fragment)
@@ -71,7 +98,7 @@ class Misplaced:
             for at, row in enumerate(parts):
                 writing.put(OBJECTS, record_key(pack.base, at), row)
 
-        self._draft.put(write, size=sum(map(len, parts)))
+        self._target.put(write, size=sum(map(len, parts)))
         self._use(base, [fragment])
         self._use(pack.base, range(len(parts)))
 

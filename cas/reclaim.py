@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from cas.check import count_records
 from cas.counters import Counters
 from cas.digest import Digest
 from cas.environment import WriteTransaction
+from cas.misplaced import InPlace, Misplaced
 from cas.packs import FRAGMENT_BYTES, NewRecord, Pack
 from cas.packwalk import pack_base, pack_rows, whole_pack
 from cas.records import (
@@ -16,25 +17,27 @@ from cas.records import (
     LAST_FRAGMENT,
     NUMBER_BYTES,
     OBJECTS,
+    RECORD_KEY_BYTES,
     REPAIRS,
     UNREADABLE,
     PackCache,
     RecordReader,
     index_key,
     record_key,
+    record_place,
     row_numbers,
 )
 from cas.removal import put_in_index
 from cas.repairs import sound_repairs
 
-__all__ = ["rebuild_index", "recount", "remove_unreadable", "rewrite_packs"]
+__all__ = ["rebuild_index", "recount", "replace_packs", "rewrite_packs"]
 
 _Group = tuple[int, list[tuple[bytes, bytes]], bytes | None]
 """A pack as its rows: base number, (key, row) pairs, and the first key behind them."""
 
 
-def remove_unreadable(transaction: WriteTransaction, damaged_keys: Iterable[bytes]) -> None:
-    """Remove packs that cannot be read, and those that stand in the place of others.
+def replace_packs(transaction: WriteTransaction, damaged_keys: Iterable[bytes], below: int) -> int:
+    """Remove packs that cannot be read, or are in the place of others; put back those that fit.
 
     A damaged key puts a pack where it hides sound records of another: which of two that claim the
     same numbers has them, the index says. If it says nothing, both stay.
@@ -42,20 +45,37 @@ def remove_unreadable(transaction: WriteTransaction, damaged_keys: Iterable[byte
     Args:
         transaction: Nothing was read in it yet.
         damaged_keys: Keys of the first rows of packs that cannot be read or run into the next.
+        below: No record has this number or a higher one.
+
+    Returns:
+        At how many places all rows were put back, each under its right key.
     """
+    misplaced = Misplaced(InPlace(transaction), below)
+    for base, rows, _after in _removed(transaction, damaged_keys):
+        for key, row in rows:
+            if len(key) == RECORD_KEY_BYTES:
+                misplaced.add(base, {record_place(key)[1]: row})
+    return len(misplaced.settle())
+
+
+def _removed(transaction: WriteTransaction, damaged_keys: Iterable[bytes]) -> Iterator[_Group]:
+    """Remove packs that cannot be read, or are in the place of others, and yield them."""
     for key in sorted(damaged_keys):
         here = next(pack_rows(transaction, key), None)
         if here is None or here[1][0][0] != key:
             continue  # it was removed as the one behind
         if not _is_whole(here):
             _remove(transaction, here)
+            yield here
             continue
         there = here[2] and next(pack_rows(transaction, here[2]), None)
         if not there or not _is_whole(there):
             continue
         known = [_is_known(transaction, group) for group in (here, there)]
         if any(known) and not all(known):
-            _remove(transaction, there if known[0] else here)
+            wrong = there if known[0] else here
+            _remove(transaction, wrong)
+            yield wrong
 
 
 def _is_whole(group: _Group) -> bool:
@@ -88,13 +108,14 @@ def rewrite_packs(
     Args:
         transaction: Sees the store as ``gone`` was found in it.
         gone: Numbers of records that nothing needs.
-        damaged_keys: Keys of the first rows of packs of which not even the records can be told.
-            What stands in for records of theirs stays.
+        damaged_keys: Keys in packs that could not be read, or run into the next. What stands in
+            for records of theirs stays.
     """
     repairs = {repair.base: repair for _key, _row, repair in sound_repairs(transaction)}
-    keys = set(damaged_keys)
-    for number in gone | repairs.keys():
-        found = transaction.last_at_or_before(OBJECTS, record_key(number, LAST_FRAGMENT))
+    keys = set()
+    numbers = [record_key(number, LAST_FRAGMENT) for number in gone | repairs.keys()]
+    for place in (*numbers, *damaged_keys):
+        found = transaction.last_at_or_before(OBJECTS, place)
         # The first row that is there, whatever its damaged key says: where none is, a walk begins
         # at the next pack, which would be written again or removed in place of this one.
         first = found and transaction.first_at_or_after(OBJECTS, found[0][:NUMBER_BYTES])

@@ -14,7 +14,7 @@ from cas.digest import Digest
 from cas.epochs import forget_collected
 from cas.errors import CorruptStoreError, UnsupportedFormatError
 from cas.onebit import mend_codecs, mend_rows
-from cas.reclaim import rebuild_index, recount, remove_unreadable, rewrite_packs
+from cas.reclaim import rebuild_index, recount, replace_packs, rewrite_packs
 from cas.records import GenerationChangedError
 from cas.scratch import private_directory
 from cas.store import ObjectStore
@@ -144,7 +144,8 @@ def _attempt(
         damaged_packs = _damaged_packs(findings)
         if mend_codecs(writer.writing, damaged_packs):
             notes.fixed.append("codecs of packs of which one bit was turned over")
-        remove_unreadable(writer.writing, damaged_packs)
+        if replace_packs(writer.writing, damaged_packs, writer.counters.next_record):
+            notes.fixed.append("packs under damaged keys")
         wanted = _wanted(writer, findings)
         healer = Healer(writer, findings.objects.broken, source, wanted, anew=alone)
         _mend(writer, findings, healer, notes)
