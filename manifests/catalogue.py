@@ -234,8 +234,8 @@ class CatalogueWriter(Catalogue):
         # A run with the number of another one would write over its checkpoints.
         if any(self.transaction.count(table) for table in (RUNS, CHECKPOINTS)):
             raise CorruptStoreError(
-                "the store has lost the number of its next run; take what it has into a new one "
-                "(hive salvage)"
+                "the store has lost the number of its next run; put it right with "
+                "hive check --repair"
             )
         return 1
 

@@ -22,6 +22,7 @@ from manifests.mending import Notes, known_keys
 from manifests.names import name_key
 from manifests.rows import (
     CHECKPOINTS,
+    NEXT_RUN,
     NUMBERS,
     PINS,
     RUNS,
@@ -89,10 +90,10 @@ class CatalogueRepair:
                 if parsed(partial(table.unseal, key, sealed)) is not None:
                     continue
                 self._transaction.delete(table, key)
-                if table is NUMBERS:
-                    highest = max((run.number for run in runs), default=0)
-                    self._catalogue.put_next_run(highest + 1)
                 self._notes.fixed.append(f"a row of {table.name}")
+        if runs and self._transaction.get(NUMBERS.sealed, NEXT_RUN) is None:
+            self._catalogue.put_next_run(max(run.number for run in runs) + 1)
+            self._notes.fixed.append("the number of the next run")
 
     def _runs(self) -> list[RunRow]:
         """Return all runs; those whose rows are damaged are known again by what they list."""

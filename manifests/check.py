@@ -31,6 +31,7 @@ from manifests.reading import StoreReader, stable
 from manifests.rows import (
     CHECKPOINTS,
     KEYS,
+    NEXT_RUN,
     NUMBERS,
     PINS,
     RUNS,
@@ -205,6 +206,8 @@ class _Catalogue:
                 self._row(RUNS, key, f"run {run.name!r} has the place or number of another one")
                 continue
             runs[run.number] = run
+        if runs and reader.transaction.get(NUMBERS.sealed, NEXT_RUN) is None:
+            self._row(NUMBERS, NEXT_RUN, "the number of the next run is missing")
         return list(runs.values())
 
     def _run(self, reader: RecordReader, name: str) -> None:

@@ -73,9 +73,13 @@ def test_a_store_that_lost_the_number_of_its_next_run_makes_none(home: Path, how
             repo.commit("old", {"n": number})
     Vandal(objects(home)).delete("numbers", b"next-run")
     with Repository.open(home) as repo:
-        with pytest.raises(CorruptStoreError, match="hive salvage"):
+        with pytest.raises(CorruptStoreError, match="hive check --repair"):
             NEW_RUNS[how](repo)
         repo.commit("old", {"n": 3})
+        assert [damage.table for damage in repo.check().damage] == ["numbers"]
+        assert repo.repair().fixed == ("the number of the next run",)
+        assert repo.check().ok
+        NEW_RUNS[how](repo)
         assert [repo.restore(("old", at + 1)) for at in range(4)] == [{"n": n} for n in range(4)]
 
 
