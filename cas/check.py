@@ -165,8 +165,10 @@ class ObjectCheck:
         except UNREADABLE as error:
             self.broken.add_pack(base, self.limit if behind is None else behind)
             text = f"the pack at record {base} cannot be read: {error}"
-            kind = "newer" if _is_newer(reader, base, rows, error) else "pack"
-            self._report(kind, text, record=base, key=key)
+            newer = isinstance(error, UnsupportedFormatError)
+            if newer and right_codec(reader.transaction, base, rows) is not None:
+                newer = False  # one bit of its codec was turned over
+            self._report("newer" if newer else "pack", text, record=base, key=key)
             return
         if behind is not None and pack.numbers[-1] >= behind:
             text = f"the pack at record {base} runs into the next pack"
@@ -326,16 +328,6 @@ class _Slice:
 
     def __call__(self, reader: RecordReader) -> bytes | None:
         return self._part(reader, self._key, time.perf_counter() + SLICE_SECONDS)
-
-
-def _is_newer(
-    reader: RecordReader, base: int, rows: list[tuple[bytes, bytes]], error: Exception
-) -> bool:
-    """Whether a pack cannot be read since a later version wrote it."""
-    if not isinstance(error, UnsupportedFormatError):
-        return False
-    data = b"".join([row for _key, row in rows])
-    return right_codec(reader.transaction, base, data) is None
 
 
 def count_records(transaction: ReadTransaction) -> StoredCount:

@@ -7,8 +7,7 @@ checksum of a row has 32 bits, so that of 10,000 tries on a row that is damaged 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from itertools import islice
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from cas.environment import ReadTransaction, WriteTransaction
@@ -80,12 +79,15 @@ def mend_rows(transaction: WriteTransaction, tables: Iterable[Table]) -> int:
     return count
 
 
-def right_codec(transaction: ReadTransaction, base: int, data: bytes) -> bytes | None:
+def right_codec(
+    transaction: ReadTransaction, base: int, rows: Sequence[tuple[bytes, bytes]]
+) -> bytes | None:
     """Return the first byte that a pack had before one bit of it was turned over.
 
     Returns:
         None if no record proves any: it was written by a later version, or is damaged otherwise.
     """
+    data = b"".join([row for _key, row in rows])
     for bit in range(8):
         codec = bytes([data[0] ^ 1 << bit])
         reader = RecordReader(transaction, PackCache(), set())
@@ -103,25 +105,20 @@ def mend_codecs(transaction: WriteTransaction, keys: Iterable[bytes]) -> int:
     """Put the codecs of damaged packs right, by the keys of their first rows; returns how many."""
     count = 0
     for key in keys:
-        for base, rows, _after in islice(pack_rows(transaction, key), 1):
-            codec = _unknown_codec(transaction, base, rows)
+        group = next(pack_rows(transaction, key), None)
+        if group is None:
+            continue
+        base, rows, _after = group
+        try:
+            whole_pack(base, rows)
+        except UnsupportedFormatError:
+            codec = right_codec(transaction, base, rows)
             if codec is not None:
                 transaction.put(OBJECTS, rows[0][0], codec + rows[0][1][1:])
                 count += 1
+        except CorruptionError:
+            continue  # it is damaged otherwise
     return count
-
-
-def _unknown_codec(
-    transaction: ReadTransaction, base: int, rows: list[tuple[bytes, bytes]]
-) -> bytes | None:
-    """Return the right codec of a pack that has one which is not known."""
-    try:
-        whole_pack(base, rows)
-    except UnsupportedFormatError:
-        return right_codec(transaction, base, b"".join([row for _key, row in rows]))
-    except CorruptionError:
-        pass
-    return None
 
 
 def _checksum(row: bytes) -> int:

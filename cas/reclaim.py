@@ -108,8 +108,8 @@ def rewrite_packs(
     Args:
         transaction: Sees the store as ``gone`` was found in it.
         gone: Numbers of records that nothing needs.
-        damaged_keys: Keys in packs that could not be read, or run into the next. What stands in
-            for records of theirs stays.
+        damaged_keys: Keys in packs that could not be read, before ``replace_packs``, or run into
+            the next. What stands in for records of theirs stays.
     """
     repairs = {repair.base: repair for _key, _row, repair in sound_repairs(transaction)}
     keys = set()
@@ -135,25 +135,23 @@ def _rewrite(
 ) -> None:
     """Write one pack again; what stands in for its records moves into it, out of ``repairs``.
 
-    One that cannot be read is removed. One that runs into the next is cut: readers find the rest
-    of its numbers there.
+    One that runs into the next is cut: readers find the rest of its numbers there.
+
+    Raises:
+        CorruptionError: It cannot be read.
     """
     group = next(pack_rows(transaction, key), None)
     if group is None:
         return
     base, rows, after = group
     left = []
-    try:
-        pack = whole_pack(base, rows)
-    except UNREADABLE:
-        pass
-    else:
-        for place, number in enumerate(pack.numbers):
-            if after is not None and number >= pack_base(after):
-                break
-            repair = repairs.pop(number, None)
-            if number not in gone:
-                left.append(_taken(pack, place) if repair is None else _taken(repair, 0))
+    pack = whole_pack(base, rows)
+    for place, number in enumerate(pack.numbers):
+        if after is not None and number >= pack_base(after):
+            break
+        repair = repairs.pop(number, None)
+        if number not in gone:
+            left.append(_taken(pack, place) if repair is None else _taken(repair, 0))
     _remove(transaction, group)
     if left:
         _put(transaction, left)

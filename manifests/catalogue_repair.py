@@ -107,13 +107,16 @@ class CatalogueRepair:
                 runs[run.number] = run
         for key in damaged:
             self._transaction.delete(RUNS, key)
-        for key, _row in list(raw_rows(self._transaction, CHECKPOINTS)):
-            if checkpoint_place(key) == (0, 0):  # of no run, whatever its damaged key was
-                self._transaction.delete(CHECKPOINTS, key)
-                self._notes.dropped.append("a row of checkpoints")
-        numbers = {
-            checkpoint_place(key)[0] for key, _row in raw_rows(self._transaction, CHECKPOINTS)
-        }
+        numbers, homeless = set[int](), list[bytes]()
+        for key, _row in raw_rows(self._transaction, CHECKPOINTS):
+            number, sequence = checkpoint_place(key)
+            if number or sequence:
+                numbers.add(number)
+            else:
+                homeless.append(key)
+        for key in homeless:  # of no run, whatever its damaged key was
+            self._transaction.delete(CHECKPOINTS, key)
+            self._notes.dropped.append("a row of checkpoints")
         orphans = sorted(numbers - runs.keys())
         for number in orphans:
             name = _name_of(number, damaged, alone=len(orphans) == 1)
