@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from itertools import compress, count, repeat
 from typing import Any, Final, NamedTuple, TypeVar
 
+from manifests.identity import same_end, same_start
+
 __all__ = ["Edit", "differences", "narrowed", "splice"]
 
 _NEAR: Final = 64
@@ -47,11 +49,10 @@ def differences(old: Sequence[Any], new: Sequence[Any]) -> list[Edit]:
     They are not always the fewest: what moved far ahead is one removal and one addition.
     """
     shorter = min(len(old), len(new))
-    prefix = next(compress(count(), map(operator.is_not, old, new)), shorter)
+    prefix = same_start(old, new)
     if prefix == shorter:
         return [] if len(old) == len(new) else [Edit(prefix, len(old), prefix, len(new))]
-    backwards = map(operator.is_not, reversed(old), reversed(new))
-    suffix = min(next(compress(count(), backwards), shorter), shorter - prefix)
+    suffix = min(same_end(old, new), shorter - prefix)
     return _Middle(old, new, len(old) - suffix, len(new) - suffix).edits(prefix)
 
 
@@ -153,9 +154,9 @@ class _Middle:
         while done < most:
             old = self._old[old_at + done : old_at + min(done + step, most)]
             new = self._new[at + done : at + min(done + step, most)]
-            place = next(compress(count(), map(operator.is_not, old, new)), None)
-            if place is not None:
-                return done + place
+            same = same_start(old, new)
+            if same < len(old):
+                return done + same
             done, step = done + step, 4 * step
         return most
 

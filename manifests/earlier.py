@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Collection, Container, Sequence
-from itertools import chain, compress, count, repeat
+from itertools import chain, compress, repeat
 from typing import Any
 
 from manifests.alignment import Edit
+from manifests.identity import differing, same_objects
 from manifests.likeness import PLAIN, Likeness
 from manifests.memo import Node
 from manifests.segments import CONSTANT, MOST_AS_ONE, Segment
@@ -223,9 +224,9 @@ def entry_edits(old: Sequence[Any], values: Sequence[Any], of_keys: Sequence[Edi
     found = []
     old_at = at = 0
     for edit in (*of_keys, Edit(len(old), len(old), len(values), len(values))):
-        pairs = map(operator.is_not, old[old_at : edit.old_start], values[at : edit.start])
+        others = differing(old[old_at : edit.old_start], values[at : edit.start])
         first = last = 0
-        for offset in chain(compress(count(), pairs), (-1,)):
+        for offset in chain(others, (-1,)):
             if offset != last:
                 if first < last:
                     found.append(Edit(old_at + first, old_at + last, at + first, at + last))
@@ -243,10 +244,10 @@ def _are_atoms(values: Sequence[Any]) -> bool:
 
 def same_keys(keys: Sequence[Any], before: Sequence[Any]) -> bool:
     """Whether keys are encoded as those before: 1, 1.0 and True find each other in a dict."""
+    if same_objects(keys, before):
+        return True
     if len(keys) != len(before):
         return False
-    if all(map(operator.is_, keys, before)):
-        return True
     types = [*map(type, keys)]
     same = types == [*map(type, before)] and PLAIN.issuperset(types)
     return same and [*keys] == [*before]

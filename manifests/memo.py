@@ -17,10 +17,11 @@ from typing import Any, Final, NamedTuple
 
 from manifests.alignment import Edit, splice
 from manifests.entries import Entries
+from manifests.identity import same_objects
 from manifests.pieces import Piece
 from manifests.segments import Segment
 from manifests.trees import TreeCache
-from manifests.watch import Watch, same_objects
+from manifests.watch import Watch
 
 __all__ = ["Changes", "Node"]
 

@@ -1,22 +1,24 @@
 """Watching containers: whether any of many still holds the very same objects in the same order.
 
-The comparison runs in C (``map`` of ``is`` over flat lists). A walk in Python costs ten times as
-much, and more than encoding everything.
+The comparison runs in C (``identity``, over what many containers hold one after the other). A walk
+in Python costs ten times as much, and more than encoding everything.
 """
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from gc import get_referents
 from itertools import chain, compress, repeat
 from typing import TYPE_CHECKING, Any, Final
 
+from manifests.identity import addresses, same_objects
 from manifests.segments import CONSTANT, Segment, extra_of, fields_set, private_of
 
 if TYPE_CHECKING:
     from manifests.memo import Node
 
-__all__ = ["Watch", "same_objects"]
+__all__ = ["Watch"]
 
 _BLOCK_CONTAINERS: Final = 256
 """Containers in a block, about: 64 to 512 were measured, and differ little."""
@@ -27,9 +29,16 @@ _FEW: Final = 8
 
 
 class _Contents:
-    """Some dicts or lists, what they held as flat lists, and the segment each is of."""
+    """Some dicts or lists, what they held as flat lists, and the segment each is of.
 
-    __slots__ = ("containers", "items", "owners", "sizes", "values")
+    The values of all dicts are asked of Python's garbage collector at once, which takes a quarter
+    of the time of an iterator for each. It visits what a dict holds by its keys, in an order of
+    them that nothing but other keys can change: if keys and values are both as they were, each
+    value is under its key. ``visited``: it gave the values as the dicts do when they were added,
+    which it does not where keys are no texts, or perhaps in another Python.
+    """
+
+    __slots__ = ("containers", "items", "owners", "sizes", "values", "visited")
 
     def __init__(self) -> None:
         self.containers: list[Any] = []
@@ -37,11 +46,14 @@ class _Contents:
         self.sizes: list[int] = []
         self.items: list[Any] = []
         self.values: list[Any] = []
+        self.visited = True
 
     def add_dicts(self, dicts: Sequence[dict[Any, Any]], owners: Sequence[Segment]) -> None:
         """Watch some more dicts, as they are now."""
         self.add_lists(dicts, owners)
-        self.values.extend(chain.from_iterable(map(dict.values, dicts)))
+        values = [*chain.from_iterable(map(dict.values, dicts))]
+        self.values.extend(values)
+        self.visited = self.visited and same_objects(get_referents(*dicts), values)
 
     def add_lists(self, containers: Sequence[Collection[Any]], owners: Sequence[Segment]) -> None:
         """Watch what some more containers give when they are iterated."""
@@ -64,20 +76,18 @@ class _Contents:
     def holds(self) -> bool:
         """Whether every container still holds the same objects in the same order."""
         containers = self.containers
-        return (
-            list(map(len, containers)) == self.sizes
-            and all(map(operator.is_, chain.from_iterable(containers), self.items))
-            and (
-                not self.values
-                or all(
-                    map(
-                        operator.is_,
-                        chain.from_iterable(map(dict.values, containers)),
-                        self.values,
-                    )
-                )
-            )
-        )
+        if self.values and not self._same_values():
+            return False
+        return [*map(len, containers)] == self.sizes and addresses(
+            chain.from_iterable(containers)
+        ) == addresses(self.items)
+
+    def _same_values(self) -> bool:
+        """Whether the values of all dicts together are those that they were."""
+        held = addresses(self.values)
+        if self.visited and addresses(get_referents(*self.containers)) == held:
+            return True
+        return addresses(chain.from_iterable(map(dict.values, self.containers))) == held
 
     def changed(self) -> Iterator[Segment]:
         """Yield the segments of the containers that hold something else now."""
@@ -276,11 +286,6 @@ class Watch:
                 # Rare, so the place is looked for only now.
                 stale |= block.changed()
         return stale
-
-
-def same_objects(container: Collection[Any], held: Sequence[Any]) -> bool:
-    """Whether a container holds these very objects in this order."""
-    return len(container) == len(held) and all(map(operator.is_, container, held))
 
 
 _attributes_of: Final = operator.attrgetter("__dict__")  # half the time of ``vars``

@@ -149,10 +149,17 @@ def containers(value: Any) -> list[Any]:
     return found + [below for item in inner for below in containers(item)]
 
 
+def under_other_keys(target: dict[Any, Any]) -> None:
+    """Put the same values in the same order under the same keys, which have another order."""
+    keys, values = list(target), list(target.values())
+    target.clear()
+    target.update(zip([*keys[1:], keys[0]], values, strict=True))
+
+
 def mutate_dict(target: dict[Any, Any], draw: Callable[[st.SearchStrategy[Any]], Any]) -> None:
     """Change a dict in one of the ways that are easily missed."""
     keys = list(target)
-    match draw(st.integers(0, 5)):
+    match draw(st.integers(0, 6)):
         case 0 if keys:
             target[draw(st.sampled_from(keys))] = draw(VALUES)
         case 1 if keys:  # the same entries in another order
@@ -167,6 +174,8 @@ def mutate_dict(target: dict[Any, Any], draw: Callable[[st.SearchStrategy[Any]],
         case 4 if keys:  # the same items in another container
             key = draw(st.sampled_from(keys))
             target[key] = copy.copy(target[key])
+        case 5 if keys:
+            under_other_keys(target)
         case _:
             target[draw(st.sampled_from(["messages", "n", "zz", 7, 7.5]))] = draw(VALUES)
 
@@ -279,6 +288,11 @@ HIDDEN_CHANGES: dict[str, Callable[[list[Any]], None]] = {
     "an enum for its value": lambda items: items[20].update(count=Level.ONE),
     "a tuple for a list": lambda items: items[20].update(calls=tuple(items[20]["calls"])),
     "the order of keys": lambda items: items[20].update(text=items[20].pop("text")),
+    "the same values under other keys": lambda items: under_other_keys(items[39]),
+    "a key of its own type for an equal one": lambda items: items[37].update(
+        {True: items[37].pop(1)}
+    ),
+    "the same values under other attributes": lambda items: under_other_keys(vars(items[38])),
     "a leaf two levels down": lambda items: items[20]["calls"][0].update(name="other"),
     "an item of an inner list": lambda items: items[20]["calls"].append({}),
     "an item of the last inner list": lambda items: items[-1]["calls"].append({}),
@@ -334,11 +348,13 @@ def long_list() -> list[Any]:
     """Return a list with a node of its own, holding one of each kind of container."""
     items: list[Any] = [
         {"text": str(at), "count": 1, "zero": 0.0, "calls": [{"name": "x"}, {}], "last": at}
-        for at in range(40)
+        for at in range(42)
     ]
     items[22:26] = [{1, 2}, bytearray(b"ab"), Task("t"), Message(text="m")]
     numbered: dict[Any, Any] = {number: number for number in range(20)}
-    items[26:37] = [
+    turned = Task.__new__(Task)  # its attributes are made the other way round than others'
+    turned.notes, turned.title = [], "turned"
+    items[26:40] = [
         Annotated(text="a"),
         {Agent("small", [1, 2, 3, 4, 5]): 1},
         {Agent("large", [1, 2, 3, 4, 5]): 1, **numbered},
@@ -350,6 +366,9 @@ def long_list() -> list[Any]:
         [],
         {},
         ([], 1),
+        {"first": "one", 1: "two"},
+        turned,
+        {"left": "one", "right": "two"},
     ]
     return items
 

@@ -11,7 +11,7 @@ import pytest
 from cas.digest import Digest
 from cas.errors import HiveError
 from cas.objects import Object
-from manifests import alignment, earlier, encoder, entries, segments, watch
+from manifests import alignment, earlier, encoder, entries, identity, segments, watch
 from manifests.decoder import Decoder
 from manifests.encoder import Encoder
 from manifests.incremental import Memory
@@ -103,6 +103,8 @@ def shrink_limits(dice: Random, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(earlier, "MOST_AS_ONE", dice.choice((2, 5, 64)))
     patch.setattr(alignment, "_NEAR", dice.choice((1, 2, 5, 64)))
     patch.setattr(alignment, "_FEW", dice.choice((1, 8)))
+    patch.setattr(identity, "_FEW", dice.choice((1, 3, 64)))
+    patch.setattr(identity, "_BLOCK", dice.choice((1, 4, 512)))
     patch.setattr(entries, "_MANY", dice.choice((1, 4, 20)))
 
 
