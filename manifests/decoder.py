@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
+from weakref import ref
 
 from cas.errors import CorruptObjectError, InvalidInputError, LimitError
 from manifests.cbor import (
     LINK,
+    TagDecoder,
     array_head,
     encode_int,
     loads,
@@ -80,7 +82,7 @@ class Decoder:
         self._repeated = 0
         self._in_string = False
         self._own = constructors(registry)
-        self._decoders = tag_decoders({LINK: self._link, **self._own})
+        self._decoders = tag_decoders({LINK: _linking(self), **self._own})
 
     def value(self, item: StoredObject) -> Any:
         """Return the value whose root is ``item``.
@@ -316,6 +318,22 @@ class Decoder:
             raise LimitError(
                 f"the stored value repeats itself over more than {MAX_VALUE_BYTES} bytes"
             )
+
+
+def _linking(decoder: Decoder) -> TagDecoder:
+    """Return what decodes links, without keeping the decoder alive.
+
+    A bound method would: then a decoder, and with it what its keeper knows of a restored value,
+    stays in memory until Python's garbage collector next looks at everything.
+    """
+    held = ref(decoder)
+
+    def link(index: Any, immutable: bool) -> Any:
+        alive = held()
+        assert alive is not None, "a decoder decodes while somebody has it"
+        return alive._link(index, immutable)
+
+    return link
 
 
 class _Child:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
+from weakref import ref
 
 from manifests.registry import TypeEntry
 from manifests.unregistered import UnregisteredValue
@@ -44,7 +45,8 @@ class Segment:
     """The mutable containers below one item, or below several that are watched as one.
 
     ``opaque``: something there cannot be watched. ``items`` counts those of a node it is below.
-    ``block`` is where a watch compares them.
+    ``block`` is where a watch compares them: a weak reference, or whoever drops a watch would leave
+    a cycle, and in it a whole state, to the garbage collector.
     """
 
     __slots__ = (
@@ -60,7 +62,7 @@ class Segment:
     )
 
     def __init__(self) -> None:
-        self.block: Any = None
+        self.block: ref[Any] | None = None
         self.items = 0
         self.empties: list[dict[Any, Any] | list[Any]] = []
         self.dicts: list[dict[Any, Any]] = []

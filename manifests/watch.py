@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from gc import get_referents
 from itertools import chain, compress, repeat
 from typing import TYPE_CHECKING, Any, Final
+from weakref import ref
 
 from manifests.identity import addresses, same_objects
 from manifests.segments import CONSTANT, Segment, extra_of, fields_set, private_of
@@ -110,6 +111,7 @@ class _Block:
     """
 
     __slots__ = (
+        "__weakref__",
         "_dicts",
         "_empties",
         "_lists",
@@ -161,8 +163,9 @@ class _Block:
         fifth longer.
         """
         self.segments.extend(segments)
+        here = ref(self)
         for segment in segments:
-            segment.block = self
+            segment.block = here
         dicts, owners = _gathered(segments, _dicts_of)
         if dicts:
             self._dicts.add_dicts(dicts, owners)
@@ -247,8 +250,9 @@ class Watch:
         self._opaque.difference_update(removed)
         touched: dict[_Block, list[Segment]] = {}
         for segment in dict.fromkeys(removed):  # one may have been below several items
-            if segment.block is not None:
-                touched.setdefault(segment.block, []).append(segment)
+            block = None if segment.block is None else segment.block()
+            if block is not None:
+                touched.setdefault(block, []).append(segment)
         if touched:
             renewed = [
                 block.without(touched[block]) if block in touched else block
