@@ -98,7 +98,8 @@ class CommitEncoder:
             follows = not memory.expected_others and (
                 old.follows_restores or memory.compared >= _MANY_COMPARED
             )
-            seen = RunMemory(digest, memory.root, execution_seen, follows)
+            size = manifest.logical_bytes
+            seen = RunMemory(digest, memory.root, execution_seen, size, follows)
             self._memories.keep(place.run, seen)
         used = lease if lease.is_used else None
         return PreparedCommit(place, digest, manifest, sink.objects, used)

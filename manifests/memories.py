@@ -13,25 +13,31 @@ from manifests.placing import Place
 __all__ = ["RunMemories", "RunMemory"]
 
 _MOST_MEMORIES: Final = 64
+_MOST_BYTES: Final = 512 * 1024 * 1024
+"""Logical bytes of the states remembered beside the newest one. A run whose memory was dropped is
+compared with what is stored instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunMemory:
     """What the commit ``id`` saw of a run's state and of its execution record.
 
-    ``follows_restores``: commits of the run go on from what was restored.
+    ``size``: the logical bytes of both. ``follows_restores``: commits of the run go on from what
+    was restored.
     """
 
     id: Digest | None = None
     state: Node | None = None
     execution: Node | None = None
+    size: int = 0
     follows_restores: bool = False
 
 
 class RunMemories:
     """The memories of the runs committed last. Each is used by one commit, which leaves the next.
 
-    It keeps the objects of those states alive; so there are few of them.
+    It keeps the objects of those states alive. So there are few of them, and of large states fewer:
+    a process that goes through many runs, one after the other, would hold the last of each.
     """
 
     def __init__(self) -> None:
@@ -78,6 +84,8 @@ class RunMemories:
     def keep(self, run: str, memory: RunMemory) -> None:
         """Keep a memory for the next commit of the run."""
         with self._lock:
+            self._memories.pop(run, None)  # the newest stands last
             self._memories[run] = memory
-            while len(self._memories) > _MOST_MEMORIES:
-                del self._memories[next(iter(self._memories))]
+            others = sum([one.size for one in self._memories.values()]) - memory.size
+            while len(self._memories) > _MOST_MEMORIES or others > _MOST_BYTES:
+                others -= self._memories.pop(next(iter(self._memories))).size

@@ -106,9 +106,10 @@ class Repository(Browsing, Beside, Saving, Closing):
         change. ``registry`` names the classes states may hold. ``redact`` replaces values before
         anything is hashed. ``max_bytes`` bounds the file, ``kept_bytes`` the objects that stay in
         memory once they were verified, for the next restore, and again the values made of them (0:
-        none). ``parameters`` shape the
-        trees of a new store; an existing one keeps its own. ``on_event`` is told what this handle
-        does from now on (see ``manifests.events``).
+        none). The states last committed stay in memory too, to be compared with the next: of 64
+        runs at most, and 512 MB of them beside the newest. ``parameters`` shape the trees of a new
+        store; an existing one keeps its own. ``on_event`` is told what this handle does from now on
+        (see ``manifests.events``).
 
         Raises ``NotFoundError`` (absent and not to be created), ``InvalidInputError``,
         ``AccessError``, ``CorruptStoreError`` or ``UnsupportedFormatError``.

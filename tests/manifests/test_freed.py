@@ -90,6 +90,27 @@ def test_replaced_messages_are_freed(repo: Repository) -> None:
     assert alive(references) == 0
 
 
+@pytest.mark.parametrize(("most_bytes", "kept"), [(0, 1), (400_000, 3), (1 << 30, 6)])
+def test_large_states_of_other_runs_are_freed(
+    repo: Repository, most_bytes: int, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of runs one after the other, the last state of each would fill the memory."""
+    monkeypatch.setattr("manifests.memories._MOST_BYTES", most_bytes)
+    states = [conversation(300) for _ in range(6)]  # 156 kB each
+    references = [watched(state) for state in states]
+    for at, state in enumerate(states):
+        repo.commit(f"run {at}", state)
+    states[0]["turn"] = 1
+    repo.commit("run 0", states[0])
+    del state, states
+    assert sum(alive(of_run) == 300 for of_run in references) == kept
+    assert alive(references[0]) == 300  # the newest, whatever its size
+    again = repo.restore("run 1")
+    again["turn"] = 1
+    saved = repo.commit("run 1", again, changed=["turn"])
+    assert repo.restore(saved.id) == again
+
+
 def test_a_cycle_would_be_noticed(repo: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     """Negative control: what is watched and where it is watched, each holding the other."""
     monkeypatch.setattr("manifests.watch.ref", lambda block: lambda: block)
