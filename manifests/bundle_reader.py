@@ -102,12 +102,17 @@ class BundleReader:
 
         Raises:
             CorruptionError: The file is damaged, cut off, or no bundle.
+            InvalidInputError: It is a folder or a pipe.
             UnsupportedFormatError: A newer Hive wrote it.
             LimitError: It holds too much.
             HiveError: It cannot be read.
         """
         try:
             with open(path, "rb") as file:
+                if not file.seekable():
+                    raise InvalidInputError(
+                        f"{str(path)!r} is a pipe, which cannot be read twice: make a file of it"
+                    )
                 yield cls(file, path, max_bytes=max_bytes)
         except FileNotFoundError as error:
             raise NotFoundError(f"there is no file {str(path)!r}") from error

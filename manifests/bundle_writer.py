@@ -47,11 +47,14 @@ def write_bundle(
     """Write a bundle to ``path``, replacing what is there once it is complete; returns its bytes.
 
     Raises:
-        InvalidInputError: The path is that of a folder.
+        InvalidInputError: The path is that of a folder, a link, a device or a pipe.
         HiveError: The file cannot be written, or what ``frames`` raises; nothing is left behind.
     """
     if path.is_dir():
         raise InvalidInputError(f"{str(path)!r} is a folder: name the file to write")
+    # It is replaced by a rename, which would take /dev/null, or the link /dev/stdout, away.
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise InvalidInputError(f"{str(path)!r} is no plain file: name the file to write")
     draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
         try:

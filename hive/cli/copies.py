@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from hive import errors
 from hive.cli.completion import complete_ref
 from hive.cli.options import HomeOption, JsonOption, open_to_read, open_to_write
 from hive.cli.output import line, write_json
@@ -42,6 +43,10 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Write checkpoints, and only the objects they need, to one file."""
+    if str(file) == "-":
+        raise errors.InvalidInputError(
+            "a bundle cannot go to the standard output: name the file to write"
+        )
     with open_to_read(home) as repo, shown_waiting("export"):
         report = repo.export(refs, file, history=history, have=have or ())
     if as_json:

@@ -76,8 +76,9 @@ def runs(
 ) -> None:
     """List the runs, the latest first.
 
-    ONLY HERE is what deleting the run would free, SHARED what other runs hold as well. In a store
-    of more than 20,000 objects both are left out unless --bytes asks for them.
+    ONLY HERE is what deleting the run would free, SHARED what other runs hold as well, both before
+    compression: on the disk it is less. In a store of more than 20,000 objects both are left out
+    unless --bytes asks for them.
     """
     from manifests.clock import system_clock
 

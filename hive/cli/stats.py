@@ -23,7 +23,7 @@ def stats(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Show what the checkpoints take and what they share.
 
     Also what a gc would free. The table shows the runs that hold most for themselves: ONLY HERE
-    is what deleting one frees.
+    is what deleting one frees, before compression.
     """
     with open_to_read(home) as repo, shown_waiting("measure"):
         figures = repo.stats()

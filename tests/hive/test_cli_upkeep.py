@@ -283,6 +283,8 @@ def test_export_and_import(repo: Repository, tmp_path: Path) -> None:
         assert (ran.code, "is a folder" in ran.errors) == (2, True)
         ran = hive("import", folder, "--home", other)
         assert (ran.code, "is a folder" in ran.errors) == (2, True)
+    ran = hive("export", "bees", "-o", "-")
+    assert (ran.code, "name the file" in ran.errors, Path("-").exists()) == (2, True, False)
     Path(file).write_bytes(Path(file).read_bytes()[:-1])
     ran = hive("import", file, "--home", other)
     assert (ran.code, ran.errors.count("\n")) == (5, 1)

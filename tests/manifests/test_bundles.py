@@ -216,6 +216,29 @@ def test_what_the_receiver_holds_is_left_out(
     assert there.check().ok
 
 
+def test_devices_pipes_and_links_are_neither_replaced_nor_misread(
+    here: Repository, file: Path
+) -> None:
+    """Replacing is a rename: as root, /dev/null would be a bundle from then on."""
+    pipe, link = file.with_name("pipe"), file.with_name("link")
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for place in (pipe, link):
+        with pytest.raises(InvalidInputError, match="is no plain file: name the file to write"):
+            here.export(["a"], place)
+    assert pipe.is_fifo()
+    assert link.is_symlink()
+    here.export(["a"], file)
+    reader, writer = os.pipe()
+    os.write(writer, file.read_bytes())
+    os.close(writer)
+    try:
+        with pytest.raises(InvalidInputError, match="make a file of it"):
+            here.import_bundle(Path(f"/dev/fd/{reader}"))
+    finally:
+        os.close(reader)
+
+
 def test_what_cannot_be_exported_leaves_no_file(here: Repository, file: Path) -> None:
     with pytest.raises(NotFoundError):
         here.export(["nothing"], file)

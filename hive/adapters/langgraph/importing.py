@@ -73,14 +73,14 @@ def import_threads(
 
     Raises:
         InvalidInputError: There is no such database, or it holds no checkpoints.
-        NotFoundError: There is no such file, or its package is not installed.
+        NotFoundError: There is no such file or thread, or its package is not installed.
         StoreFullError: There is no room.
         CorruptStoreError: The store's disk fails. What was saved until then stays.
     """
     with opened_source(url) as source:
-        job = _Import(source, home, progress)
+        job = _Import(source, home, threads, progress)
         try:
-            return job.run(threads, compact=compact)
+            return job.run(compact=compact)
         finally:
             job.saver.close()
 
@@ -92,23 +92,26 @@ class _Saver(HiveSaver):
 
 
 class _Import:
-    def __init__(self, source: Source, home: Path | None, progress: OnProgress | None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        home: Path | None,
+        threads: Collection[str] | None,
+        progress: OnProgress | None,
+    ) -> None:
         self._source = source
-        self._places = source.places()  # first: no store is made for what is no database
+        self._places = _chosen(source, threads)  # first: no store is made if one is wrong
         self._progress = progress
         self._moment = system_clock()
         # Checkpoints get the moments at which they were made, which retention by age goes by.
         self.saver = _Saver(home, clock=lambda: self._moment)
         self._report = ImportedThreads(source_bytes=source.bytes_held)
 
-    def run(self, threads: Collection[str] | None, *, compact: bool) -> ImportedThreads:
+    def run(self, *, compact: bool) -> ImportedThreads:
         report, repository = self._report, self.saver.repository
         report.bytes_before = repository.stats().disk_bytes
-        places = [
-            place for place in self._source.places() if threads is None or place.thread in threads
-        ]
-        report.threads = len({place.thread for place in places})
-        waiting = {place: self._source.ids(place) for place in places}
+        report.threads = len({place.thread for place in self._places})
+        waiting = {place: self._source.ids(place) for place in self._places}
         total, done = sum(map(len, waiting.values())), 0
         for place, ids in waiting.items():
             known = self._known(place, ids)
@@ -185,6 +188,20 @@ class _Import:
                 ],
             )
         return sum(map(len, taken.values()))
+
+
+def _chosen(source: Source, threads: Collection[str] | None) -> list[Place]:
+    """Return the places of these threads; a name that was mistyped is not passed over."""
+    places = source.places()
+    if threads is None:
+        return places
+    unknown = sorted({*threads} - {place.thread for place in places})
+    if unknown:
+        raise NotFoundError(
+            f"the database has no thread {unknown[0]!r}: see which it has in its table of "
+            "checkpoints, or import all of them"
+        )
+    return [place for place in places if place.thread in threads]
 
 
 def _made(found: CheckpointTuple) -> dt.datetime:

@@ -126,6 +126,13 @@ def test_what_was_pruned_since_does_not_come_back_in_parts(database: Path, tmp_p
         assert saver.repository.check().ok
 
 
+def test_a_thread_that_is_not_there_is_an_error(database: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    with pytest.raises(NotFoundError, match="has no thread 'tow'"):
+        import_threads(f"sqlite:///{database}", home, threads=["one", "tow"])
+    assert not home.exists()
+
+
 def test_it_can_be_repeated_and_goes_on(database: Path, tmp_path: Path) -> None:
     url = f"sqlite:///{database}"
 
