@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import os
 import sys
 import threading
@@ -184,15 +185,18 @@ async def in_thread(job: Callable[[], T]) -> T:
         done = job()
         await asyncio.sleep(0)  # where a cancellation, such as Ctrl-C, comes in
         return done
-    return await _whole(asyncio.ensure_future(asyncio.to_thread(job)))
+    # No task: when the main task ends, asyncio.run cancels every other one, and to_thread's would
+    # end while its thread goes on, or before it begins.
+    run = contextvars.copy_context().run
+    return await _whole(asyncio.get_running_loop().run_in_executor(None, run, job))
 
 
-async def _whole(task: asyncio.Future[T]) -> T:
+async def _whole(future: asyncio.Future[T]) -> T:
     try:
-        return await asyncio.shield(task)
+        return await asyncio.shield(future)
     except asyncio.CancelledError:
-        await asyncio.wait([task])
-        if not task.cancelled() and (error := task.exception()) is not None:
+        await asyncio.wait([future])
+        if not future.cancelled() and (error := future.exception()) is not None:
             raise error from None
         raise
 

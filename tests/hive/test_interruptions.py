@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,7 @@ from hive.graph import (
     routing,
     walk,
 )
+from hive.graph.run_recorder import RunRecorder
 from manifests import Repository
 from tests.hive.crashing import in_child
 
@@ -475,6 +477,50 @@ def test_ctrl_c_between_a_node_and_its_checkpoint_counts_nothing_twice(
     result = execute(manager, graph, {"n": 1}, resume=True)
     assert (result.output, result.path) == (expected.output, expected.path)
     assert sorted(ran) == sorted("abcdj" * 2)  # effects: once each
+
+
+def test_a_write_in_a_thread_ends_before_a_run_that_the_loop_leaves_behind(
+    manager: CheckpointManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When its main task ends, ``asyncio.run`` cancels every task, not only that of the run."""
+    record, give_up = Repository.record_effect, RunRecorder.give_up
+    begun, may_end = threading.Event(), threading.Event()
+    order: list[str] = []
+    paid: list[str] = []
+
+    def recorded(*arguments: Any, **options: Any) -> Any:
+        begun.set()
+        may_end.wait(10)
+        order.append("effect")
+        return record(*arguments, **options)
+
+    async def given_up(recorder: RunRecorder) -> None:
+        order.append("given up")
+        may_end.set()
+        await give_up(recorder)
+
+    async def pay(ctx: NodeContext) -> None:
+        await ctx.effect("pay", paid.append, ctx.node_id)
+
+    graph = chain(pay)
+
+    async def main() -> None:
+        executor = GraphExecutor(Runtime(), manager)
+        task = asyncio.ensure_future(executor.execute(graph, GOAL, run="r"))
+        while not begun.is_set():
+            await asyncio.sleep(0)
+        asyncio.get_running_loop().call_later(0.05, may_end.set)  # the tasks are cancelled by then
+        assert not task.done()
+        raise Crash
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Repository, "record_effect", recorded)
+        patch.setattr(RunRecorder, "give_up", given_up)
+        with pytest.raises(Crash):
+            asyncio.run(main())
+    assert order == ["effect", "given up"]
+    assert execute(manager, graph, resume=True).path == ["a", "b", "c"]
+    assert paid == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("durability", ["sync", "async", "exit"])
