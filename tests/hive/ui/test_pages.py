@@ -258,6 +258,31 @@ def test_a_state_is_unfolded_level_by_level(repo: Repository) -> None:
         assert says in pages.get("/step", run="run", at=1, path=path)
 
 
+def test_how_much_stands_at_a_place_is_said_in_what_it_is_counted_in(repo: Repository) -> None:
+    value = {"name": "mü", "blob": b"abc", "items": [1, 2], "long": "é" * 50_000, "number": 7}
+    repo.commit("run", value)
+    pages, said = pages_of(repo), {}
+    for name in value:
+        page = pages.get("/step", run="run", at=1, path=name)
+        (said[name],) = re.findall(r'<h2 id="state".*<span class="extent">(.*?)</span></h2>', page)
+    assert said == {
+        "name": "2 characters",
+        "blob": "3 B",
+        "items": "2 items",
+        "long": "100 kB",  # a text kept apart is not read to count its characters
+        "number": "",
+    }
+
+
+def test_of_a_text_of_several_lines_the_first_is_shown_and_that_there_are_more(
+    repo: Repository,
+) -> None:
+    repo.commit("run", {"poem": "first line\nsecond line\nthird line", "short": "one line"})
+    part = pages_of(repo).get("/parts", run="run", at=1)
+    shown = re.findall(r'<span class="value text"><bdi>(.*?)</bdi>', part, re.DOTALL)
+    assert shown == ["first line…", "one line"]
+
+
 def test_a_long_text_is_shown_in_parts(repo: Repository) -> None:
     text = "".join(f"line {n} é\n" for n in range(6_000))
     repo.commit("run", {"text": text, "bytes": b"\x00\xffabc" * 9_000, "short": "two\nlines"})
