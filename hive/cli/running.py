@@ -123,6 +123,12 @@ def resume(
         str | None,
         typer.Option("--reason", metavar="TEXT", help="Why, for the report.", show_default=False),
     ] = None,
+    accept_changes: Annotated[
+        bool,
+        typer.Option(
+            "--accept-changes", help="Go on although the graph, plan or goal was changed since."
+        ),
+    ] = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -155,7 +161,10 @@ def resume(
             record_launch(repo.home, launch)
         with _runner(agent, repo, name) as runner:
             result = runner.resume(
-                name, None if approvals else input_data, approvals=approvals or None
+                name,
+                None if approvals else input_data,
+                approvals=approvals or None,
+                accept_changes=accept_changes,
             )
         waits = waits_of(repo.execution(name))
     finish(result, waits, as_json)

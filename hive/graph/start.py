@@ -195,7 +195,7 @@ class StartRequest:
             raise errors.ConflictError(
                 f"run {run!r} was made with another graph or goal ({'; '.join(changed)}); resume "
                 "it with the old one, name renamed nodes with renamed_nodes={old: new}, or pass "
-                "accept_changed_graph=True",
+                "accept_changed_graph=True (`hive resume --accept-changes`)",
                 run=run,
             )
         waiting = progress.go_on()

@@ -151,7 +151,7 @@ class PlanStartRequest:
             raise errors.ConflictError(
                 f"run {start.run!r} was made with another plan or goal ({shown}); "
                 "resume it with the old one, give a plan that a replan asked for a higher "
-                "revision, or pass accept_changed_plan=True",
+                "revision, or pass accept_changed_plan=True (`hive resume --accept-changes`)",
                 run=start.run,
             )
         if is_replan and progress.replans >= self.max_replans:

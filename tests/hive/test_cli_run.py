@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -192,6 +193,31 @@ def test_a_finished_run_gives_its_result_again(folder: Path) -> None:
     again = hive("resume", "x", "--json").json
     assert again == first
     assert len(ran(folder)) == 3
+
+
+def test_a_run_whose_graph_was_mended_goes_on_when_that_is_accepted(folder: Path) -> None:
+    (folder / "steps.py").write_text(
+        "def start(): return {}\ndef one(): return {'x': 1}\ndef two(): return {'x': 2}\n"
+    )
+    names = {"start": "start", "one": "one", "two": "two", "join": "start"}
+    hops = [("start", "one"), ("start", "two"), ("one", "join"), ("two", "join")]
+    graph: dict[str, Any] = {
+        "id": "fork",
+        "entry_node": "start",
+        "nodes": [{"id": name, "function": f"steps:{what}"} for name, what in names.items()],
+        "edges": [{"id": f"{a}-{b}", "source": a, "target": b} for a, b in hops],
+        "parallel": [{"source": "start", "join": "join"}],
+    }
+    file = folder / "fork.json"
+    file.write_text(json.dumps({"graph": graph}))
+    ran = hive("run", str(file))
+    assert (ran.code, "declare how to merge it" in ran.errors) == (1, True)
+    graph["parallel"][0]["merge"] = {"x": "collect"}
+    file.write_text(json.dumps({"graph": graph}))
+    refused = hive("resume", "fork-1")
+    assert (refused.code, "hive resume --accept-changes" in refused.errors) == (4, True)
+    done = hive("resume", "fork-1", "--accept-changes", "--json")
+    assert (done.code, done.json["output"]["x"]) == (0, [1, 2])
 
 
 def test_resume_goes_where_the_run_was_launched(
