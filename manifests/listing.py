@@ -64,7 +64,8 @@ def tag(writer: RecordWriter, name: str, ref: RefLike, *, force: bool) -> None:
     known = catalogue.tag(name)
     if known is not None and known.id != listed.row.id and not force:
         raise ConflictError(
-            f"the tag {name!r} names {known.run}@{known.sequence}; pass force to move it"
+            f"the tag {name!r} names {known.run}@{known.sequence}; pass "
+            "force=True (--force) to move it"
         )
     catalogue.put_tag(TagRow(name, listed.row.record, listed.row.id, listed.run, listed.sequence))
     if known is not None:
@@ -115,7 +116,7 @@ def delete_run(writer: RecordWriter, name: str, *, force: bool) -> int:
         kept = [f"tag {tag.name!r}" for tag in tags] + [f"pin of {name}@{p.sequence}" for p in pins]
         raise ConflictError(
             f"checkpoints of run {name!r} are to be kept ({', '.join(kept[:_MOST_SHOWN])}); remove "
-            "these first, or delete with force",
+            "these first, or pass force=True (--force)",
             run=name,
         )
     rows = [row.record for _sequence, row in catalogue.newest(run.number)]

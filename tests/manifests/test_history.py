@@ -159,7 +159,7 @@ def test_a_tag_names_one_checkpoint(repo: Repository) -> None:
     first, second = repo.commit("r", 1), repo.commit("r", 2)
     assert repo.tag("t", "r@1") == first
     assert repo.tag("t", first) == first, "again is no conflict"
-    with pytest.raises(ConflictError, match="the tag 't' names r@1; pass force to move it"):
+    with pytest.raises(ConflictError, match="the tag 't' names r@1; pass force=True"):
         repo.tag("t", second)
     assert repo.tags() == {"t": first}
     assert repo.tag("t", second, force=True) == second

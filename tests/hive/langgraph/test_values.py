@@ -243,6 +243,27 @@ def test_a_messages_list_costs_its_new_messages(saver: HiveSaver) -> None:
     assert saver.repository.stats().stored_bytes - before < 2_500
 
 
+@pytest.mark.parametrize("cls", [AIMessage, Document])
+def test_what_a_node_returned_is_shared_with_the_state(saver: HiveSaver, cls: Any) -> None:
+    """The state has the same text in a message that meanwhile got an id."""
+    texts = [os.urandom(250).hex() for _ in range(20)]
+    name = "content" if cls is AIMessage else "page_content"
+    checkpoint: Any = {**empty_checkpoint(), "channel_values": {}, "channel_versions": {}}
+    stored = saver.put(config_of("t", checkpoint_ns=""), checkpoint, {"source": "loop"}, {})
+    before = saver.repository.stats().stored_bytes
+    saver.put_writes(stored, [("found", [cls(**{name: text}) for text in texts])], "task")
+    written = saver.repository.stats().stored_bytes
+    found = [cls(**{name: text}, id=str(at)) for at, text in enumerate(texts)]
+    checkpoint = {
+        **empty_checkpoint(),
+        "channel_values": {"found": found},
+        "channel_versions": {"found": 1},
+    }
+    saver.put(stored, checkpoint, {"source": "loop"}, {"found": 1})
+    assert written - before > 20 * 250
+    assert saver.repository.stats().stored_bytes - written < 20 * 250 / 2
+
+
 # -- classes of the application -------------------------------------------------------------------
 
 
