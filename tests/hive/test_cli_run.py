@@ -179,6 +179,7 @@ def test_a_paused_run_takes_input(folder: Path) -> None:
     paused = hive("run", "bees:pausing", "--run", "x", "--json")
     assert paused.code == 0
     assert (paused.json["status"], paused.json["paused_at"]) == ("paused", "dance")
+    assert "waits after 'dance'" in paused.errors
     assert "hive resume x" in paused.errors
     assert hive("runs", "--json").json[0]["status"] == "paused"
 

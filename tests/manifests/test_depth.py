@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cas.errors import CorruptObjectError, HiveError, LimitError
+from manifests import Repository
 from manifests.cbor import LINK, array_head, tag_head
 from manifests.encoder import MAX_DEPTH
 from manifests.pieces import MAX_HEIGHT
@@ -307,3 +309,27 @@ def test_only_errors_of_the_project_come_out_of_a_nearly_exhausted_stack(way: st
         except (HiveError, RecursionError) as error:
             outcomes.add(type(error).__name__)
     assert 1 in outcomes
+
+
+def is_refused(work: Callable[[], object]) -> bool:
+    """Whether something is nested too deeply."""
+    try:
+        work()
+    except LimitError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("within", [1, 2, 5])
+@pytest.mark.parametrize("too_deep", [False, True])
+def test_what_is_refused_beforehand_is_what_a_commit_refuses(
+    home: Path, within: int, too_deep: bool
+) -> None:
+    """To the level: what a node gives stands inside containers of the executor."""
+    fields: dict[str, Any] = {"given": nested(["list"] * (MAX_DEPTH - within + too_deep))}
+    state = fields
+    for _ in range(within - 1):
+        state = {"held": state}
+    with Repository.open(home) as repo:
+        assert is_refused(lambda: repo.commit("run", state)) == too_deep
+        assert is_refused(lambda: repo.refuse_unstorable(fields, within=within)) == too_deep
