@@ -6,10 +6,12 @@ cannot tell by itself whether a person wants to pause it or a server is shutting
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -67,7 +69,9 @@ class _Watcher:
         self._watching -= 1
         previous = self._previous
         if not self._watching and signal.getsignal(signal.SIGINT) is self:
-            signal.signal(signal.SIGINT, previous)
+            signal.signal(
+                signal.SIGINT, signal.default_int_handler if _is_over(previous) else previous
+            )
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Note that it was pressed, and do what would have been done."""
@@ -81,6 +85,16 @@ class _Watcher:
             if installed is self:
                 signal.signal(number, previous)
             raise
+
+
+def _is_over(handler: Any) -> bool:
+    """Whether a handler is that of an ``asyncio.run`` whose main task has ended.
+
+    Then it looked for its handler before this run, which another task went on with, was cancelled:
+    nobody would take it away any more, and no other loop would get one.
+    """
+    task = handler.keywords.get("main_task") if isinstance(handler, partial) else None
+    return isinstance(task, asyncio.Task) and task.done()
 
 
 _watcher = _Watcher()

@@ -519,6 +519,7 @@ def test_a_write_in_a_thread_ends_before_a_run_that_the_loop_leaves_behind(
         with pytest.raises(Crash):
             asyncio.run(main())
     assert order == ["effect", "given up"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler  # for the next loop
     assert execute(manager, graph, resume=True).path == ["a", "b", "c"]
     assert paid == ["a", "b", "c"]
 
