@@ -108,7 +108,7 @@ class Earlier:
     def _some(self, places: Sequence[int], values: Sequence[Any]) -> list[Segment | None]:
         """Look at a few values, all at once if that will do."""
         olds = [self._node.values[place] for place in places]
-        if all(map(operator.is_, values, olds)) or (self._hopeless and _are_atoms(values)):
+        if same_objects(values, olds) or (self._hopeless and _are_atoms(values)):
             return self._same_objects(places, values, olds)
         together = self._together(places, values, olds)
         if together is not None:

@@ -50,6 +50,15 @@ def alive(references: list[weakref.ref[Message]]) -> int:
     return sum(reference() is not None for reference in references)
 
 
+def replaced(repo: Repository, state: dict[str, Any]) -> list[weakref.ref[Message]]:
+    """Commit a state and then another conversation in it; return references to the first one."""
+    repo.commit("run", state)
+    references = watched(state)
+    state["messages"] = conversation(300)["messages"]
+    repo.commit("run", state)
+    return references
+
+
 @pytest.mark.parametrize("length", [2, 300])
 def test_a_restored_state_is_freed(repo: Repository, length: int) -> None:
     """Read, decoded from memory, and copied: the first, second and later times."""
@@ -79,11 +88,7 @@ def test_a_turn_frees_the_turn_before(repo: Repository) -> None:
 
 def test_replaced_messages_are_freed(repo: Repository) -> None:
     state = conversation(300)
-    repo.commit("run", state)
-    references = watched(state)
-    state["messages"] = conversation(300)["messages"]
-    repo.commit("run", state)
-    assert alive(references) == 0
+    assert alive(replaced(repo, state)) == 0
     references = watched(state)
     state["messages"] = []
     repo.commit("run", state)
@@ -114,9 +119,4 @@ def test_large_states_of_other_runs_are_freed(
 def test_a_cycle_would_be_noticed(repo: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     """Negative control: what is watched and where it is watched, each holding the other."""
     monkeypatch.setattr("manifests.watch.ref", lambda block: lambda: block)
-    state = conversation(300)
-    repo.commit("run", state)
-    references = watched(state)
-    state["messages"] = conversation(300)["messages"]
-    repo.commit("run", state)
-    assert alive(references) == 300
+    assert alive(replaced(repo, conversation(300))) == 300
