@@ -279,7 +279,8 @@ def grow(repo: Repository, dice: random.Random) -> None:
             node=f"node {turn}",
             next_nodes=["next " * dice.choice((1, 200))],
             labels={"label": "x" * dice.randrange(400)},
-            graph=dice.choice((None, "a graph", "0123456789abcdef" * 4)),
+            # The newest that can be resumed is never forgotten, so it is none that `prune` names.
+            graph=dice.choice((None, "a graph", "0123456789abcdef" * 4)) if turn < 39 else "last",
         )
     repo.fork(f"{chat}@3", "fork")
     repo.commit("fork", {"messages": messages[:3]})
