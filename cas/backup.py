@@ -21,6 +21,7 @@ def back_up(environment: Environment, place: Path, *, compact: bool = True) -> N
 
     Raises:
         ConflictError: There is something at ``place`` already.
+        InvalidInputError: It is inside a store.
         HiveError: It cannot be written; nothing is left behind.
     """
 

@@ -11,9 +11,11 @@ import os
 import secrets
 import shutil
 from contextlib import closing, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cas.ballast import make_ballast
+from cas.errors import InvalidInputError
 from cas.failures import translate
 from cas.filesystem import (
     DIRECTORY_MODE,
@@ -32,9 +34,8 @@ from cas.generation import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
-__all__ = ["create_new_store", "create_store", "remove_dead_creations"]
+__all__ = ["create_new_store", "create_store", "refuse_inside_store", "remove_dead_creations"]
 
 _MARK: Final = ".creating."
 _TAKEN_ERRNOS: Final = {errno.ENOTEMPTY, errno.EEXIST}
@@ -66,7 +67,11 @@ def create_new_store(path: Path, fill: Callable[[Path], None]) -> bool:
     """Create a store as ``create_store`` does, where nobody else is about to have one.
 
     If it fails, the directories that were made for it go too.
+
+    Raises:
+        InvalidInputError: The place is inside another store.
     """
+    refuse_inside_store(path)
     made = [each for each in path.parents if not os.path.lexists(each)]
     try:
         return create_store(path, fill)
@@ -75,6 +80,21 @@ def create_new_store(path: Path, fill: Callable[[Path], None]) -> bool:
             with suppress(OSError):
                 each.rmdir()
         raise
+
+
+def refuse_inside_store(path: Path) -> None:
+    """Refuse a place for a store that is inside another one's directory.
+
+    What tidies that one up does not know it, and a copy there is lost together with it.
+
+    Raises:
+        InvalidInputError: It is inside.
+    """
+    for parent in Path(os.path.realpath(path)).parents:
+        if all(os.path.exists(parent / name) for name in (GENERATION_FILE, TURNSTILE_FILE)):
+            raise InvalidInputError(
+                f"{path} is inside the store {parent}: choose a folder outside of it"
+            )
 
 
 def _create(path: Path, fill: Callable[[Path], None]) -> bool:

@@ -35,12 +35,14 @@ def damaged_store(store: Path) -> Iterator[DamagedStore]:
     noted, and removes the one before afterwards.
 
     Raises:
-        NotFoundError: There is no data file.
+        NotFoundError: There is no store, or no data file of one.
         ConflictError: A process is in the middle of a transaction.
         UnsupportedFormatError: The store has a newer layout.
         HiveError: The directory cannot be read.
     """
     try:
+        if not os.path.lexists(store):
+            raise NotFoundError(f"there is no store at {store}: name another home")
         names = [name[1:] for name in os.listdir(store) if name[:1] == "g" and name[1:].isdecimal()]
         found = {
             int(name): path
@@ -48,7 +50,9 @@ def damaged_store(store: Path) -> Iterator[DamagedStore]:
             if (path := generation_directory(store, int(name)) / DATA_FILE).exists()
         }
         if not found:
-            raise NotFoundError(f"there is no data file of a store in {store}; name another home")
+            raise NotFoundError(
+                f"there is no data file of a store in {store}: name another home, or restore a copy"
+            )
         with _kept_out(store) as line:
             number, damage = _current(store, line, set(found))
             yield DamagedStore(found[number], damage)

@@ -25,7 +25,7 @@ import lmdb
 
 from cas.ballast import BALLAST_FILE, restore_ballast
 from cas.closing import Closing
-from cas.creation import create_store, remove_dead_creations
+from cas.creation import create_store, refuse_inside_store, remove_dead_creations
 from cas.database import MapLimits, create_database
 from cas.errors import (
     CorruptStoreError,
@@ -106,7 +106,7 @@ class Environment(Closing):
 
         Raises:
             NotFoundError: There is no store, and ``create`` is false or ``read_only`` true.
-            InvalidInputError: The path is something else than a store.
+            InvalidInputError: The path is something else than a store, or inside another one.
             AccessError: Somebody else owns the store, the operating system refuses access, or
                 the store is on a network file system.
             CorruptStoreError: The store is truncated or damaged.
@@ -121,6 +121,7 @@ class Environment(Closing):
             if not force_network:
                 refuse_network_file_system(store)
             if not _is_store(store):
+                refuse_inside_store(store)
                 if read_only or not create:
                     raise NotFoundError(
                         f"there is no store at {path}: name another folder, or save something first"

@@ -42,7 +42,7 @@ class GcReport(pydantic.BaseModel):
         objects_removed: Objects removed.
         payload_bytes_removed: Bytes of their payloads, before compression.
         bytes_freed_inside: Bytes inside the file that new checkpoints will use; an estimate in a
-            dry run.
+            dry run. 0 if what is left of the packs takes more, compressed anew, than all did.
         bytes_returned_to_disk: Always 0: only compact makes the file smaller.
         objects_kept: Objects in the store afterwards.
         roots: Why they are kept: how many names of each kind lead to objects.
@@ -136,7 +136,8 @@ def collect(
         scope=sweep.scope,
         objects_removed=sweep.objects_removed,
         payload_bytes_removed=sweep.payload_bytes_removed,
-        bytes_freed_inside=sweep.stored_bytes_removed,
+        # What is left of a dense pack may take more than all of it did: compact compresses harder.
+        bytes_freed_inside=max(0, sweep.stored_bytes_removed),
         objects_kept=sweep.objects_kept,
         roots=store.environment.read(partial(_count_roots, gone=gone)),
         batches=sweep.batches,

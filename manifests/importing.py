@@ -7,7 +7,7 @@ killed has no name and is collected like any garbage.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -34,7 +34,7 @@ from manifests.manifest import Manifest, ManifestReader
 from manifests.names import check_labels, check_name
 from manifests.rows import CheckpointRow, RunRow
 
-__all__ = ["ImportReport", "import_bundle"]
+__all__ = ["ImportReport", "check_importable", "import_bundle"]
 
 _STAGE_OBJECTS: Final = 20_000
 
@@ -70,6 +70,23 @@ def import_bundle(
         job = _Import(store, bundle, entries, notes, created_us)
         store.read(job.refuse_early)
         return job.run()
+
+
+def check_importable(path: Path, *, name: str | None, max_bytes: int | None) -> None:
+    """Raise what ``import_bundle`` would at once, were the bundle imported into a new store."""
+    with BundleReader.open(path, max_bytes=max_bytes) as bundle:
+        _renamed(bundle.entries(), name)
+        _refuse_base(bundle.header.have[:1])
+
+
+def _refuse_base(missing: Iterable[Digest]) -> None:
+    """Refuse to import without what the bundle builds on."""
+    for digest in missing:
+        raise MissingObjectError(
+            f"the bundle builds on checkpoint {digest.short}, which this store has not; "
+            "import that first, or have the bundle made without it",
+            digest=digest,
+        )
 
 
 def _renamed(entries: list[BundleEntry], name: str | None) -> list[BundleEntry]:
@@ -109,13 +126,8 @@ class _Import:
 
     def refuse_early(self, reader: RecordReader) -> None:
         """Refuse what can be refused before anything is stored."""
-        for digest in self._bundle.header.have:
-            if reader.find(digest) is None:
-                raise MissingObjectError(
-                    f"the bundle builds on checkpoint {digest.short}, which this store has not; "
-                    "import that first, or have the bundle made without it",
-                    digest=digest,
-                )
+        have = self._bundle.header.have
+        _refuse_base(digest for digest in have if reader.find(digest) is None)
         catalogue = Catalogue(reader.transaction)
         for run, entries in self._by_run().items():
             _compare(catalogue, catalogue.run(run), entries)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,9 @@ from hive.cli.output import line, write_json
 from hive.cli.progress import shown_waiting
 from hive.cli.quantities import parse_size
 from hive.cli.text import count, escape, size
+
+if TYPE_CHECKING:
+    from manifests import Repository
 
 __all__ = ["backup", "export", "import_bundle"]
 
@@ -85,7 +88,7 @@ def import_bundle(
 ) -> None:
     """Take over the checkpoints of a bundle. Everything is verified before it gets a name."""
     limit = None if max_bytes is None else parse_size(max_bytes)
-    with open_to_write(home, create=True) as repo, shown_waiting("import"):
+    with _opened_for(file, name, limit, home) as repo, shown_waiting("import"):
         report = repo.import_bundle(file, name=name, max_bytes=limit)
     if as_json:
         write_json(
@@ -107,6 +110,17 @@ def import_bundle(
     )
     for run in runs:
         line(f"  {escape(run)}")
+
+
+def _opened_for(file: Path, name: str | None, limit: int | None, home: Path | None) -> Repository:
+    """Open the store to import into. Only a bundle that can be imported makes a new one."""
+    try:
+        return open_to_write(home, create=False)
+    except errors.NotFoundError:
+        from manifests.importing import check_importable
+
+        check_importable(file, name=name, max_bytes=limit)
+        return open_to_write(home, create=True)
 
 
 def backup(

@@ -325,8 +325,10 @@ def test_it_refuses_what_is_in_use_or_there_already(
         fcntl.flock(file, fcntl.LOCK_SH)
         with pytest.raises(ConflictError, match="at work"):
             salvage(shape.home, tmp_path / "new")
-    with pytest.raises(NotFoundError):
-        salvage(tmp_path / "nowhere", tmp_path / "new")
+    (tmp_path / "empty" / "objects").mkdir(parents=True)
+    for place, text in [("nowhere", "there is no store at"), ("empty", "there is no data file")]:
+        with pytest.raises(NotFoundError, match=text):
+            salvage(tmp_path / place, tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 

@@ -297,6 +297,34 @@ def test_export_and_import(repo: Repository, tmp_path: Path) -> None:
         assert sorted(info.name for info in opened.runs()) == ["bees", "drones"]
 
 
+def test_what_cannot_be_imported_makes_no_store(repo: Repository, tmp_path: Path) -> None:
+    file, new = tmp_path / "bundle", tmp_path / "new"
+    repo.export(["bees"], file)
+    whole = file.read_bytes()
+    repo.export(["bees@2"], file, have=["bees@1"])
+    partial = file.read_bytes()
+    for data, code in [(whole[:-1], 5), (b"no bundle", 2), (partial, 5)]:
+        file.write_bytes(data)
+        assert hive("import", str(file), "--home", str(new)).code == code
+    file.write_bytes(whole)
+    for options, code in [(["--max-bytes", "10"], 7), (["--as", ""], 2)]:
+        assert hive("import", str(file), "--home", str(new), *options).code == code
+    assert hive("import", str(tmp_path / "none"), "--home", str(new)).code == 3
+    assert not new.exists()
+    assert hive("import", str(file), "--home", str(new)).code == 0
+
+
+def test_no_store_is_made_inside_another(repo: Repository, home: Path) -> None:
+    inside = str(home / "objects" / "copy")
+    for arguments in (["backup", inside], ["salvage", inside], ["runs", "--home", inside]):
+        ran = hive(*arguments)
+        assert (ran.code, "choose a folder outside" in ran.errors) == (2, True)
+    with pytest.raises(InvalidInputError, match="is inside the store"):
+        Repository.open(inside)
+    assert not os.path.exists(inside)
+    assert hive("backup", str(home / "copy")).code == 0
+
+
 def test_a_run_that_no_executor_made_stands_after_abandon_as_before(repo: Repository) -> None:
     stands = next(row["status"] for row in hive("runs", "--json").json if row["run"] == "bees")
     assert hive("abandon", "bees", "--json").json["status"] == "abandoned"

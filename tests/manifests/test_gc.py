@@ -199,6 +199,18 @@ CHANGES: dict[str, Callable[[Repository], object]] = {
 }
 
 
+def test_freed_is_never_less_than_nothing(repo: Repository) -> None:
+    """Dropping a little of a dense pack makes it larger: it is compressed less hard then."""
+    fill(repo, "a", 60)
+    repo.compact()
+    before = repo.stats().stored_bytes
+    repo.forget(["a@30"])
+    done = repo.gc()
+    assert done.objects_removed
+    assert repo.stats().stored_bytes > before
+    assert done.bytes_freed_inside == 0
+
+
 def test_every_change_of_roots_leaves_a_note(repo: Repository) -> None:
     """So a collection beside it, or of changes alone, knows what came back and what went."""
     fill(repo, "a", 6)
