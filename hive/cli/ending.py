@@ -18,8 +18,9 @@ from hive.literals import describe
 if TYPE_CHECKING:
     from hive.cli.shapes import WaitJson
     from hive.runner import RunResult, Wait
+    from manifests import Repository
 
-__all__ = ["finish", "resume_command", "wait_json"]
+__all__ = ["finish", "resume_command", "say_what_is_left", "wait_json"]
 
 
 def finish(result: RunResult, waits: list[Wait], as_json: bool) -> None:
@@ -36,15 +37,39 @@ def finish(result: RunResult, waits: list[Wait], as_json: bool) -> None:
                 [Column(title="KEY", shrinks=True), Column(title="VALUE", shrinks=True)],
                 [[key, describe(value)] for key, value in shown["output"].items()],
             )
-    for wait in waits:
-        answer = ["--input", "{...}"] if wait.kind == "input" else ["--approve"]
-        if len(waits) > 1:
-            answer += ["--step", wait.step]
-        say(f"{_wait_text(wait)}; {resume_command(result.run_id, *answer)} continues")
+    _say_waits(result.run_id, waits)
     if shown["status"] == "failed":
         say(f"run failed: {shown['error']}")
         say(_advice(result))
         raise typer.Exit(FAILED)
+
+
+def say_what_is_left(repo: Repository, name: str) -> None:
+    """Say how to go on with a run that was interrupted, or that it came to its end before that."""
+    from hive import errors
+    from hive.graph.standing import standing_of
+    from hive.runner.waiting import waits_of
+
+    try:
+        (head,) = repo.log(name, limit=1)
+    except errors.NotFoundError:
+        say(f"nothing of run {name!r} was saved yet: begin it again")
+        return
+    waits = waits_of(repo.execution(head))
+    if waits:
+        _say_waits(name, waits)
+    elif standing_of(repo, head) == "done":
+        say(f"run {name!r} is done all the same; {_command('show', name)} shows what came of it")
+    else:
+        say(f"{resume_command(name)} continues after the last finished step")
+
+
+def _say_waits(name: str, waits: list[Wait]) -> None:
+    for wait in waits:
+        answer = ["--input", "{...}"] if wait.kind == "input" else ["--approve"]
+        if len(waits) > 1:
+            answer += ["--step", wait.step]
+        say(f"{_wait_text(wait)}; {resume_command(name, *answer)} continues")
 
 
 def _wait_text(wait: Wait) -> str:
@@ -75,8 +100,11 @@ def _short_path(path: Iterable[str]) -> str:
 
 def resume_command(name: str, *options: str) -> str:
     """Return the command that continues a run, as it can be typed."""
-    words = " ".join(shlex.quote(word) for word in (name, *options))
-    return f"`hive resume {words}`"
+    return _command("resume", name, *options)
+
+
+def _command(*words: str) -> str:
+    return f"`hive {' '.join(map(shlex.quote, words))}`"
 
 
 def _advice(result: RunResult) -> str:

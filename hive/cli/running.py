@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hive.cli.ending import finish, resume_command
-from hive.cli.failures import say
+from hive.cli.ending import finish, resume_command, say_what_is_left
 from hive.cli.options import HomeOption, JsonOption, RunArgument, open_to_write
 
 if TYPE_CHECKING:
@@ -178,7 +177,7 @@ def _runner(agent: Agent, repo: Repository, name: str) -> Iterator[AgentRunner]:
         with AgentRunner(agent, repo) as runner:
             yield runner
     except (KeyboardInterrupt, SystemExit):
-        say(f"{resume_command(name)} continues after the last finished step")
+        say_what_is_left(repo, name)
         raise
 
 

@@ -24,13 +24,19 @@ class Execution:
         """Go on until the run completes, pauses or fails, and return the result."""
         await self.walk.drive()
         await self.walk.recorder.flush()
-        return self._result()
+        return self.result()
 
     async def pause(self) -> None:
         """Save that a person stopped the run where it is."""
         await self.walk.recorder.pause(self.walk.progress, self.walk.memory)
 
-    def _result(self) -> ExecutionResult:
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to do or to save: what interrupts the run now comes too late."""
+        return self.walk.progress.status != "running" and self.walk.recorder.has_stopped
+
+    def result(self) -> ExecutionResult:
+        """Return the result of a run that stopped."""
         progress = self.walk.progress
         totals = totals_of(progress)
         result = ExecutionResult(

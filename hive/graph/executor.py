@@ -156,7 +156,7 @@ class GraphExecutor:
             decisions=start.decisions,
         )
         result = await self._go_on(request, start, nodes, manager)
-        self.runtime.end_run(result.success, _narrative(result), result.output, run=start.run)
+        self._report(result)
         return result
 
     async def _go_on(
@@ -200,11 +200,19 @@ class GraphExecutor:
                     await recorder.save(start.unsaved, None, progress, start.memory)
                 result = await execution.drive()
                 status = progress.status
+        except BaseException:
+            if execution.is_over:  # Ctrl-C came while its last node worked, or while it was saved
+                status = progress.status
+                self._report(execution.result())
+            raise
         finally:
             if manager is not None and writer is not None:
                 manager.release(writer)
             recorder.tell_end(status, progress.steps, self._timer() - began)
         return result
+
+    def _report(self, result: ExecutionResult) -> None:
+        self.runtime.end_run(result.success, _narrative(result), result.output, run=result.run_id)
 
     def _implementations(self, graph: GraphSpec) -> dict[str, Node]:
         problems = graph.validate()

@@ -200,6 +200,11 @@ class RunRecorder:
         return self._writer is not None
 
     @property
+    def has_stopped(self) -> bool:
+        """Tell whether it is saved, if anything is, that the run stopped in this execution."""
+        return self._writer is None or self._writer.has_stopped
+
+    @property
     def saves_failed_attempts(self) -> bool:
         """Tell whether a failed attempt is worth a checkpoint of its own."""
         return self._writer is not None and self._writer.config.save_failed_attempts

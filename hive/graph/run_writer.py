@@ -83,6 +83,7 @@ class RunWriter:
             written=self._retention.saved,
         )
         self._held = Held(self.chain)
+        self._began = tip
         # Whether a checkpoint was lost behind which others wait, encoded, and no caller knows.
         self._is_broken = False
         drop_after_fork(self)
@@ -183,6 +184,12 @@ class RunWriter:
         """Whether nothing is left to write, and no failure to be told of."""
         left = not self._held.is_empty or self._errors.is_owed
         return not left and not self._background.pending(self)
+
+    @property
+    def has_stopped(self) -> bool:
+        """Whether a checkpoint of this writer is on disk at which the run stops."""
+        tip = self.chain.tip
+        return tip is not None and tip is not self._began and tip.kind in STOPS
 
     def drop_in_child(self) -> None:
         """Forget what is not written: it is the parent process's, which writes it."""

@@ -6,6 +6,7 @@ A run is one walk; where it forks, each branch is a walk of its own (see
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -93,6 +94,9 @@ class Walk:
         """Go on until the walk completes, pauses or fails."""
         while self.progress.status == "running":
             await self._step()
+            # Nodes may never wait, and saving may not either: here a cancellation, such as Ctrl-C,
+            # comes in, and other tasks get a turn.
+            await asyncio.sleep(0)
 
     async def _step(self) -> None:
         progress = self.progress

@@ -17,6 +17,7 @@ from hive.plan.judge import JudgmentAction
 from hive.plan.order import Order
 from hive.plan.sight import clashes, context_after, results_of
 from hive.plan.status import ExecutionStatus, StepStatus
+from hive.plan.summary import summary
 from hive.plan.work import Worked
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from hive.plan.plan import Plan, PlanStep
     from hive.plan.progress import PlanProgress, StepState
     from hive.plan.recorder import PlanRecorder
+    from hive.plan.result import PlanExecutionResult
     from hive.plan.work import Work
     from manifests.kinds import Kind
 
@@ -76,10 +78,14 @@ class PlanExecution:
                 self._skip_blocked()
                 self._start_ready()
                 if self._under_way:
-                    for done in await self._finished():
-                        await self._take(done)
+                    await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
+                    await self._take_ended()
                 else:
                     await self._end()
+        except asyncio.CancelledError:
+            # A step that held up the event loop while Ctrl-C was pressed ended at the same moment.
+            await self._take_ended(unless_raised=True)
+            raise
         finally:
             await self._cancel()
         await self._recorder.flush()
@@ -110,6 +116,17 @@ class PlanExecution:
         if self._progress.status is ExecutionStatus.RUNNING and self._recorder.is_whole:
             with contextlib.suppress(errors.HiveError):  # it is in the report
                 await self.save("paused", self._last_step())
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to do or to save: what interrupts the run now comes too late."""
+        return self._progress.status is not ExecutionStatus.RUNNING and self._recorder.has_stopped
+
+    def result(self) -> PlanExecutionResult:
+        """Return where the run stands, in copies that are the caller's."""
+        result = summary(self._plan, self._progress, self)
+        result.run_id, result.checkpoint_id = self._work.run, self._recorder.checkpoint_id
+        return result
 
     def context(self) -> dict[str, Any]:
         """Return the context with what all completed steps added."""
@@ -188,15 +205,12 @@ class PlanExecution:
 
     # Taking what they gave
 
-    async def _finished(self) -> list[Worked | Asked]:
-        done, _ = await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
-        # Of several that end at once, the first of the plan is the first: that can be repeated.
-        started = list(self._under_way)
-        ended = sorted(done, key=started.index)
-        results = [task.result() for task in ended]
-        for task in ended:
-            del self._under_way[task]
-        return results
+    async def _take_ended(self, *, unless_raised: bool = False) -> None:
+        """Take what has ended. Of several, the first of the plan is the first: that is certain."""
+        for task in list(self._under_way):
+            if task.done() and not (unless_raised and _raised(task)):
+                del self._under_way[task]
+                await self._take(task.result())
 
     async def _take(self, done: Worked | Asked) -> None:
         if isinstance(done, Asked):
@@ -348,3 +362,7 @@ class PlanExecution:
 
     def _set(self, step: PlanStep, **changes: Any) -> None:
         self._progress.step_states[step.id] = self._state(step).but(**changes)
+
+
+def _raised(ended: asyncio.Task[Any]) -> bool:
+    return ended.cancelled() or ended.exception() is not None

@@ -24,7 +24,6 @@ from hive.plan.problems import problems_of
 from hive.plan.recorder import PlanRecorder
 from hive.plan.start import PlanStart, PlanStartRequest
 from hive.plan.status import ExecutionStatus
-from hive.plan.summary import summary
 from hive.plan.work import Work
 
 if TYPE_CHECKING:
@@ -215,8 +214,7 @@ class FlexibleGraphExecutor:
             decisions=start.decisions,
         )
         result = await self._go_on(request, start, actions, manager)
-        narrative = f"{result.status} after {result.steps_executed} attempts of steps"
-        self.runtime.end_run(result.success, narrative, result.results, run=start.run)
+        self._report(result)
         return result
 
     async def _go_on(
@@ -255,12 +253,18 @@ class FlexibleGraphExecutor:
                 if start.unsaved is not None:
                     await execution.save_start(start.unsaved)
                 await execution.drive()
+        except BaseException:
+            if execution.is_over:  # Ctrl-C came while it was saved how the run ended
+                self._report(execution.result())
+            raise
         finally:
             if manager is not None and writer is not None:
                 manager.release(writer)
-        result = summary(plan, start.progress, execution)
-        result.run_id, result.checkpoint_id = start.run, recorder.checkpoint_id
-        return result
+        return execution.result()
+
+    def _report(self, result: PlanExecutionResult) -> None:
+        narrative = f"{result.status} after {result.steps_executed} attempts of steps"
+        self.runtime.end_run(result.success, narrative, result.results, run=result.run_id)
 
     def _actions_of(self, plan: Plan, given: Mapping[str, Any] | None) -> dict[str, Node]:
         problems = problems_of(plan, given)

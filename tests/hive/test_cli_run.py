@@ -58,6 +58,9 @@ def make(**more):
 
 graph = make()
 pausing = lambda: (make(pause_nodes=["dance"]), Goal(id="goal"))
+dancing = GraphSpec(
+    id="dancing", entry_node="dance", nodes=[NodeSpec(id="dance", function=lambda: dance(1))]
+)
 """
 
 
@@ -363,3 +366,24 @@ def test_a_store_says_nothing_about_what_to_import(folder: Path, home: Path) -> 
     assert not (folder / "ran.txt").exists()
     assert not (home / "launches").exists()
     assert json.loads(hive("show", "x", "--json").output)["state"] == {"target": "bees:graph"}
+
+
+@pytest.mark.parametrize(
+    ("graph", "told"),
+    [
+        ("dancing", "run 'my run' is done all the same; `hive show 'my run'` shows what came of it"),
+        ("pausing", "waits after 'dance'; `hive resume 'my run' --input '{...}'` continues"),
+    ],
+)
+def test_ctrl_c_in_a_last_node_says_that_the_run_has_stopped(
+    folder: Path, graph: str, told: str
+) -> None:
+    (folder / "hold").touch()
+    with start("run", f"bees:{graph}", "--run", "my run") as process:
+        wait_for(folder / "dancing", process)
+        process.send_signal(signal.SIGINT)
+        (folder / "hold").unlink()
+        assert process.stderr is not None
+        errors = process.stderr.read().decode()
+    assert process.returncode == 130
+    assert errors == f"hive: {told}\nhive: interrupted\n"

@@ -32,6 +32,7 @@ from hive.graph import (
     routing,
     walk,
 )
+from hive.graph.events import RunEnded
 from hive.graph.run_recorder import RunRecorder
 from manifests import Repository
 from tests.hive.crashing import in_child
@@ -283,26 +284,78 @@ def test_ctrl_c_pauses_the_run_which_goes_on_with_the_same_input(
         assert record["path"] == ["fast"]
 
 
-def test_ctrl_c_comes_in_between_nodes_that_never_wait(home: Path) -> None:
-    """Where nothing is awaited, and a run alone on its loop saves there, it gets its turns."""
+def interrupting_in(node: str) -> Any:
+    """A function that never waits, in one node of which Ctrl-C is pressed."""
+    return crashing_at(node, lambda: signal.raise_signal(signal.SIGINT))
 
-    def interrupt() -> None:
-        os.kill(os.getpid(), signal.SIGINT)
 
-    def job() -> None:
-        with CheckpointManager(home) as manager:
-            execute(manager, chain(lambda ctx: interrupt() if ctx.node_id == "a" else {}))
+@pytest.mark.parametrize("durability", ["sync", "async", "exit", None])
+def test_ctrl_c_comes_in_between_nodes_that_never_wait(home: Path, durability: Any) -> None:
+    """Where neither nodes nor saving wait for anything, the event loop gets its turns."""
+    ran: list[str] = []
 
-    def interrupted() -> None:
-        try:
-            job()
-        except KeyboardInterrupt:
-            os._exit(7)
+    def node(ctx: NodeContext) -> None:
+        ran.append(ctx.node_id)
+        if ran == ["a"]:
+            signal.raise_signal(signal.SIGINT)
 
-    assert in_child(interrupted) == 7
-    with CheckpointManager(home) as manager:
-        assert [cp.kind for cp in manager.history("r")] == ["paused", "node_complete", "input"]
-        assert execute(manager, chain(lambda: {}), resume=True).path == ["a", "b", "c"]
+    config = CheckpointConfig(durability=durability or "sync", enabled=durability is not None)
+    with CheckpointManager(home, config) as manager:
+        with pytest.raises(KeyboardInterrupt):
+            execute(manager, chain(node))
+        assert ran == ["a"]
+        if durability is None:
+            return
+        head = manager.latest("r")
+        assert head is not None
+        assert (head.kind, head.node, head.next_nodes) == ("paused", "a", ("b",))
+        assert execute(manager, chain(node), resume=True).path == ["a", "b", "c"]
+    assert ran == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("durability", ["sync", "async", "exit"])
+@pytest.mark.parametrize(
+    ("node", "changes", "status", "narrative"),
+    [
+        ("c", {}, "completed", "completed in 3 steps"),
+        ("b", {"pause_nodes": ["b"]}, "paused", "paused after b (2 steps)"),
+        ("b", {}, "interrupted", "interrupted by CancelledError"),
+    ],
+)
+def test_a_run_that_is_over_when_ctrl_c_comes_in_is_not_called_interrupted(
+    home: Path, durability: Any, node: str, changes: Any, status: str, narrative: str
+) -> None:
+    """A node that holds up the event loop ends first, and then there may be nothing left to do."""
+    events: list[Any] = []
+    runtime = Runtime()
+    config = CheckpointConfig(durability=durability)
+    with CheckpointManager(home, config, on_event=events.append) as manager:
+        executor = GraphExecutor(runtime, manager)
+        graph = chain(interrupting_in(node), **changes)
+        with pytest.raises(KeyboardInterrupt):
+            asyncio.run(executor.execute(graph, GOAL, run="r"))
+        assert [event.status for event in events if isinstance(event, RunEnded)] == [status]
+        report = runtime.record("r")
+        assert (report.success, report.narrative) == (status != "interrupted", narrative)
+        head = manager.latest("r")
+        assert head is not None
+        assert head.kind == ("final" if status == "completed" else "paused")
+
+
+def test_a_run_whose_end_is_not_saved_is_called_interrupted(
+    manager: CheckpointManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = chain(note, pause_nodes=["c"])  # its head is one at which it stopped
+    assert execute(manager, graph).paused_at == "c"
+    runtime = Runtime()
+
+    def pressed(*_arguments: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Repository, "write", pressed)
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(GraphExecutor(runtime, manager).execute(graph, GOAL, run="r", resume=True))
+    assert runtime.record("r").narrative == "interrupted by KeyboardInterrupt"
 
 
 @pytest.mark.parametrize("durability", ["async", "exit"])

@@ -948,8 +948,9 @@ def test_a_step_can_have_a_timeout() -> None:
 
 
 def test_ctrl_c_pauses_the_run(home: Any) -> None:
-    def press() -> None:
+    async def press() -> None:
         signal.raise_signal(signal.SIGINT)
+        await asyncio.Event().wait()
 
     made = plan(step("a"), step("b", "press", dependencies=["a"]))
     with CheckpointManager(home) as manager:
@@ -960,6 +961,53 @@ def test_ctrl_c_pauses_the_run(home: Any) -> None:
         assert head is not None
         assert (head.kind, head.next_nodes) == ("paused", ("b",))
         assert execute(made, {"a": lambda: 1 / 0, "press": lambda: 2}, **arguments).success
+
+
+@pytest.mark.parametrize("pressed", ["a", "b", "c"])
+@pytest.mark.parametrize("durability", ["sync", "async", "exit"])
+def test_a_step_that_holds_up_the_loop_while_ctrl_c_is_pressed_is_not_made_again(
+    home: Any, durability: Any, pressed: str
+) -> None:
+    ran: list[str] = []
+
+    def work(ctx: NodeContext) -> None:
+        ran.append(ctx.node_id)
+        if ctx.node_id == pressed:
+            signal.raise_signal(signal.SIGINT)
+
+    made = plan(step("a"), step("b"), step("c", dependencies=["a", "b"]))
+    functions: dict[str, Any] = dict.fromkeys("abc", work)
+    with CheckpointManager(home, CheckpointConfig(durability=durability)) as manager:
+        arguments: dict[str, Any] = {"manager": manager, "run": "r", "resume": True}
+        with pytest.raises(KeyboardInterrupt):
+            execute(made, functions, **arguments)
+        head = manager.latest("r")
+        assert head is not None
+        assert (head.kind, head.next_nodes) == ("paused", () if pressed == "c" else ("c",))
+        result = execute(made, functions, **arguments)
+    assert result.completed_steps == ran == ["a", "b", "c"]
+    assert result.steps_executed == 3
+
+
+def test_a_plan_that_is_over_when_ctrl_c_comes_in_is_not_called_interrupted(
+    home: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = execution.PlanExecution.save
+
+    async def pressed(self: Any, kind: Any, name: str | None) -> None:
+        if kind == "final":
+            signal.raise_signal(signal.SIGINT)
+        await save(self, kind, name)
+
+    monkeypatch.setattr(execution.PlanExecution, "save", pressed)
+    runtime = Runtime()
+    with CheckpointManager(home) as manager:
+        executor = FlexibleGraphExecutor(runtime, manager, {"a": lambda: 1})
+        with pytest.raises(KeyboardInterrupt):
+            execute(plan(step("a")), {}, executor=executor, run="r")
+        assert manager.history("r")[0].kind == "final"
+    report = runtime.record("r")
+    assert (report.success, report.narrative) == (True, "completed after 1 attempts of steps")
 
 
 def test_ctrl_c_while_a_step_is_counted_counts_nothing_twice(
