@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypedDict, TypeVar, get_type_hints
 
@@ -135,6 +136,7 @@ def policy_from(options: PolicyOptions) -> RetentionPolicy | None:
     from pydantic import ValidationError
 
     from cas.errors import InvalidInputError
+    from hive.validation import words_of
     from manifests import RetentionPolicy
 
     given: dict[str, Any] = {name: options[name] for name in _SAME if options[name]}
@@ -156,7 +158,8 @@ def policy_from(options: PolicyOptions) -> RetentionPolicy | None:
         return RetentionPolicy(**given, keep_tips=options["keep_tips"])
     except ValidationError as error:
         problems = "; ".join(
-            f"{_prefix(problem['loc'])}{problem['msg']}" for problem in error.errors()
+            f"{_prefix(problem['loc'])}{_with_options(words_of(problem))}"
+            for problem in error.errors()
         )
         raise InvalidInputError(f"these options make no policy: {problems}") from error
 
@@ -165,8 +168,19 @@ def _prefix(location: tuple[int | str, ...]) -> str:
     """Return the option that a problem of a policy is about; empty if it is about several."""
     if not location:
         return ""
-    field = str(location[0])
-    return f"--{_RENAMED.get(field, field.replace('_', '-'))}: "
+    return f"{_option_of(str(location[0]))}: "
+
+
+def _option_of(field: str) -> str:
+    return f"--{_RENAMED.get(field, field.replace('_', '-'))}"
+
+
+def _with_options(text: str) -> str:
+    """Return a text that names fields of a policy with the options that they are here."""
+    from manifests import RetentionPolicy
+
+    fields = "|".join(RetentionPolicy.model_fields)
+    return re.sub(rf"\b({fields})\b", lambda found: _option_of(found[0]), text)
 
 
 def _every(text: str) -> KeepEvery:

@@ -137,7 +137,7 @@ class GraphExecutor:
         """
         check_instance(graph, GraphSpec, "graph")
         check_instance(goal, Goal, "goal")
-        nodes = self._implementations(graph)
+        nodes = self.implementations(graph)
         manager = enabled(self.checkpoint_manager)
         request = StartRequest(
             graph,
@@ -214,7 +214,12 @@ class GraphExecutor:
     def _report(self, result: ExecutionResult) -> None:
         self.runtime.end_run(result.success, _narrative(result), result.output, run=result.run_id)
 
-    def _implementations(self, graph: GraphSpec) -> dict[str, Node]:
+    def implementations(self, graph: GraphSpec) -> dict[str, Node]:
+        """Return what would run for each node of a graph.
+
+        Raises:
+            InvalidInputError: The graph has problems, or a node has no implementation.
+        """
         problems = graph.validate()
         nodes: dict[str, Node] = {}
         for spec in graph.nodes:

@@ -195,7 +195,8 @@ def _parse(text: str) -> ast.expr:
         tree = ast.parse(text.strip(), mode="eval").body
     # ValueError: a null byte or a huge literal; the others: nesting beyond the parser's own limit.
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise errors.InvalidInputError(f"not an expression: {_shown(text)} ({error})") from error
+        reason = error.msg if isinstance(error, SyntaxError) else error  # without <unknown>, line 1
+        raise errors.InvalidInputError(f"not an expression: {_shown(text)} ({reason})") from error
     count = _check(tree, text, depth=1)
     if count > MAX_NODES:
         raise errors.InvalidInputError(f"expression {_shown(text)} has more than {MAX_NODES} parts")

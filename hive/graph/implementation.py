@@ -118,7 +118,9 @@ def node_for(spec: NodeSpec, registered: Node | None, function: Callable[..., An
             f"{place}: node_type {spec.node_type!r} needs a node object: call register_node"
         )
     if function is None:
-        raise errors.InvalidInputError(f"{place}: nothing implements it: call register_function")
+        raise errors.InvalidInputError(
+            f"{place}: nothing implements it: give it a function, or call register_function"
+        )
     if spec.timeout_seconds is not None and not is_async(function):
         # It would hold up the event loop, timer included, until it returned.
         raise errors.InvalidInputError(

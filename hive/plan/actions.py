@@ -89,6 +89,17 @@ class GraphAction:
         self._goal = goal
         self._executor = executor
 
+    def check(self, place: str) -> None:
+        """Refuse a graph whose nodes nothing implements: every attempt of a step would fail.
+
+        Raises:
+            InvalidInputError: There is such a node; ``place`` names the step.
+        """
+        try:
+            self._executor.implementations(self._graph)
+        except errors.InvalidInputError as error:
+            raise errors.InvalidInputError(f"{place}.action: {error}") from error
+
     async def execute(self, ctx: NodeContext) -> NodeResult:
         """Run or resume the graph with the step's inputs."""
         manager = self._executor.checkpoint_manager
@@ -142,8 +153,8 @@ class Actions:
         """Return what a step runs.
 
         Raises:
-            InvalidInputError: Nothing of its kind and name is registered, or the function does not
-                take one of the step's inputs.
+            InvalidInputError: Nothing of its kind and name is registered, the function does not
+                take one of the step's inputs, or the graph has a node without implementation.
         """
         kind, name = step.action.action_type, step.action.name
         action = self._known.get((kind, name))
@@ -151,10 +162,13 @@ class Actions:
         if action is None:
             method = {"function": "function", "node": "node", "sub_graph": "graph"}[kind]
             raise errors.InvalidInputError(
-                f"{place}.action: there is no {kind} {name!r}: call register_{method}"
+                f"{place}.action: there is no {kind} {name!r}: give it under {method}s, or call "
+                f"register_{method}"
             )
         if isinstance(action, FunctionAction):
             action.check(step, place)
+        if isinstance(action, GraphAction):
+            action.check(place)
         return action
 
 

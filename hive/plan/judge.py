@@ -139,8 +139,13 @@ class HybridJudge:
         """Check the rules.
 
         Raises:
-            InvalidInputError: A condition is no expression; the message names every such rule.
+            InvalidInputError: A condition is no expression; the message names every such rule. Or
+                the function is none.
         """
+        if function is not None and not callable(function):
+            raise errors.InvalidInputError(
+                f"{kind_of(function)} is no judge: give a function of step, outcome, goal, context"
+            )
         self._rules = sorted(rules, key=lambda rule: -rule.priority)
         self._function = function
         problems = []

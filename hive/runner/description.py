@@ -23,6 +23,7 @@ from hive.plan.plan import Plan
 from hive.runner.agent import Agent
 from hive.runner.targets import look_up
 from hive.schemas.checkpoint import CheckpointConfig
+from hive.validation import problems_of
 
 __all__ = ["ENDINGS", "AgentDescription", "read_description"]
 
@@ -85,20 +86,21 @@ def read_description(file: Path) -> Agent:
         InvalidInputError: It cannot be read or understood, or names what is not there; the message
             has every problem with its place.
     """
+    content = _parse(file)
     try:
-        described = AgentDescription.model_validate(_parse(file))
+        described = AgentDescription.model_validate(content)
         return _agent(described, file.parent)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, item['loc'])) or 'the whole'}: {item['msg']}"
-            for item in error.errors()
-        )
+        problems = "; ".join(problems_of(error))
         raise InvalidInputError(f"{str(file)!r} describes no agent: {problems}") from error
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{str(file)!r} describes no agent: {error}") from error
 
 
 def _agent(described: AgentDescription, folder: Path) -> Agent:
     if (described.graph is None) == (described.plan is None):
-        raise InvalidInputError("a description has either a graph or a plan")
+        found = "has neither" if described.plan is None else "has both"
+        raise InvalidInputError(f"it needs either a graph or a plan, and {found}")
     of_plans = (described.graphs, described.judge, described.limits)
     if described.plan is None and any(of_plans):
         raise InvalidInputError("graphs, judge and limits are for a description with a plan")
@@ -147,14 +149,23 @@ class _Names:
         """Return what each of some names leads to."""
         return {key: self.target(name, f"{place}[{key!r}]") for key, name in names.items()}
 
-    def graph(self, fields: Mapping[str, Any], place: str) -> GraphSpec:
-        """Return a graph whose nodes may name their functions."""
-        nodes = [dict(node) for node in fields.get("nodes", ()) if isinstance(node, Mapping)]
-        for number, node in enumerate(nodes):
-            name = node.get("function")
-            if isinstance(name, str):
-                node["function"] = self.target(name, f"{place}.nodes[{number}].function")
-        return GraphSpec.model_validate({**fields, "nodes": nodes} if nodes else dict(fields))
+    def graph(self, fields: Mapping[str, Any], place: str) -> Any:
+        """Return a graph whose nodes may name their functions; None, and problems, if none."""
+        nodes = fields.get("nodes")
+        if isinstance(nodes, list):
+            found = [self._node(node, f"{place}.nodes[{at}]") for at, node in enumerate(nodes)]
+            fields = {**fields, "nodes": found}
+        try:
+            return GraphSpec.model_validate(fields)
+        except ValidationError as error:
+            self.problems += problems_of(error, place)
+            return None
+
+    def _node(self, node: Any, place: str) -> Any:
+        """Return a node with the function it names; what is no node stays, to be told as such."""
+        if not isinstance(node, Mapping) or not isinstance(node.get("function"), str):
+            return node
+        return {**node, "function": self.target(node["function"], f"{place}.function")}
 
 
 def _limits(fields: Mapping[str, int]) -> ExecutorConfig:
@@ -171,7 +182,8 @@ def _parse(file: Path) -> Any:
             raise LimitError(f"{str(file)!r} is larger than {MAX_BYTES} bytes")
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInputError(f"cannot read {str(file)!r}: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InvalidInputError(f"cannot read {str(file)!r}: {reason}") from error
     try:
         return _parse_json(text) if file.suffix == ".json" else _parse_yaml(text)
     except (ValueError, RecursionError) as error:

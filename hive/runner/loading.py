@@ -11,7 +11,7 @@ from hive.graph.spec import GraphSpec
 from hive.plan.plan import Plan
 from hive.runner.agent import Agent
 from hive.runner.description import ENDINGS, read_description
-from hive.runner.targets import import_place, look_up
+from hive.runner.targets import explained, import_place, look_up
 from hive.text import kind_of
 
 __all__ = ["load_agent"]
@@ -75,9 +75,7 @@ def _agent(value: Any, target: str) -> Agent:
         except HiveError:
             raise
         except Exception as error:
-            raise InvalidInputError(
-                f"calling {target!r} failed: {type(error).__name__}: {error}"
-            ) from error
+            raise InvalidInputError(f"calling {target!r} failed: {explained(error)}") from error
     if isinstance(value, Agent):
         return value
     work, goal = value if isinstance(value, tuple) and len(value) == 2 else (value, None)

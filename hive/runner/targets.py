@@ -10,13 +10,17 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import traceback
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from cas.errors import HiveError, InvalidInputError
+from pydantic import ValidationError
 
-__all__ = ["import_place", "look_up"]
+from cas.errors import HiveError, InvalidInputError
+from hive.validation import problems_of
+
+__all__ = ["explained", "import_place", "look_up"]
 
 
 def look_up(target: str, folder: Path) -> Any:
@@ -50,6 +54,8 @@ def import_place(place: str, folder: Path) -> ModuleType:
     try:
         if place.endswith(".py"):
             return _import_file((folder / place).resolve())
+        if not all(map(str.isidentifier, place.split("."))):
+            raise InvalidInputError(f"{place!r} is neither the name of a module nor a .py file")
         _look_first_in(folder)
         return importlib.import_module(place)  # noqa: TID251  a person typed it
     except HiveError:
@@ -62,9 +68,20 @@ def import_place(place: str, folder: Path) -> ModuleType:
         ) from error
     except Exception as error:
         # Whatever the user's module raises while it is imported is theirs to mend.
-        raise InvalidInputError(
-            f"importing {place!r} failed: {type(error).__name__}: {error}"
-        ) from error
+        raise InvalidInputError(f"importing {place!r} failed: {explained(error)}") from error
+
+
+def explained(error: Exception) -> str:
+    """Say what a module raised, and at which of its lines; a syntax error says that itself."""
+    if isinstance(error, ValidationError):
+        said = "; ".join(problems_of(error, error.title))
+    else:
+        said = f"{type(error).__name__}: {error}"
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame for frame in frames if frame.name == "<module>"]
+    if not lines or isinstance(error, SyntaxError):
+        return said
+    return f"{said} ({Path(lines[-1].filename).name}, line {lines[-1].lineno})"
 
 
 def _import_file(file: Path) -> ModuleType:

@@ -142,7 +142,9 @@ def test_what_is_no_policy_forgets_nothing(repo: Repository, options: list[str],
 
 
 def test_a_policy_that_is_none_names_its_option(repo: Repository) -> None:
-    assert "--policy: " in hive("forget", "--policy", "none").errors
+    assert "--policy: must be 'all', " in hive("forget", "--policy", "none").errors
+    errors = hive("forget", "--policy", "all", "--keep-kind", "final").errors
+    assert "no policy: --keep-kind: for --policy 'prune_old', not 'all'" in errors
     assert "not both" in hive("forget", "bees@1", "--keep-last", "1").errors
     assert "not both" not in hive("forget").errors
 

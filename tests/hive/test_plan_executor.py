@@ -447,6 +447,17 @@ def test_node_objects_and_graphs_are_actions(home: Any) -> None:
         executor.register_graph("graph", pausing)
 
 
+def test_a_graph_that_nothing_implements_is_refused_before_the_run() -> None:
+    executor = FlexibleGraphExecutor(Runtime())
+    graph = GraphSpec(id="g", entry_node="x", nodes=[NodeSpec(id="x")])
+    executor.register_graph("graph", graph)
+    action = ActionSpec(action_type=ActionType.SUB_GRAPH, name="graph")
+    made = plan(PlanStep(id="a", action=action))
+    message = r"steps\['a'\]\.action: graph 'g' .*nothing implements it"
+    with pytest.raises(InvalidInputError, match=message):
+        asyncio.run(executor.execute_plan(made, GOAL))
+
+
 def test_what_cannot_be_executed_is_refused_with_every_problem() -> None:
     made = plan(
         step("a", "nothing"),
@@ -457,7 +468,7 @@ def test_what_cannot_be_executed_is_refused_with_every_problem() -> None:
         execute(made, {"known": lambda x: None})
     text = str(caught.value)
     assert "steps['c'].dependencies[0]: there is no step 'd'" in text
-    assert "steps['a'].action: there is no function 'nothing': call register_function" in text
+    assert "steps['a'].action: there is no function 'nothing': give it under functions" in text
     assert "steps['b'].inputs: the function 'known' has no parameter for ['z']" in text
     for wrong in ({"context": [1]}, {"context": {1: 2}}, {"approvals": "a"}):
         with pytest.raises(InvalidInputError):

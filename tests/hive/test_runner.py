@@ -148,12 +148,23 @@ def test_yaml_is_read_like_json(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("description", "message"),
     [
-        ([], "describes no agent"),
-        ({}, "either a graph or a plan"),
-        ({"graph": GRAPH, "plan": PLAN}, "either a graph or a plan"),
-        ({"format": 2, "graph": GRAPH}, "format: "),
-        ({"graph": {"id": "g"}}, "entry_node: Field required"),
-        ({"graph": GRAPH, "nods": {}}, "nods: Extra inputs are not permitted"),
+        ([], "agent.json' describes no agent: the whole: must be an object with keys, not a list"),
+        ({}, "either a graph or a plan, and has neither"),
+        ({"graph": GRAPH, "plan": PLAN}, "either a graph or a plan, and has both"),
+        ({"format": 2, "graph": GRAPH}, "format: must be 1, not 2"),
+        ({"graph": {"id": "g"}}, "graph.entry_node: is missing"),
+        ({"graph": {**GRAPH, "nodes": 5}}, "graph.nodes: must be a list, not 5"),
+        (
+            {"graph": {**GRAPH, "nodes": ["a", *GRAPH["nodes"]]}},
+            r"graph.nodes\[0\]: must be an object with keys, not 'a'",
+        ),
+        (
+            {"graph": {"id": 5}, "functions": {"a": "parts"}},
+            "graph.id: must be a text, not 5; .*functions.*'parts' names nothing",
+        ),
+        ({"graph": GRAPH, "nods": {}}, "nods: there is no such field"),
+        ({"graph": GRAPH, "checkpoints": {"keep_last": 1}}, "checkpoints: keep_last, max_age"),
+        ({"plan": PLAN, "judge": {"function": "parts:__name__"}}, "a str is no judge"),
         ({"graph": GRAPH, "limits": {"max_replans": 1}}, "are for a description with a plan"),
         (
             {
@@ -169,8 +180,8 @@ def test_yaml_is_read_like_json(folder: Path) -> None:
         ({"plan": PLAN, "judge": {"rules": [{"id": "r", "condition": "1 +"}]}}, "action: "),
     ],
     ids=[
-        "list", "empty", "both", "format", "graph", "unknown", "limits", "names", "limit",
-        "limit-name", "rule",
+        "list", "empty", "both", "format", "graph", "nodes", "node", "several", "unknown",
+        "checkpoints", "judge", "limits", "names", "limit", "limit-name", "rule",
     ],
 )  # fmt: skip
 def test_a_description_that_cannot_be_used_says_why(

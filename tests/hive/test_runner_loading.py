@@ -93,6 +93,7 @@ def test_a_file_named_like_a_module_does_not_replace_it(folder: Path) -> None:
         ("wasps:graph", "no module 'wasps'"),
         ("wasps.py:graph", "no file"),
         ("apiary.py:graph", "no file"),
+        ("./apiary:graph", "neither the name of a module nor a .py file"),
         ("bees:queen", "no 'queen'"),
         ("bees:number", "is an int, not a GraphSpec"),
         ("bees:broken", "RuntimeError: out of honey"),
@@ -105,11 +106,26 @@ def test_what_is_no_graph_says_so(folder: Path, target: str, message: str) -> No
 
 
 def test_a_module_that_fails_says_how(folder: Path) -> None:
-    (folder / "stung.py").write_text("1 / 0\n")
+    (folder / "stung.py").write_text("x = 1\nx / 0\n")
     for target in ("stung:graph", "stung.py:graph"):
-        with pytest.raises(InvalidInputError, match="ZeroDivisionError"):
+        with pytest.raises(InvalidInputError, match=r"ZeroDivisionError: .* \(stung.py, line 2\)$"):
             load_target(target, folder)
     assert "stung" not in sys.modules
+
+
+def test_a_model_that_does_not_fit_is_told_in_plain_words(folder: Path) -> None:
+    (folder / "models.py").write_text(
+        "from hive.graph import Goal, NodeSpec\n"
+        "def make():\n    return Goal(id='g', aim='x')\n"
+        "NodeSpec(id='n', max_retries=-1)\n"
+    )
+    message = r"NodeSpec\.max_retries: must be at least 0, not -1 \(models.py, line 4\)"
+    with pytest.raises(InvalidInputError, match=message):
+        load_target("models.py:make", folder)
+    (folder / "models.py").write_text((folder / "models.py").read_text().split("NodeSpec(")[0])
+    message = r"calling 'models.py:make' failed: Goal\.aim: there is no such field$"
+    with pytest.raises(InvalidInputError, match=message):
+        load_target("models.py:make", folder)
 
 
 def test_a_missing_import_of_the_module_is_named(folder: Path) -> None:
