@@ -237,6 +237,11 @@ class CheckpointManager(Closing):
             return
         try:
             self.flush()
+        except errors.HiveError:
+            raise
+        except BaseException:
+            self.flush_quietly()  # Ctrl-C: nobody would write it any more
+            raise
         finally:
             self._background.stop()
             self._housekeeper.close()

@@ -169,6 +169,10 @@ class RunWriter:
             self._held.write()
         except errors.HiveError as error:
             self._errors.judge(error)
+        try:
+            self._held.write_branches(self._put_branches)
+        except errors.HiveError as error:
+            self._errors.judge(error, _BRANCH)
         self.settle()
         self._surface()
         self._retention.settle()
@@ -251,14 +255,10 @@ class RunWriter:
         """
         if surface:
             self._surface()
-        discretion = self._discretion
 
         def write() -> None:
-            tip, put = self.chain.tip, self._repository.put_pending
-            if tip is not None and not self.chain.is_behind:
-                stored = value if discretion is None else discretion.branch(value)
-                writes = [PendingWrite(task, 0, _PENDING, stored)]
-                self._persist(lambda: put(self.run, tip.sequence, writes, replace=True))
+            if not self.chain.is_behind:
+                self._put_branches({task: value})
 
         def write_behind() -> None:
             try:
@@ -266,16 +266,30 @@ class RunWriter:
             except Exception as error:  # any: it has to reach the caller, in another thread
                 self._errors.note(error, _BRANCH)
 
-        from manifests import PendingWrite
-
-        if self.config.durability == "async":
+        if self.config.durability == "exit":
+            self._held.add_branch(task, value)
+        elif self.config.durability == "async":
             if not self._background.submit(self, write_behind, wait=False):
                 await in_thread(lambda: self._background.submit(self, write_behind))
-        elif self.config.durability == "sync":
+        else:
             try:
                 await in_thread(write)
             except errors.HiveError as error:
                 self._errors.judge(error, _BRANCH)
+
+    def _put_branches(self, done: Mapping[str, Any]) -> None:
+        """Write what branches did since the last checkpoint that is durable, by their tasks."""
+        from manifests import PendingWrite
+
+        tip, put, discretion = self.chain.tip, self._repository.put_pending, self._discretion
+        if tip is not None:
+            writes = [
+                PendingWrite(
+                    task, 0, _PENDING, value if discretion is None else discretion.branch(value)
+                )
+                for task, value in done.items()
+            ]
+            self._persist(lambda: put(self.run, tip.sequence, writes, replace=True))
 
     def effect(self, name: str, default: Any) -> Any:
         """Return a recorded side effect of the run, or ``default``."""

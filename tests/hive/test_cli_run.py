@@ -371,7 +371,10 @@ def test_a_store_says_nothing_about_what_to_import(folder: Path, home: Path) -> 
 @pytest.mark.parametrize(
     ("graph", "told"),
     [
-        ("dancing", "run 'my run' is done all the same; `hive show 'my run'` shows what came of it"),
+        (
+            "dancing",
+            "run 'my run' is done all the same; `hive show 'my run'` shows what came of it",
+        ),
         ("pausing", "waits after 'dance'; `hive resume 'my run' --input '{...}'` continues"),
     ],
 )

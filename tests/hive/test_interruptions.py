@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -503,6 +503,89 @@ def branching() -> tuple[GraphSpec, list[str]]:
         parallel=[ParallelSpec(source="a", join="j")],
     )
     return graph, ran
+
+
+@pytest.mark.parametrize("durability", ["sync", "async", "exit"])
+@pytest.mark.parametrize("how", ["cancelled", "flushed and killed"])
+def test_a_branch_that_ended_is_not_repeated_where_another_is_broken_off(
+    home: Path, durability: Any, how: str
+) -> None:
+    """Also under ``exit`` durability, which holds back what branches did with the checkpoint."""
+    ran = home.with_suffix(".ran")
+
+    def graph(reached: Callable[[], Awaitable[None]]) -> GraphSpec:
+        async def work(ctx: NodeContext) -> dict[str, Any]:
+            if ctx.node_id == "q":
+                await reached()
+            with ran.open("a") as file:
+                file.write(ctx.node_id)
+            return {ctx.node_id: ctx.visit}
+
+        return GraphSpec(
+            id="branches",
+            entry_node="a",
+            nodes=[NodeSpec(id=name, function=work, max_retries=0) for name in "apsqj"],
+            edges=[
+                EdgeSpec(id=name, source=name[0], target=name[1])
+                for name in ("ap", "aq", "ps", "sj", "qj")
+            ],
+            parallel=[ParallelSpec(source="a", join="j")],
+        )
+
+    def broken_off() -> None:
+        async def main(manager: CheckpointManager) -> None:
+            hangs = asyncio.Event()
+
+            async def hang() -> None:
+                while ran.read_text() != "aps":
+                    await asyncio.sleep(0.001)
+                await asyncio.sleep(0.02)  # until the branch has saved that
+                hangs.set()
+                await asyncio.Event().wait()
+
+            executor = GraphExecutor(Runtime(), manager)
+            task = asyncio.ensure_future(executor.execute(graph(hang), GOAL, {"n": 1}, run="r"))
+            await hangs.wait()
+            if how == "cancelled":
+                task.cancel()
+                await asyncio.wait([task])
+            else:
+                await manager.aflush()
+                kill()
+
+        with CheckpointManager(home, CheckpointConfig(durability=durability)) as manager:
+            asyncio.run(main(manager))
+
+    assert in_child(broken_off) == (0 if how == "cancelled" else -signal.SIGKILL)
+    assert ran.read_text() == "aps"
+    with CheckpointManager(home, CheckpointConfig(durability=durability)) as manager:
+        graph_of_now = graph(lambda: asyncio.sleep(0))
+        result = execute(manager, graph_of_now, {"n": 1}, resume=True)
+    assert ran.read_text() == "apsqj"
+    assert result.path == ["a", "p", "s", "q", "j"]
+    assert result.output == {"n": 1, **dict.fromkeys("apsqj", 1)}
+
+
+def test_ctrl_c_while_a_manager_is_closed_loses_nothing_that_it_held(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Repository.write
+    presses = iter([signal.SIGINT])
+
+    def pressed(*arguments: Any) -> Any:
+        for number in presses:
+            signal.raise_signal(number)
+        return write(*arguments)
+
+    manager = CheckpointManager(home, CheckpointConfig(durability="exit"))
+    manager.save("first", {"n": 1})
+    manager.save("second", {"n": 2})
+    with monkeypatch.context() as patch:
+        patch.setattr(Repository, "write", pressed)
+        with pytest.raises(KeyboardInterrupt):
+            manager.close()
+    with Repository.open(home) as repo:
+        assert [repo.restore(run) for run in ("first", "second")] == [{"n": 1}, {"n": 2}]
 
 
 @pytest.mark.parametrize("turn", range(1, 5))
