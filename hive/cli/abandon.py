@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from hive.cli.describe import checkpoint_json, status
-from hive.cli.ending import resume_command
+from hive.cli.ending import command, resume_command
 from hive.cli.options import HomeOption, JsonOption, RunArgument, open_to_write
 from hive.cli.output import line, write_json
 from hive.cli.text import escape
@@ -41,6 +41,7 @@ def abandon(
     elif undo:
         resumes = stands in ("interrupted", "paused", "failed")
         how = f"; {resume_command(name)} continues it" if resumes else ""
-        line(f"run {escape(name)} is {stands} again{how}")
+        line(escape(f"run {name} is {stands} again{how}"))
     else:
-        line(f"run {escape(name)} is abandoned; `hive abandon --undo` takes that back")
+        back = command("abandon", name, "--undo")
+        line(escape(f"run {name} is abandoned; {back} takes that back"))

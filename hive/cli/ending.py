@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hive.runner import RunResult, Wait
     from manifests import Repository
 
-__all__ = ["finish", "resume_command", "say_what_is_left", "wait_json"]
+__all__ = ["command", "finish", "resume_command", "say_what_is_left", "wait_json"]
 
 
 def finish(result: RunResult, waits: list[Wait], as_json: bool) -> None:
@@ -59,7 +59,7 @@ def say_what_is_left(repo: Repository, name: str) -> None:
     if waits:
         _say_waits(name, waits)
     elif standing_of(repo, head) == "done":
-        say(f"run {name!r} is done all the same; {_command('show', name)} shows what came of it")
+        say(f"run {name!r} is done all the same; {command('show', name)} shows what came of it")
     else:
         say(f"{resume_command(name)} continues after the last finished step")
 
@@ -100,10 +100,11 @@ def _short_path(path: Iterable[str]) -> str:
 
 def resume_command(name: str, *options: str) -> str:
     """Return the command that continues a run, as it can be typed."""
-    return _command("resume", name, *options)
+    return command("resume", name, *options)
 
 
-def _command(*words: str) -> str:
+def command(*words: str) -> str:
+    """Return a command of Hive, as it can be typed."""
     return f"`hive {' '.join(map(shlex.quote, words))}`"
 
 
@@ -115,9 +116,11 @@ def _advice(result: RunResult) -> str:
         ExecutionStatus.ABORTED,
     }:
         return "a person decided that, and the same plan cannot go on: start another run"
-    is_plan = isinstance(result, PlanExecutionResult)
-    other = "" if is_plan else ", with other input if --input gives it"
-    return f"when that is mended, {resume_command(result.run_id)} goes on from there{other}"
+    what = "more" if isinstance(result, PlanExecutionResult) else "other"
+    return (
+        f"when that is mended, {resume_command(result.run_id)} goes on from there, with {what} "
+        "input if --input gives it"
+    )
 
 
 def _shown(result: RunResult, waits: list[Wait]) -> dict[str, Any]:

@@ -137,7 +137,7 @@ def resume(
     launched.
     """
     from hive.cli.answers import Answer, approvals_for
-    from hive.cli.launches import Launch, record_launch, while_executing
+    from hive.cli.launches import Launch, while_executing
     from hive.runner.loading import load_agent
     from hive.runner.waiting import waits_of
 
@@ -155,9 +155,8 @@ def resume(
     with (
         open_to_write(place, create=False, agent=agent) as repo,
         while_executing(repo.home, name),
+        contextlib.nullcontext() if target is None else _noted(repo, launch),
     ):
-        if target is not None:
-            record_launch(repo.home, launch)
         with _runner(agent, repo, name) as runner:
             result = runner.resume(
                 name,
@@ -167,6 +166,31 @@ def resume(
             )
         waits = waits_of(repo.execution(name))
     finish(result, waits, as_json)
+
+
+@contextlib.contextmanager
+def _noted(repo: Repository, launch: Launch) -> Iterator[None]:
+    """Note a launch for the next time; take that back where the run refuses it.
+
+    Otherwise a slip in --target would be what the next `hive resume` loads.
+    """
+    from hive import ConflictError, HiveError, InvalidInputError
+    from hive.cli.launches import find_launch, forget_launch, record_launch
+
+    earlier = None
+    with contextlib.suppress(HiveError):  # a record that cannot be read: --target mends that
+        earlier = find_launch(repo.home, launch.run)
+    (head,) = repo.log(launch.run, limit=1)
+    record_launch(repo.home, launch)
+    try:
+        yield
+    except (ConflictError, InvalidInputError):
+        if repo.log(launch.run, limit=1) == [head]:  # nothing was saved with it
+            if earlier is None:
+                forget_launch(repo.home, launch.run)
+            else:
+                record_launch(repo.home, earlier)
+        raise
 
 
 @contextlib.contextmanager

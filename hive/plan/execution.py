@@ -258,7 +258,9 @@ class PlanExecution:
         failed = state.failed_attempts + 1
         error = error or feedback or "the judge did not accept what it gave"
         counted |= {"failed_attempts": failed, "error": error}
-        if judgment.action is JudgmentAction.RETRY and failed <= step.max_retries:
+        attempt = done.attempt
+        is_futile = attempt.final and not attempt.result.success  # as a reference to nothing
+        if judgment.action is JudgmentAction.RETRY and failed <= step.max_retries and not is_futile:
             self._set(step, **counted, status=StepStatus.PENDING)
             self._problem("warning", f"attempt {failed} of step {step.id!r}: {error}", step)
             return "attempt_failed"

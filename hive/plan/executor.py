@@ -25,6 +25,7 @@ from hive.plan.recorder import PlanRecorder
 from hive.plan.start import PlanStart, PlanStartRequest
 from hive.plan.status import ExecutionStatus
 from hive.plan.work import Work
+from hive.text import kind_of
 
 if TYPE_CHECKING:
     from hive.graph.checkpoint_manager import CheckpointManager
@@ -83,6 +84,10 @@ class FlexibleGraphExecutor:
         self.runtime = runtime
         self.checkpoint_manager = checkpoint_manager
         self._judge = judge_of(judge)
+        if approval_callback is not None and not callable(approval_callback):
+            raise errors.InvalidInputError(
+                f"approval_callback is a function or None, not {kind_of(approval_callback)}"
+            )
         self._ask = approval_callback
         self._config = ExecutorConfig() if config is None else config
         check_instance(self._config, ExecutorConfig, "config")

@@ -210,9 +210,9 @@ def _judgment(answer: object, outcome: StepOutcome) -> Judgment:
         return answer
     if isinstance(answer, str) and answer in list(JudgmentAction):
         return Judgment(action=JudgmentAction(answer), feedback=outcome.error)
+    what = repr(answer) if isinstance(answer, str) else kind_of(answer)
     raise errors.InvalidInputError(
-        f"the judge returned {kind_of(answer)}; return a Judgment or one of "
-        f"{', '.join(JudgmentAction)}"
+        f"the judge returned {what}; return a Judgment or one of {', '.join(JudgmentAction)}"
     )
 
 

@@ -42,7 +42,8 @@ def resolve(value: Any, context: Mapping[str, Any], results: Mapping[str, Any]) 
                 missing = ".".join(words[:number])
                 raise errors.InvalidInputError(
                     f"the input {value!r} leads nowhere: there is no {missing!r} in what this "
-                    "step sees, which is the given context and the steps it depends on"
+                    "step sees, which is the given context (--input on the command line) and the "
+                    "steps it depends on"
                 )
             found = found[word]
         return found

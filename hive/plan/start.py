@@ -19,6 +19,7 @@ from hive.plan.decisions import answer_all
 from hive.plan.progress import PlanProgress
 from hive.plan.replan import adopt, restart
 from hive.plan.status import ExecutionStatus, StepStatus
+from hive.text import count
 
 if TYPE_CHECKING:
     from hive.graph.checkpoint_manager import CheckpointManager
@@ -156,8 +157,8 @@ class PlanStartRequest:
             )
         if is_replan and progress.replans >= self.max_replans:
             raise errors.LimitError(
-                f"run {start.run!r} has had {progress.replans} new plans, as many as max_replans "
-                "allows; raise that limit, or start another run"
+                f"run {start.run!r} has had {count(progress.replans, 'new plan')}, as many as "
+                "max_replans allows; raise that limit, or start another run"
             )
         if not all(line.startswith("goal") for line in changed):
             adopt(self.plan, progress, *texts)

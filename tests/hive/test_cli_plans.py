@@ -143,6 +143,16 @@ def test_an_edited_plan_needs_a_higher_revision(folder: Path) -> None:
     assert "plan.steps.second.inputs.price: another value" in refused.errors
 
 
+def test_a_plan_that_lacks_input_is_given_it(folder: Path) -> None:
+    text = "{plan: {id: p, steps: [{id: a, action: f, inputs: {flowers: $flowers}}]}"
+    (folder / "agent.yaml").write_text(f"{text}, functions: {{f: 'market:gather'}}}}")
+    lacking = hive("run", "agent.yaml", "--run", "x")
+    assert lacking.code == 1
+    assert "after 1 attempt: the input '$flowers' leads nowhere" in lacking.errors
+    assert "`hive resume x` goes on from there, with more input if --input" in lacking.errors
+    assert hive("resume", "x", "--input", '{"flowers": 2}', "--json").json["output"]["a"] == 4
+
+
 def test_a_killed_plan_is_interrupted_and_resumes(folder: Path) -> None:
     (folder / "market.py").write_text(
         BEES + "import pathlib, time\n_sell = sell\n"
@@ -164,7 +174,9 @@ def test_a_killed_plan_is_interrupted_and_resumes(folder: Path) -> None:
 
 def test_an_abandoned_run_waits_no_more_and_can_be_taken_up_again(folder: Path) -> None:
     hive("run", "agent.yaml", "--run", "x")
-    assert hive("abandon", "x").code == 0
+    abandoned = hive("abandon", "x")
+    assert abandoned.code == 0
+    assert "`hive abandon x --undo` takes that back" in abandoned.output
     assert hive("runs", "--json").json[0]["status"] == "abandoned"
     assert hive("runs", "--waiting", "--json").json == []
     assert hive("abandon", "x").code == 0, "twice is once"

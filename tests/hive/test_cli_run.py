@@ -265,6 +265,16 @@ def test_another_graph_does_not_continue_a_run(folder: Path) -> None:
     changed = hive("resume", "x", "--target", "bees:pausing")
     assert changed.code == 4
     assert len(ran(folder)) == 3
+    (folder / "fail").unlink()
+    assert hive("resume", "x").code == 0, "the target that was refused is not the one to load now"
+
+
+def test_a_refused_target_of_a_run_from_elsewhere_is_not_noted(folder: Path, home: Path) -> None:
+    hive("run", "bees:graph", "--run", "x")
+    for path in (home / "launches").iterdir():
+        path.unlink()
+    assert hive("resume", "x", "--target", "bees:pausing").code == 4
+    assert "--target MODULE:GRAPH" in hive("resume", "x").errors
 
 
 def test_a_killed_run_is_interrupted_and_resumes(folder: Path) -> None:

@@ -397,6 +397,10 @@ def test_rules_come_before_the_function_in_order_of_priority() -> None:
 def test_a_judge_that_is_none_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="no judge"):
         FlexibleGraphExecutor(Runtime(), judge=7)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match="an int is no judge"):
+        HybridJudge(function=7)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match="approval_callback is a function or None"):
+        FlexibleGraphExecutor(Runtime(), approval_callback=True)  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match=r"rules\['x'\].condition.*rules\['y'\]"):
         HybridJudge(
             [
@@ -477,11 +481,19 @@ def test_what_cannot_be_executed_is_refused_with_every_problem() -> None:
         FlexibleGraphExecutor(Runtime(), functions={"a": 7})  # type: ignore[dict-item]
 
 
-def test_an_input_that_leads_nowhere_says_so() -> None:
-    made = plan(step("a", inputs={"x": "$nowhere.at"}, max_retries=0))
+def test_an_input_that_leads_nowhere_says_so_once() -> None:
+    made = plan(step("a", inputs={"x": "$nowhere.at"}))
     result = execute(made, {"a": lambda x: x})
     assert result.status is ExecutionStatus.NEEDS_REPLAN
     assert "there is no 'nowhere'" in (result.plan.steps[0].error or "")
+    assert result.plan.steps[0].attempts == 1, "another attempt would fail in the same way"
+
+
+def test_a_success_that_its_judge_refuses_is_tried_again() -> None:
+    answers = iter(["retry", "accept"])
+    result = execute(plan(step("a")), {"a": lambda: 1}, judge=lambda *given: next(answers))
+    assert result.status is ExecutionStatus.COMPLETED
+    assert result.plan.steps[0].attempts == 2
 
 
 def test_references_stand_inside_lists_and_objects() -> None:
