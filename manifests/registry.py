@@ -77,7 +77,16 @@ class TypeEntry:
                 f"{self.name!r} was stored as version {version}, the registered class is "
                 f"version {self.version}, and no migration from {step} is registered"
             )
-        return _calling(migrate, f"the migration of {self.name!r} from version {step} failed")
+        what = f"the migration of {self.name!r} from version {step}"
+        call = _calling(migrate, f"{what} failed")
+
+        def migrated(fields: Any) -> Any:
+            found = call(fields)
+            if found is None and fields is not None:  # a `return` was forgotten
+                raise InvalidInputError(f"{what} returned None: it has to return the fields")
+            return found
+
+        return migrated
 
 
 def _calling(function: Callable[[Any], Any], failed: str) -> Callable[[Any], Any]:

@@ -8,11 +8,14 @@ resuming apply the functions, and the next checkpoint is of the new version.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from hive import errors
+from hive.graph.arguments import text_keyed
 from hive.graph.places import LIKE_STATES, changed_record
+from hive.text import kind_of
 
 if TYPE_CHECKING:
     from manifests import Checkpoint
@@ -69,6 +72,10 @@ class StateSchema:
         checkpoint holds (the next node's input, what steps of a plan gave): so it must accept that
         keys are absent. It must not have side effects; it runs again if a resume is repeated.
         """
+        if self.version == 1:
+            raise errors.InvalidInputError(
+                "a state schema of version 1 has no migrations: nothing is older; count it up"
+            )
         if type(version) is not int or not 1 <= version < self.version:
             raise errors.InvalidInputError(
                 f"a migration starts at a version from 1 to {self.version - 1}, not at {version!r}"
@@ -77,6 +84,7 @@ class StateSchema:
             raise errors.InvalidInputError(f"there is a migration from version {version} already")
 
         def register(function: StateMigration) -> StateMigration:
+            _check_function(function, version)
             self._migrations[version] = function
             return function
 
@@ -109,7 +117,11 @@ class StateSchema:
         if not steps:
             return record
         places = LIKE_STATES.get(record.get("executor", ""), ())
-        return changed_record(record, places, lambda state: self._migrated(state, steps))
+        return changed_record(
+            record,
+            places,
+            lambda state: text_keyed("a migrated state", self._migrated(state, steps)),
+        )
 
     def is_current(self, checkpoint: Checkpoint) -> bool:
         """Tell whether the state of a checkpoint has this version."""
@@ -131,17 +143,33 @@ class StateSchema:
             if step not in self._migrations:
                 raise errors.InvalidInputError(
                     f"the state of {where} has version {text}, this program writes {self.version}, "
-                    f"and no migration from {step} is registered"
+                    f"and no migration from {step} is registered: register one with "
+                    f"schema.migration({step})"
                 )
         return steps
 
     def _migrated(self, state: Any, steps: range) -> Any:
         for step in steps:
             try:
-                state = self._migrations[step](state)
+                migrated = self._migrations[step](state)
             except Exception as error:
                 raise errors.InvalidInputError(
                     f"the migration from version {step} of the state failed: "
                     f"{type(error).__name__}: {error}"
                 ) from error
+            # Most often a `return` was forgotten; the run would go on without its state.
+            if migrated is None and state is not None:
+                raise errors.InvalidInputError(
+                    f"the migration from version {step} of the state returned None: it has to "
+                    "return the state, also one that it changed in place"
+                )
+            state = migrated
         return state
+
+
+def _check_function(function: object, version: int) -> None:
+    if not callable(function) or inspect.iscoroutinefunction(function):
+        what = "an async function" if callable(function) else kind_of(function)
+        raise errors.InvalidInputError(
+            f"the migration from version {version} is a plain function, not {what}"
+        )

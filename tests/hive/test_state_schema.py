@@ -39,6 +39,10 @@ def roles(state: dict[str, Any]) -> dict[str, Any]:
     return state
 
 
+async def execute_later(state: dict[str, Any]) -> dict[str, Any]:
+    return state
+
+
 SCHEMA = StateSchema(3, {1: texts, 2: roles})
 
 
@@ -166,6 +170,23 @@ def test_a_migration_that_fails_is_named(home: Path) -> None:
             manager.restore("run")
 
 
+def test_a_migration_that_forgets_to_return_loses_no_state(home: Path) -> None:
+    def forget(state: dict[str, Any]) -> None:
+        state["new"] = 1
+
+    with CheckpointManager(home) as manager, pytest.raises(Crash):
+        execute(manager, crashes=True)
+    with CheckpointManager(home, schema=StateSchema(2, {1: forget})) as manager:
+        with pytest.raises(InvalidInputError, match="from version 1 of the state returned None"):
+            manager.restore("r")
+        with pytest.raises(InvalidInputError, match="from version 1 of the state returned None"):
+            execute(manager)
+    with CheckpointManager(home, schema=StateSchema(2, {1: lambda state: [state]})) as manager:
+        with pytest.raises(InvalidInputError, match="a migrated state is a mapping"):
+            execute(manager)
+        assert len(manager.history("r")) == 2
+
+
 def test_a_label_that_is_no_version_is_refused(home: Path) -> None:
     with CheckpointManager(home) as manager:
         for text in ("0", "two", "-1", "\uff11"):
@@ -195,6 +216,11 @@ def test_migrations_start_at_earlier_versions_and_once() -> None:
     for version in (0, 3, "1"):
         with pytest.raises(InvalidInputError, match="from 1 to 2"):
             schema.migration(version)  # type: ignore[arg-type]
+    for function in (5, execute_later):
+        with pytest.raises(InvalidInputError, match="from version 2 is a plain function"):
+            schema.migration(2)(function)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match="has no migrations"):
+        StateSchema().migration(1)
     schema.migration(2)(texts)
     with pytest.raises(InvalidInputError, match="already"):
         schema.migration(2)

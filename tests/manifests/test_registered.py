@@ -144,6 +144,12 @@ def test_a_missing_migration_is_named() -> None:
         reread(Point(1, 2), only(Point), reader)
 
 
+def test_a_migration_that_forgets_to_return_is_named() -> None:
+    reader = only(Point, version=2, migrations={1: lambda fields: None})
+    with pytest.raises(InvalidInputError, match="of 'Point' from version 1 returned None"):
+        reread(Point(1, 2), only(Point), reader)
+
+
 @pytest.mark.parametrize("error", [KeyError, RuntimeError, ZeroDivisionError, RecursionError])
 def test_code_of_the_application_that_fails_is_not_taken_for_damage(
     error: type[Exception],
