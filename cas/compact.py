@@ -171,7 +171,7 @@ class Compactor:
         if free < size + _SPARE_BYTES:
             raise StoreFullError(
                 f"compacting needs up to {size + _SPARE_BYTES} bytes for the copy, and the disk of "
-                f"{store} has {free}; free some, or run gc first, which needs none"
+                f"{store} has {free}; free some (forget more), or run gc first, which needs none"
             )
 
 

@@ -69,8 +69,8 @@ def _from_errno(number: int, text: str, path: Path) -> HiveError:
     """Return the error for the operating system's ``number``."""
     if number in _FULL_ERRNOS or (number == errno.EIO and _room_is_low(path)):
         return StoreFullError(
-            f"no room left for this write to {path} ({text}); free some space (gc, or other files "
-            "on the disk), then repeat"
+            f"no room left for this write to {path} ({text}); free some space (forget checkpoints "
+            "and run gc, or remove other files of that disk), then repeat"
         )
     if number == errno.EROFS:
         return ReadOnlyStoreError(

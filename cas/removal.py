@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from functools import partial
+from itertools import repeat
 from typing import Final
 
 from cas.counters import Counters
@@ -28,6 +31,8 @@ __all__ = ["put_in_index", "sweep_index", "sweep_pack", "sweep_stray_repairs"]
 
 _LEAST_ROWS: Final = 64
 """What is looked at even if time is up, so that every call gets further."""
+_MOSTLY_LEFT: Final = 3 / 4
+"""How much of a pack is left where its rows stay in their pages."""
 
 
 def sweep_pack(
@@ -74,14 +79,39 @@ def _rewrite(
         if place not in dead:
             digest = Digest(source.digest(at))
             left.append(NewRecord(number, digest, source.links(at), source.payload(at)))
+    old = {}
     for fragment in range(Pack.fragments(data)):
-        if not transaction.delete(OBJECTS, record_key(pack.base, fragment)):
+        key = record_key(pack.base, fragment)
+        known = transaction.get(OBJECTS, key)
+        if known is None:
             # It was met on the way over all packs, and is not found: it would stay, beside the new.
             raise CorruptObjectError(f"the pack at record {pack.base} has a row with a damaged key")
+        old[key] = len(known)
+    cut = partial(_cut_like, list(old.values()))
+    new = Pack.encode(left, FRAGMENT_BYTES, cut=cut) if left else ()
+    rows = {record_key(left[0].number, fragment): row for fragment, row in enumerate(new)}
+    for key in old.keys() - rows.keys():
+        transaction.delete(OBJECTS, key)
     counters.stored_bytes -= len(data)
-    for fragment, row in enumerate(Pack.encode(left, FRAGMENT_BYTES) if left else ()):
-        transaction.put(OBJECTS, record_key(left[0].number, fragment), row)
+    for key, row in rows.items():
+        transaction.put(OBJECTS, key, row)
         counters.stored_bytes += len(row)
+
+
+def _cut_like(rows: Sequence[int], size: int) -> list[int]:
+    """Return the sizes of the rows for a pack of ``size`` bytes in the place of other ``rows``.
+
+    What goes over a row of its size stays in that page. Removed and put anew in other sizes, rows
+    split full pages: a collection of manifests beside long texts made the tree a quarter larger.
+    Where more goes than that, rows of the usual size leave fewer pages.
+    """
+    if size < _MOSTLY_LEFT * sum(rows):
+        rows = ()
+    cuts = []
+    for room in (*rows, *repeat(FRAGMENT_BYTES, size // FRAGMENT_BYTES + 1)):
+        cuts.append(min(room, size))
+        size -= cuts[-1]
+    return [cut for cut in cuts if cut]
 
 
 def _take_repair(transaction: WriteTransaction, number: int, counters: Counters) -> Pack | None:

@@ -122,11 +122,11 @@ class ObjectStore(Closing):
 
         return self.environment.read(attempt)
 
-    def write(self, work: Callable[[RecordWriter], T]) -> T:
+    def write(self, work: Callable[[RecordWriter], T], *, frees_space: bool = False) -> T:
         """Run ``work`` with a writer in one durable transaction and return its result.
 
         ``work`` may run more than once (the file may have to grow first), so its effects outside
-        the transaction must be repeatable.
+        the transaction must be repeatable. ``frees_space`` is as in ``Environment.write``.
         """
         writer: RecordWriter | None = None
 
@@ -143,7 +143,7 @@ class ObjectStore(Closing):
             return result
 
         with BriefUpkeep(self.environment.path) as upkeep:
-            result = self.environment.write(attempt)
+            result = self.environment.write(attempt, frees_space=frees_space)
         if writer is not None:
             self._remember(writer)
         return result

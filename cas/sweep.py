@@ -34,6 +34,7 @@ from typing import Final, Literal
 from cas.counters import Counters
 from cas.environment import Environment, ReadTransaction, WriteTransaction
 from cas.epochs import Moment, forget_collected, last_collected
+from cas.errors import StoreFullError
 from cas.late import LateMarks, OutOfTimeSignal
 from cas.marking import Marker
 from cas.markpass import Marked
@@ -189,6 +190,9 @@ class _Sweeping:
         behind, rows = environment.read(_index_state)
         self._index_later = behind or marked.dead_records > rows // _INDEX_SHARE
         self._next = 0
+        self._most_packs = len(marked.packs)
+        self._tried = 0
+        self._is_tight = False
         self.report = Sweep(False, "everything")
 
     def run(self, deadline: float | None, progress: OnProgress) -> bool:
@@ -196,7 +200,14 @@ class _Sweeping:
         packs = self._marked.packs
         while self._next < len(packs):
             moment = self._late.moment
-            self._next = self._batch(packs)
+            try:
+                self._next = self._batch(packs)
+            except StoreFullError:
+                if self._tried <= 1:
+                    raise
+                # What a transaction frees, the next but one can use: less at once needs less room.
+                self._most_packs = self._tried // 2
+                continue
             progress(Progress("sweep", self._next, len(packs)))
             if deadline is not None and time.monotonic() >= deadline:
                 return self._next == len(packs)
@@ -243,7 +254,9 @@ class _Sweeping:
         stored = counters.stored_bytes
         end = time.perf_counter() + self._pace.seconds
         place = self._next
-        while place < len(packs) and (place == self._next or time.perf_counter() < end):
+        most = min(len(packs), place + self._most_packs)
+        while place < most and (place == self._next or time.perf_counter() < end):
+            self._tried = place + 1 - self._next
             sweep_pack(
                 transaction,
                 packs[place],
@@ -283,7 +296,13 @@ class _Sweeping:
         seen = self._late.moment
         while key is not None:
             work = partial(self._sweep_index, start=key)
-            key, moment = self._environment.write(work, frees_space=True)
+            try:
+                key, moment = self._environment.write(work, frees_space=True)
+            except StoreFullError:
+                if self._is_tight:
+                    raise
+                self._is_tight = True  # as few rows at once as can be
+                continue
             place = 1 << 16 if key is None else int.from_bytes(key[:2].ljust(2, b"\0"), "big")
             progress(Progress("index", place, 1 << 16))
             if key is not None and deadline is not None and time.monotonic() >= deadline:
@@ -299,7 +318,7 @@ class _Sweeping:
         if transaction.generation != self._marked.generation:
             raise GenerationChangedError
         self._pace.begin()
-        end = time.perf_counter() + self._pace.seconds
+        end = time.perf_counter() + (0 if self._is_tight else self._pace.seconds)
         key = sweep_index(transaction, start, self._marked.marks, end)
         if key is None:
             transaction.delete(STORE, INDEX_BEHIND)

@@ -220,7 +220,7 @@ class Beside(Upkeep):
         ``CorruptStoreError`` if it lists fewer checkpoints than it counts.
         """
         self._refuse_read_only()
-        withdrawn = self._store.write(lambda writer: withdraw(writer, run, keys))
+        withdrawn = self._store.write(lambda writer: withdraw(writer, run, keys), frees_space=True)
         self._seen.lose(run)
         return withdrawn
 
@@ -233,7 +233,9 @@ class Beside(Upkeep):
         """
         self._refuse_read_only()
         with self.events.during("delete_run") as tell:
-            deleted = self._store.write(lambda writer: delete_unmoved(writer, heads))
+            deleted = self._store.write(
+                lambda writer: delete_unmoved(writer, heads), frees_space=True
+            )
             for head, checkpoints in zip(heads, deleted, strict=True):
                 self._seen.lose(head.run)
                 tell(_deleted(head.run, checkpoints))

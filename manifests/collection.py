@@ -191,4 +191,4 @@ def _drop_dead_leases(store: ObjectStore) -> None:
         if drop_dead_leases(writer.writing):
             writer.unroot()
 
-    store.write(drop)
+    store.write(drop, frees_space=True)

@@ -16,7 +16,13 @@ from functools import partial
 from typing import Final
 
 from cas.digest import Digest
-from cas.errors import ConflictError, CorruptStoreError, InvalidInputError, NotFoundError
+from cas.errors import (
+    ConflictError,
+    CorruptStoreError,
+    InvalidInputError,
+    NotFoundError,
+    StoreFullError,
+)
 from cas.records import Record, RecordReader
 from cas.store import ObjectStore
 from cas.upkeep import OnProgress, Progress, silent
@@ -162,17 +168,26 @@ def execute(store: ObjectStore, made: ForgetPlan, progress: OnProgress) -> Forge
     """Do what a plan says, and return it with what was done; tells of the phase ``forget``.
 
     Of a policy's plan, what must stay by now is spared, with the reason. Of a plan by name, that
-    is a ``ConflictError``, and nothing of its batch (of up to 250) is forgotten.
+    is a ``ConflictError``, and nothing of its batch (of up to 250, or of what fits on a full disk)
+    is forgotten.
     """
     drops = _in_order(made)
     spared: dict[Place, Verdict] = {}
     seen: Look | None = None
-    for at in range(0, len(drops), BATCH):
-        batch = drops[at : at + BATCH]
-        kept, seen = _drop_batch(store, batch, seen, named=made.named)
+    at, most = 0, BATCH
+    while at < len(drops):
+        batch = drops[at : at + most]
+        try:
+            kept, seen = _drop_batch(store, batch, seen, named=made.named)
+        except StoreFullError:
+            if len(batch) == 1:
+                raise
+            most = len(batch) // 2  # which needs less room at once
+            continue
         spared.update((place_of(verdict), verdict) for verdict in kept)
-        progress(Progress("forget", at + len(batch), len(drops)))
-        if at + BATCH < len(drops):
+        at += len(batch)
+        progress(Progress("forget", at, len(drops)))
+        if at < len(drops):
             time.sleep(_PAUSE_SECONDS)
     if not made.named:
         drop_strays(store, {verdict.checkpoint.run for verdict in made.verdicts})
@@ -205,7 +220,8 @@ def _drop_batch(
         if seen is None or not names <= seen.runs.keys():
             seen = store.read(lambda reader: Look.at(reader.transaction, names))
         done = store.write(
-            partial(_drop, batch=batch, seen=seen, named=named, patient=not tries_left)
+            partial(_drop, batch=batch, seen=seen, named=named, patient=not tries_left),
+            frees_space=True,
         )
         if done is not None:
             return done

@@ -48,7 +48,8 @@ def hide(store: ObjectStore, made: ForgetPlan) -> ForgetPlan:
     for name, verdicts in going.items():
         for at in range(0, len(verdicts), _BATCH):
             some = verdicts[at : at + _BATCH]
-            listed.update(store.write(partial(_take_off, name=name, going=some)))
+            take_off = partial(_take_off, name=name, going=some)
+            listed.update(store.write(take_off, frees_space=True))
         _cut(store, name, made.by_key[name])
     return replace(made, verdicts=tuple(listed.get(place_of(each), each) for each in made.verdicts))
 
@@ -89,7 +90,10 @@ def _cut(store: ObjectStore, name: str, rebuilt: Rebuilt) -> None:
             now = stable(store, partial(read_needs, run=name, rebuilt=rebuilt))
         except NotFoundError:
             return
-        if now is None or store.write(partial(_relink, needs=now, changed=now.relinked())):
+        if now is None:
+            return
+        relink = partial(_relink, needs=now, changed=now.relinked())
+        if store.write(relink, frees_space=True):
             return
 
 

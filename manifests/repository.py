@@ -304,7 +304,7 @@ class Repository(Browsing, Beside, Saving, Closing):
     def untag(self, name: str) -> None:
         """Remove a tag; the checkpoint stays where a run lists it. ``NotFoundError`` if absent."""
         self._refuse_read_only()
-        self._store.write(lambda writer: listing.untag(writer, name))
+        self._store.write(lambda writer: listing.untag(writer, name), frees_space=True)
 
 
 def _distinct(keys: Iterable[Any]) -> list[Any]:

@@ -33,7 +33,8 @@ def drop_strays(store: ObjectStore, names: Collection[str] | None = None) -> Non
     """
     for run in store.read(lambda reader: list(Catalogue(reader.transaction).runs())):
         if (names is None or run.name in names) and store.read(partial(_has_strays, run=run)):
-            store.write(partial(_drop, name=run.name, whole=names is None))
+            drop = partial(_drop, name=run.name, whole=names is None)
+            store.write(drop, frees_space=True)
 
 
 def _has_strays(reader: RecordReader, run: RunRow) -> bool:

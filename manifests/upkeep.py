@@ -155,7 +155,7 @@ class Upkeep:
         self._refuse_read_only()
         with self.events.during("delete_run") as tell:
             deleted = self._store.write(
-                lambda writer: listing.delete_run(writer, name, force=force)
+                lambda writer: listing.delete_run(writer, name, force=force), frees_space=True
             )
             self._seen.lose(name)
             tell(lambda seconds: RunDeleted(run=name, checkpoints=deleted, seconds=seconds))
@@ -174,7 +174,7 @@ class Upkeep:
     def unpin(self, ref: RefLike) -> None:
         """Remove a pin. ``NotFoundError`` if the checkpoint has none."""
         self._refuse_read_only()
-        self._store.write(lambda writer: listing.unpin(writer, ref))
+        self._store.write(lambda writer: listing.unpin(writer, ref), frees_space=True)
 
     def pins(self) -> list[Pin]:
         """Return all pins."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hive import errors
 from hive.cli.ending import finish, resume_command, say_what_is_left
 from hive.cli.options import HomeOption, JsonOption, RunArgument, open_to_write
 
@@ -200,7 +201,8 @@ def _runner(agent: Agent, repo: Repository, name: str) -> Iterator[AgentRunner]:
     try:
         with AgentRunner(agent, repo) as runner:
             yield runner
-    except (KeyboardInterrupt, SystemExit):
+    except (KeyboardInterrupt, SystemExit, errors.StoreFullError):
+        # Without room too: repeating what failed, as that error says, would begin another run.
         say_what_is_left(repo, name)
         raise
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import cas.removal
 import cas.sweep
-from cas.environment import Table
-from cas.errors import CorruptionError, MissingObjectError, UnsupportedFormatError
+from cas.environment import Environment, ReadTransaction, Table, WriteTransaction
+from cas.errors import CorruptionError, MissingObjectError, StoreFullError, UnsupportedFormatError
 from cas.objects import Object
-from cas.records import REPAIRS, record_key
+from cas.records import INDEX, OBJECTS, REPAIRS, record_key
 from cas.store import ObjectStore
 from cas.upkeep import Progress
 from cas.writer import RecordWriter
@@ -25,6 +28,52 @@ def chain(text: str, length: int) -> list[Object]:
     for step in range(1, length):
         items.append(node(f"{text} {step}", items[-1]))
     return items
+
+
+def test_where_room_is_scarce_less_is_removed_at_once(
+    names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, before = Environment.write, names.store.environment.read(rows_of_objects)
+
+    def write_tight(self: Environment, work: Callable[..., Any], **options: Any) -> Any:
+        """A disk that has room for a transaction that removes two packs, or that many rows."""
+
+        def checked(transaction: WriteTransaction) -> Any:
+            packs, rows = rows_of_objects(transaction), transaction.count(INDEX)
+            result = work(transaction)
+            if packs - rows_of_objects(transaction) > 2 or rows - transaction.count(INDEX) > 100:
+                raise StoreFullError("full")
+            return result
+
+        return write(self, checked, **options)
+
+    for number in range(40):
+        names.save(f"{number}", *chain(f"{number}", 10))
+        names.drop(f"{number}")
+    names.save("kept", *chain("kept", 10))
+    with monkeypatch.context() as patch:
+        patch.setattr(Environment, "write", write_tight)
+        done = names.gc(batch_seconds=1)
+    assert (done.complete, done.objects_removed) == (True, 400)
+    assert names.store.environment.read(rows_of_objects) == before + 1
+    check_store(names, collected=True)
+
+
+def rows_of_objects(transaction: ReadTransaction) -> int:
+    return transaction.count(OBJECTS)
+
+
+def test_what_is_left_of_packs_takes_no_more_pages(names: Names) -> None:
+    """A little was removed beside long texts, and the tree grew by a quarter: its pages split."""
+    rng = random.Random(3)
+    for number in range(100):
+        text = Object((), rng.randbytes(15_000))
+        names.save(f"old {number}", text, node(f"{number}", text))
+        names.save(f"text {number}", text)
+        names.drop(f"old {number}")
+    before = names.store.environment.read(ReadTransaction.bytes_in_use)
+    assert names.gc().objects_removed == 100
+    assert names.store.environment.read(ReadTransaction.bytes_in_use) < 1.05 * before
 
 
 def test_an_empty_store_is_collected(names: Names) -> None:

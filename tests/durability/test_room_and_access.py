@@ -6,9 +6,10 @@ import errno
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,37 @@ def test_a_full_disk_can_be_opened_read_and_forgotten_from(disk: Path) -> None:
         repo.forget([("r", number) for number in range(1, count)])
         assert len(repo.log("r")) == 1
         assert repo.restore("r") == noise(count - 1)
+
+
+@needs_root
+def test_what_others_filled_the_disk_with_keeps_nothing_from_being_deleted(disk: Path) -> None:
+    """The file of a compacted store has no free page, and cannot grow."""
+    ways: list[tuple[str, Callable[[Repository], object]]] = [
+        ("", lambda repo: repo.forget([("r", number) for number in range(1, 15)])),
+        ("", lambda repo: repo.delete_run("gone")),
+        ("tag", lambda repo: repo.untag("tag")),
+        ("pin", lambda repo: repo.unpin("r@2")),
+    ]
+    for kept_by, way in ways:
+        with Repository.open(disk / "home") as repo:
+            for number in range(15):
+                repo.commit("r", noise(number, 20_000))
+            repo.commit("gone", noise(16))
+            if kept_by == "tag":
+                repo.tag("tag", "r@1")
+            if kept_by == "pin":
+                repo.pin("r@2")
+            repo.compact()
+        with open(disk / "rest", "wb") as rest, pytest.raises(OSError, match="space"):
+            rest.write(bytes(8 << 20))
+        with Repository.open(disk / "home") as repo:
+            with pytest.raises(StoreFullError, match="forget checkpoints and run gc"):
+                repo.commit("r", noise(0))
+            way(repo)
+            assert repo.gc().complete
+            (disk / "rest").unlink()
+            assert repo.check().ok
+        shutil.rmtree(disk / "home")
 
 
 @needs_root

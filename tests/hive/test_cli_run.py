@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from cas.environment import Environment
+from cas.errors import StoreFullError
 from manifests import Repository
 from tests.hive.command_line import environment, fresh_imports, hive, spawn, start
 
@@ -328,6 +330,29 @@ def test_a_name_that_looks_like_a_reference_is_a_name(folder: Path) -> None:
 def test_resuming_creates_no_store(folder: Path, home: Path) -> None:
     assert hive("resume", "x").code == 3
     assert not home.exists()
+
+
+def test_a_full_disk_says_how_to_go_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Repeating the command, as the error says of a write, would begin another run."""
+    write = Environment.write
+
+    def full_behind_gather(self: Environment, work: Any, **options: Any) -> Any:
+        if not room or (folder / "dancing").exists():
+            raise StoreFullError("no room")
+        return write(self, work, **options)
+
+    Repository.open(Path(os.environ["HIVE_HOME"])).close()
+    room = False
+    hint = "`hive resume bees-1` continues after the last finished step"
+    with monkeypatch.context() as patch:
+        patch.setattr(Environment, "write", full_behind_gather)
+        run = hive("run", "bees.py:graph")
+        assert (run.code, "begin it again" in run.errors) == (7, True)
+        room = True
+        run = hive("run", "bees.py:graph")
+        assert (run.code, hint in run.errors) == (7, True)
+    assert hive("resume", "bees-1").code == 0
+    assert ran(folder) == ["gather", "dance", "dance", "rest"]
 
 
 def test_ctrl_c_says_how_to_go_on(folder: Path) -> None:

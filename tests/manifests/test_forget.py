@@ -10,14 +10,22 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import manifests.forgetting
-from cas.errors import ConflictError, InvalidInputError, NotFoundError, ReadOnlyStoreError
+from cas.errors import (
+    ConflictError,
+    InvalidInputError,
+    NotFoundError,
+    ReadOnlyStoreError,
+    StoreFullError,
+)
 from cas.upkeep import Progress
 from manifests import ForgetPlan, Repository, RetentionPolicy
 from manifests.catalogue import CatalogueWriter
+from manifests.rows import RunRow
 from tests.cas.children import ChildFailedError, finish, start_child
 
 LAST_TWO = RetentionPolicy(keep_last=2)
@@ -39,6 +47,31 @@ def intact(repo: Repository) -> None:
         for checkpoint in repo.log(info.name):
             assert repo.restore(checkpoint)
     assert repo.check().damage == ()
+
+
+def test_where_room_is_scarce_less_is_forgotten_at_once(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop, tries = CatalogueWriter.drop, []
+
+    def drop_tight(self: CatalogueWriter, run: RunRow, rows: Any) -> RunRow:
+        tries.append(len(rows))
+        if len(rows) > most:
+            raise StoreFullError("full")
+        return drop(self, run, rows)
+
+    with Repository.open(home) as repo:
+        fill(repo, "a", 12)
+        monkeypatch.setattr(CatalogueWriter, "drop", drop_tight)
+        most = 0
+        with pytest.raises(StoreFullError):
+            repo.forget(LAST_TWO)
+        assert tries == [10, 10, 5, 2, 1]  # once more without the ballast
+        assert len(sequences(repo, "a")) == 12
+        most = 3
+        assert len(repo.forget(LAST_TWO).dropped) == 10
+        assert sequences(repo, "a") == [11, 12]
+        intact(repo)
 
 
 def test_a_dry_run_changes_nothing_and_is_what_is_executed(home: Path) -> None:
