@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 import lmdb
 
 from cas.datafile import check_data_file
-from cas.errors import CorruptStoreError, InvalidInputError, StoreFullError
+from cas.errors import CorruptStoreError, InvalidInputError, NotFoundError, StoreFullError
 from cas.failures import translate
 from cas.filesystem import DIRECTORY_MODE, FILE_MODE, make_private_file
+from cas.flock import FlockFile
 from cas.lockfile import LOCK_FILE, MOST_READERS, is_lock_usable, prepare_lock_file
 from cas.pages import check_pages
 from cas.readers import Reader, parse_readers
@@ -133,6 +134,7 @@ class Database:
         self.locked = True
         self._trusted = trusted
         self._seen_transaction = 0
+        self._file_bytes = 0
         self.databases: dict[str, lmdb._Database | None] = {}
         if not fresh:
             self._require_data_file()
@@ -142,6 +144,7 @@ class Database:
             self._require_writable()
         self.lmdb = self._open_checked(fresh=fresh)
         try:
+            self._file = self._open_beside()
             self.clear_stale_readers()
             self.open_tables(tables)
         except BaseException:
@@ -158,6 +161,14 @@ class Database:
                 continue  # A writer in another process outgrew the map between check and opening.
             except (lmdb.Error, OSError) as error:
                 raise translate(error, self.directory.parent) from error
+
+    def _open_beside(self) -> FlockFile:
+        """Open the data file once more, to look at: LMDB does not say which one it has open."""
+        path = self.directory / DATA_FILE
+        try:
+            return FlockFile(path, os.O_RDONLY)
+        except OSError as error:
+            raise translate(error, path) from error
 
     def _require_data_file(self) -> None:
         store = self.directory.parent
@@ -293,8 +304,41 @@ class Database:
         except (lmdb.NotFoundError, lmdb.ReadonlyError):
             return None
 
+    def _refuse_lost_file(self) -> None:
+        """Refuse to go on in a data file that was removed, replaced or cut off while it was open.
+
+        A commit would go into a file that nobody finds again. And LMDB ends the process with SIGBUS
+        where it reads behind the end.
+
+        Raises:
+            NotFoundError: The file has no name any more.
+            CorruptStoreError: It is shorter than it was. LMDB never makes it so.
+        """
+        path, known_bytes = self.directory / DATA_FILE, self._file_bytes
+        try:
+            status = os.fstat(self._file.fileno())
+        except OSError as error:
+            raise translate(error, path) from error
+        if not status.st_nlink:
+            raise NotFoundError(
+                f"{path} was removed or replaced while it was open; close the store, and open what "
+                "is there now"
+            )
+        if status.st_size < known_bytes:
+            raise CorruptStoreError(
+                f"{path} was cut off while it was open; restore the store from a copy, or salvage "
+                "it",
+                path=path,
+            )
+        self._file_bytes = status.st_size
+
     def is_outdated(self) -> bool:
-        """Whether opening again would find more: a table, or a lock file, that was missing."""
+        """Whether opening again would find more: a table, or a lock file, that was missing.
+
+        Raises:
+            HiveError: What is open is lost.
+        """
+        self._refuse_lost_file()
         if not self.locked and self._can_lock():
             return True
         return (
@@ -339,3 +383,4 @@ class Database:
     def close(self) -> None:
         """Close the environment; no transaction may be active."""
         self.lmdb.close()
+        self._file.close()

@@ -74,7 +74,8 @@ def _from_errno(number: int, text: str, path: Path) -> HiveError:
         )
     if number == errno.EROFS:
         return ReadOnlyStoreError(
-            f"{path} is on a read-only file system ({text}); open the store with read_only=True"
+            f"{path} is on a read-only file system ({text}), so nothing can be written there: "
+            "choose another place, or only read (read_only=True)"
         )
     if number in _DENIED_ERRNOS:
         return AccessError(

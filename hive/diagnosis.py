@@ -96,6 +96,10 @@ def _permissions(home: Path) -> Iterator[Finding]:
             "warning",
             f"everybody may write to {home}, and so replace what is in it; chmod o-w it",
         )
+    if store.stat().st_uid != os.geteuid():
+        # It may let nobody else look into it: then there is nothing to walk over.
+        yield Finding("permissions", "error", f"{store} belongs to another user")
+        return
     open_to_others = []
     for folder, folders, files in os.walk(store):
         for name in (*folders, *files):

@@ -383,6 +383,46 @@ def test_nothing_is_written_to_a_store_that_was_removed(store: Path, anew: bool)
             assert again.read(lambda tx: tx.get(ROWS, b"key")) == b"3"
 
 
+@pytest.mark.parametrize("replaced", [True, False])
+def test_nothing_is_written_to_a_data_file_that_was_removed(store: Path, replaced: bool) -> None:
+    """As where a copy is put in its place while programs are at work."""
+    data = store / "g1" / "data.mdb"
+    copy = shutil.copy(data, store.with_name("copy"))
+    with Environment.open(store, [ROWS]) as environment:
+        environment.write(partial(put, b"key", b"1"))
+        data.unlink()
+        if replaced:
+            os.rename(copy, data)
+        for _ in range(2):
+            with pytest.raises(NotFoundError, match=r"data\.mdb was removed or replaced"):
+                environment.write(partial(put, b"key", b"2"))
+            with pytest.raises(NotFoundError, match=r"data\.mdb was removed or replaced"):
+                environment.read(lambda tx: tx.get(ROWS, b"key"))
+    if replaced:
+        with Environment.open(store, [ROWS]) as environment:
+            assert environment.read(lambda tx: tx.get(ROWS, b"key")) == b"old"
+            environment.write(partial(put, b"key", b"3"))
+
+
+@pytest.mark.parametrize("size", [0, 8192])
+def test_a_data_file_that_is_cut_off_while_it_is_open_ends_no_process(
+    store: Path, size: int
+) -> None:
+    """LMDB reads behind the end, and the process is killed."""
+
+    def work() -> str:
+        with Environment.open(store, [ROWS]) as environment:
+            environment.write(partial(put, b"key", b"1"))
+            os.truncate(store / "g1" / "data.mdb", size)
+            with pytest.raises(CorruptStoreError, match="was cut off while it was open"):
+                environment.write(partial(put, b"key", b"2"))
+            with pytest.raises(CorruptStoreError, match="was cut off while it was open"):
+                environment.read(lambda tx: tx.get(ROWS, b"key"))
+        return "told"
+
+    assert in_child(work) == "+told"
+
+
 def test_a_store_is_not_taken_for_another_in_its_place(store: Path, tmp_path: Path) -> None:
     """Files are found by their paths, and the lock of the one is not that of the other."""
     with Environment.open(store, [ROWS]) as environment:

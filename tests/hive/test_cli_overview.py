@@ -20,6 +20,7 @@ from hive.cli.completion import complete_ref, complete_run, complete_tag
 from hive.cli.launches import Launch, record_launch
 from hive.diagnosis import diagnose
 from manifests import Repository
+from tests.cas.children import in_child, nobody
 from tests.hive.command_line import environment, hive, spawn
 
 
@@ -133,6 +134,21 @@ def test_doctor_looks_on_where_the_store_does_not_open(repo: Repository, home: P
     ran = hive("doctor")
     assert (ran.code, "does not open (corrupt-store)" in ran.output) == (1, True)
     assert "disk: " in ran.output
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
+def test_doctor_does_not_take_another_users_store_for_a_private_one(public: Path) -> None:
+    """It cannot be looked into, so nothing in it seemed open to others."""
+    Repository.open(public / "home").close()
+    (public / "home").chmod(0o755)
+
+    def look() -> str:
+        nobody()
+        return repr(
+            [(found.level, found.text) for found in diagnose(public / "home", default_home=None)]
+        )
+
+    assert f"('error', '{public}/home/objects belongs to another user')" in in_child(look)
 
 
 def test_doctor_warns_of_the_janitor(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
