@@ -26,7 +26,7 @@ from manifests.forms import Forms
 from manifests.limits import check_limit
 from manifests.outline import Outline, outline
 from manifests.paths import Step
-from manifests.places import Places
+from manifests.places import PathLike, Places
 from manifests.reading import StoreReader, stable
 from manifests.refs import RefLike
 from manifests.registry import Registry
@@ -128,7 +128,7 @@ class Browsing:
     def excerpt(
         self,
         ref: RefLike,
-        path: Sequence[Step],
+        path: PathLike,
         *,
         start: int = 0,
         most: int = 16_384,
@@ -138,7 +138,7 @@ class Browsing:
 
         Args:
             ref: The checkpoint.
-            path: The steps to the text, or the bytes or bytearray.
+            path: Leads to the text, or the bytes or bytearray.
             start: The position of the first byte; of a text, of its UTF-8 form.
             most: How many bytes, at most.
             execution: The path leads into the execution record, not into the state.
@@ -151,7 +151,8 @@ class Browsing:
             forms = Forms(self.registry, reader.load)
             manifest = history.find(reader, ref).manifest
             root = manifest.execution if execution else manifest.state
-            form = Places(forms).find(root, path)
+            places = Places(forms)
+            form = places.find(root, places.steps(root, path))
             found = excerpt(forms, form, start, most)
             if found is None:
                 raise NotFoundError("what stands there is no text and no byte string")
@@ -160,13 +161,14 @@ class Browsing:
         return stable(self._store, read)
 
     def execution_outline(
-        self, ref: RefLike, path: Sequence[Step] = (), *, start: int = 0, stop: int = 100
+        self, ref: RefLike, path: PathLike = (), *, start: int = 0, stop: int = 100
     ) -> Outline:
         """Return of a checkpoint's execution record what ``outline`` does of its state."""
 
         def read(reader: StoreReader) -> Outline:
             root = history.find(reader, ref).manifest.execution
-            return outline(Forms(self.registry, reader.load), root, path, start, stop)
+            forms = Forms(self.registry, reader.load)
+            return outline(forms, root, Places(forms).steps(root, path), start, stop)
 
         return stable(self._store, read)
 

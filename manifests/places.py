@@ -131,6 +131,19 @@ def _hashable(key: Any) -> Any:
     return key
 
 
+def _check_step(step: Step) -> None:
+    """Refuse what is no step of a path: looking it up would pass for damage."""
+    if isinstance(step, slice):
+        _check_slice(step)
+        return
+    try:
+        hash(step)
+    except TypeError:
+        raise InvalidInputError(
+            f"a step of a path is a name, an index, a key or a slice, not {step!r}"
+        ) from None
+
+
 def _check_slice(part: slice) -> None:
     """Refuse what only a whole list could be cut by: a path leads to items that stand together."""
     bounds = {*map(type, (part.start, part.stop))}
@@ -157,8 +170,7 @@ class Places:
                 raise InvalidInputError(f"a path is a text or a list of steps; {_EXAMPLES}")
             steps = list(path)
             for step in steps:
-                if isinstance(step, slice):
-                    _check_slice(step)
+                _check_step(step)
             return steps
         if not path:
             return []
@@ -207,7 +219,16 @@ class Places:
         raise NotFoundError(f"{_shown(steps, at)} is no list to take a part of")
 
     def find(self, root: Form, steps: Sequence[Step]) -> Form:
-        """Return the form at a place, without slices. Raises ``NotFoundError``."""
+        """Return the form at a place.
+
+        Raises:
+            NotFoundError: There is nothing there.
+            InvalidInputError: There is a slice among the steps, which leads to several places.
+        """
+        if any(isinstance(step, slice) for step in steps):
+            raise InvalidInputError(
+                "a slice leads to several places, and one is asked for here; write items[2]"
+            )
         form = root
         for at in range(len(steps)):
             form = self._child(form, list(steps), at)

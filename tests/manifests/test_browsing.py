@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import manifests.forms
-from cas.errors import NotFoundError
+from cas.errors import InvalidInputError, NotFoundError
 from manifests import Branch, Repository
 from manifests.diff import Touched
 from manifests.excerpt import excerpt, first_difference
@@ -19,7 +19,7 @@ from manifests.forms import LinkForm
 from manifests.outline import outline
 from manifests.parameters import TreeParameters
 from manifests.paths import Entry, Field, Step
-from manifests.places import Places, parse_path, path_of, step_to
+from manifests.places import PathLike, Places, parse_path, path_of, step_to
 from tests.manifests.classes import Point, registry
 from tests.manifests.memory import Memory
 from tests.manifests.sameness import same
@@ -257,5 +257,16 @@ def test_an_excerpt_of_a_state(repo: Repository) -> None:
     repo.commit("run", {"a": {"text": "é" * 10_000, "n": 5}})
     found = repo.excerpt("run", parse_path("a.text"), start=101, most=7)
     assert (found.start, found.text, found.total) == (100, "é" * 4, 20_000)
+    assert repo.excerpt("run", "a.text", start=101, most=7) == found
     with pytest.raises(NotFoundError, match="no text"):
         repo.excerpt("run", parse_path("a.n"))
+
+
+@pytest.mark.parametrize("path", ["a[5:2]", "[:]", [["a"]], ["a", {}]], ids=str)
+def test_a_path_that_leads_to_no_one_place_is_not_taken_for_damage(
+    repo: Repository, path: PathLike
+) -> None:
+    repo.commit("run", {"a": {"text": "é"}}, execution={"a": {"text": "é"}})
+    for look in (repo.outline, repo.excerpt, repo.execution_outline):
+        with pytest.raises(InvalidInputError, match=r"a slice leads to several|a step of a path"):
+            look("run", path)

@@ -458,6 +458,8 @@ def test_runs_are_compared_with_one_another(repo: Repository) -> None:
         ("/step", {"run": "survey", "at": "99"}, 404),
         ("/step", {"run": "survey", "at": "9" * 40}, 400),
         ("/step", {"run": "survey", "at": "1", "path": "a[["}, 400),
+        ("/step", {"run": "survey", "at": "1", "path": "[5:2]"}, 400),
+        ("/text", {"run": "survey", "at": "1", "path": "[5:2]"}, 400),
         ("/step", {"run": "survey", "at": "1", "path": "absent"}, 404),
         ("/step", {"run": "survey", "at": "1", "path": "messages[9]"}, 404),
         ("/parts", {"run": "survey", "at": "1", "path": "x" * 9_000}, 400),
