@@ -9,7 +9,6 @@ the head that the claim was made at, and an empty owner once the claim was given
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
@@ -19,6 +18,7 @@ import cbor2
 from cas.digest import Digest
 from cas.environment import ReadTransaction, Table, WriteTransaction
 from cas.errors import ConflictError, CorruptStoreError
+from cas.mutex import Mutex
 from cas.owner import Owner
 from cas.shape import Shape, shaped
 from cas.writer import RecordWriter
@@ -41,7 +41,7 @@ CLAIMS: Final = Table("claims")
 _SHAPES: Final[tuple[Shape, ...]] = ((str, int, bytes, bytes),)
 
 _held: set[bytes] = set()
-_held_lock = threading.Lock()
+_held_lock = Mutex()
 """The tokens of the claims that this process holds: one that it let go of is not in force."""
 
 

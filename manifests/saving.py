@@ -26,7 +26,7 @@ from manifests.names import check_key, check_name
 from manifests.parts import Structure
 from manifests.placing import Place, keyed_place, place_after
 from manifests.refs import RefLike
-from manifests.seen import SeenHeads
+from manifests.seen import Head, SeenHeads
 
 __all__ = ["LAST_SEEN", "LastSeen", "Saving"]
 
@@ -112,13 +112,22 @@ class Saving(Claiming):
                 extends_head=extends_head,
             )
 
-        with self.events.during("save") as tell:
-            if key is not None and not extends_head and not isinstance(parent, LastSeen):
-                saved = self._write_keyed(prepared)
-            else:
-                saved = self._write_healing(prepared)
-            tell(lambda seconds: Saved(checkpoint=saved, seconds=seconds))
-            return saved
+        before = self._seen.last(run)
+        try:
+            with self.events.during("save") as tell:
+                if key is not None and not extends_head and not isinstance(parent, LastSeen):
+                    saved = self._write_keyed(prepared)
+                else:
+                    saved = self._write_healing(prepared)
+                tell(lambda seconds: Saved(checkpoint=saved, seconds=seconds))
+                return saved
+        except Exception:
+            raise
+        except BaseException:
+            # Ctrl-C may come where nobody has what was prepared, to take it back.
+            if self._seen.head(run) != self._head(run):
+                self._seen.put_back(run, before)
+            raise
 
     def _write_keyed(self, prepared: Callable[[], PreparedCommit]) -> Checkpoint:
         for _ in range(_MOST_TRIES):
@@ -222,10 +231,12 @@ class Saving(Claiming):
         return checkpoint
 
     def _is_head(self, prepared: PreparedCommit) -> bool:
-        head = None
+        return self._head(prepared.run) == (prepared.sequence, prepared.id)
+
+    def _head(self, run: str) -> Head | None:
         with suppress(HiveError):
-            head = self._store.read(lambda reader: history.head_of(reader, prepared.run))
-        return head == (prepared.sequence, prepared.id)
+            return self._store.read(lambda reader: history.head_of(reader, run))
+        return None
 
     def submit(self, prepared: PreparedCommit) -> Future[Checkpoint]:
         """Queue a prepared commit and return at once; the future completes when it is durable.
@@ -262,7 +273,9 @@ class Saving(Claiming):
     ) -> None:
         """Note, and tell, what came of a commit that was not written alone."""
         if isinstance(outcome, BaseException):
-            self._seen.take_back(prepared.place)
+            # Of an interrupted transaction of another thread it is not known what came of it.
+            if isinstance(outcome, ConflictError) or not self._is_head(prepared):
+                self._seen.take_back(prepared.place)
             self._encoder.distrust(prepared.run)
             if operation is not None:
                 operation.failed(outcome)

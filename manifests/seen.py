@@ -10,14 +10,14 @@ from manifests.commits import PreparedCommit
 from manifests.manifest import Checkpoint
 from manifests.placing import Place
 
-__all__ = ["SeenHeads"]
+__all__ = ["Head", "Seen", "SeenHeads"]
 
 Head = tuple[int, Digest]
 """(sequence, id) of a run's head."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class Seen:
     """A head as it was seen at a moment, in this handle's own count; None: no such run yet."""
 
     head: Head | None
@@ -29,7 +29,7 @@ class SeenHeads:
 
     def __init__(self) -> None:
         self._lock = Mutex()
-        self._seen: dict[str, _Seen] = {}
+        self._seen: dict[str, Seen] = {}
         self._moment = 0
 
     @property
@@ -45,6 +45,19 @@ class SeenHeads:
         """Return the head last seen, None if the run was not seen, or not there."""
         seen = self._seen.get(run)
         return None if seen is None else seen.head
+
+    def last(self, run: str) -> Seen | None:
+        """Return what was seen last of a run, for ``put_back``."""
+        return self._seen.get(run)
+
+    def put_back(self, run: str, before: Seen | None) -> None:
+        """Go back to what was seen before a commit that was interrupted."""
+        with self._lock:
+            self._moment += 1
+            if before is None:
+                self._seen.pop(run, None)
+            else:
+                self._seen[run] = before
 
     def note_prepared(self, prepared: PreparedCommit) -> None:
         """Note a commit that is about to be written: the next one builds on it."""
@@ -66,7 +79,7 @@ class SeenHeads:
         with self._lock:
             seen = self._seen.get(head.run)
             if seen is None or seen.moment <= moment:
-                self._seen[head.run] = _Seen((head.sequence, head.id), moment)
+                self._seen[head.run] = Seen((head.sequence, head.id), moment)
 
     def take_back(self, place: Place) -> None:
         """Go back to what was seen before a commit that failed, so that a retry builds on it.
@@ -90,4 +103,4 @@ class SeenHeads:
 
     def _set(self, run: str, head: Head | None) -> None:
         self._moment += 1
-        self._seen[run] = _Seen(head, self._moment)
+        self._seen[run] = Seen(head, self._moment)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import shlex
 from collections.abc import Iterable
@@ -18,7 +19,7 @@ from hive.literals import describe
 if TYPE_CHECKING:
     from hive.cli.shapes import WaitJson
     from hive.runner import RunResult, Wait
-    from manifests import Repository
+    from manifests import Checkpoint, Repository
 
 __all__ = ["command", "finish", "resume_command", "say_what_is_left", "wait_json"]
 
@@ -50,11 +51,13 @@ def say_what_is_left(repo: Repository, name: str) -> None:
     from hive.graph.standing import standing_of
     from hive.runner.waiting import waits_of
 
-    try:
-        (head,) = repo.log(name, limit=1)
-    except errors.NotFoundError:
+    found: list[Checkpoint] = []
+    with contextlib.suppress(errors.NotFoundError):
+        found = repo.log(name, limit=1)
+    if not found:
         say(f"nothing of run {name!r} was saved yet: begin it again")
         return
+    head = found[0]
     waits = waits_of(repo.execution(head))
     if waits:
         _say_waits(name, waits)

@@ -45,7 +45,10 @@ class BackgroundThread:
         """
         self._max_pending = max_pending
         self._together = together
-        self._changed = threading.Condition()
+        # Locked as itself: Ctrl-C can come inside of the functions that lock a condition, behind
+        # the locking or before the unlocking.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._jobs: deque[tuple[object, Job]] = deque()
         self._running: list[object] = []
         # How many jobs must wait before the thread is woken for them.
@@ -62,7 +65,7 @@ class BackgroundThread:
         Raises:
             InvalidInputError: The thread was stopped.
         """
-        with self._changed:
+        with self._lock:
             if bounded and len(self._jobs) >= self._max_pending:
                 if not wait:
                     return False
@@ -70,11 +73,7 @@ class BackgroundThread:
             if self._stopping:
                 raise errors.InvalidInputError("the checkpoint manager was closed")
             self._jobs.append((owner, job))
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._work, name="hive-checkpoints", daemon=True
-                )
-                self._thread.start()
+            self._run()
             if len(self._jobs) >= self._wakes_at:
                 self._changed.notify_all()
         return True
@@ -86,27 +85,31 @@ class BackgroundThread:
 
     def pending(self, owner: object) -> bool:
         """Tell whether a job of ``owner`` waits or is being done."""
-        with self._changed:
+        with self._lock:
             return self._is_pending(owner)
 
     def join(self, owner: object) -> None:
         """Wait until all jobs of ``owner`` are done."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._is_pending(owner))
+        with self._lock:
+            if self._is_pending(owner):  # perhaps handed in by what was interrupted before the rest
+                self._run()
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: not self._is_pending(owner))
 
     def stop(self, *, wait: bool = True) -> None:
         """End the thread when the jobs that wait are done, and take no more; ``wait`` for that."""
-        with self._changed:
+        with self._lock:
             self._stopping = True
             self._changed.notify_all()
             thread = self._thread
-        if wait and thread is not None:
+        if wait and thread is not None and thread.is_alive():
             thread.join()
 
     def drop_in_child(self) -> None:
         """Forget all jobs: they are the parent's, which goes on doing them."""
         # The thread does not exist in the child, and the lock may have been held by it.
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._jobs = deque()
         self._running = []
         self._wakes_at = 1
@@ -117,10 +120,18 @@ class BackgroundThread:
             other is owner for other, _ in self._jobs
         )
 
+    def _run(self) -> None:
+        """Start the thread, unless it goes on."""
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._work, name="hive-checkpoints", daemon=True)
+            self._thread.start()
+
     def _work(self) -> None:
         jobs: list[Job] = []
         while True:
-            with self._changed:
+            with self._lock:
+                if threading.current_thread() is not self._thread:
+                    return  # the start of this one was interrupted, and there is another
                 self._running = []
                 self._changed.notify_all()
                 self._wakes_at = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -126,7 +127,21 @@ class Chain:
                 raise
             self.drop(prepared)
             return self.write(again())
+        except BaseException as error:
+            # Ctrl-C may come behind the transaction, in this thread or in one that wrote for it.
+            stored = self._stored(prepared)
+            if stored is not None and self.tip_id != stored.id:
+                self.wrote(stored)
+            if stored is None or not isinstance(error, errors.HiveError):
+                raise
         return prepared.id
+
+    def _stored(self, prepared: PreparedCommit) -> Checkpoint | None:
+        """Return the run's head if it is that checkpoint."""
+        with contextlib.suppress(errors.HiveError):
+            for head in self._repository.log(self._run, limit=1):
+                return head if head.id == prepared.id else None
+        return None
 
     def write_all(
         self, prepared: Sequence[PreparedCommit]

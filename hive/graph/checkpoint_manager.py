@@ -5,13 +5,13 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from cas.mutex import Mutex
 from hive import errors
 from hive.closing import Closing
 from hive.graph.arguments import check_instance
@@ -93,7 +93,7 @@ class CheckpointManager(Closing):
         )
         self._housekeeper = Housekeeper(self.config)
         self._writers: dict[str, RunWriter] = {}
-        self._lock = threading.Lock()
+        self._lock = Mutex()
         self._closed = False
         if self.config.enabled and self.config.durability != "sync":
             flush_at_termination(self)

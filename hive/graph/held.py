@@ -76,7 +76,8 @@ class Held:
             except errors.ConflictError:
                 raise
             except BaseException:
-                self._prepared = prepared
+                if self._chain.tip_id != prepared.id:
+                    self._prepared = prepared
                 raise
 
     def write_branches(self, put: Callable[[Mapping[str, Any]], None]) -> None:

@@ -6,12 +6,12 @@ done once for half as many saves as are kept, in a thread of its own: a save cou
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Final
 
+from cas.mutex import Mutex
 from hive import errors
 from hive.graph.background import BackgroundThread, drop_after_fork
 from hive.graph.retention import policy_of, store_policy_of
@@ -201,7 +201,7 @@ class _Due:
     """Counts saves, and tells when it is time to look."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = Mutex()
         self._saves = 0
         self._kept = 0
         self._waits = False

@@ -88,13 +88,24 @@ class _Watcher:
 
 
 def _is_over(handler: Any) -> bool:
-    """Whether a handler is that of an ``asyncio.run`` whose main task has ended.
+    """Whether a handler is that of an ``asyncio.run`` which does not wait for its main task now.
 
-    Then it looked for its handler before this run, which another task went on with, was cancelled:
-    nobody would take it away any more, and no other loop would get one.
+    Then it looked for its handler before this run came to its end: another task went on with the
+    run, or a node of another task called ``sys.exit``. Nobody would take the handler away any more,
+    and no other loop would get one.
     """
     task = handler.keywords.get("main_task") if isinstance(handler, partial) else None
-    return isinstance(task, asyncio.Task) and task.done()
+    if not isinstance(task, asyncio.Task):
+        return False
+    return task.done() or not _is_waited_for(task)
+
+
+def _is_waited_for(task: asyncio.Task[Any]) -> bool:
+    """Whether the event loop runs until this task is done; yes where that cannot be told."""
+    waits = getattr(asyncio.base_events, "_run_until_complete_cb", None)
+    if waits is None or not isinstance(task.get_loop(), asyncio.BaseEventLoop):
+        return True
+    return any(call is waits for call, _ in getattr(task, "_callbacks", None) or ())
 
 
 _watcher = _Watcher()

@@ -130,6 +130,9 @@ class RunWriter:
             self.chain.is_behind = True
             self._errors.judge(error)
             return Staged(None)
+        except BaseException:
+            self.chain.forget_encoded()  # Ctrl-C: nobody may have been given what was encoded
+            raise
         # Until this save returns, the state is what it was: it can be encoded once more.
         return Staged(
             prepared.id,
@@ -235,7 +238,11 @@ class RunWriter:
             return Staged(digest)
 
         def when_there_is_room() -> Digest | None:
-            self._background.submit(self, save)
+            try:
+                self._background.submit(self, save)
+            except BaseException:
+                self.chain.forget_encoded()
+                raise
             return digest
 
         return Staged(digest, when_there_is_room)

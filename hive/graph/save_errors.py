@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 import warnings
 from typing import TYPE_CHECKING, Final
 
+from cas.mutex import Mutex
 from hive import errors
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class SaveErrors:
         self._events = events
         self._noted: list[tuple[str, Exception]] = []
         self._cause: Exception | None = None
-        self._lock = threading.Lock()
+        self._lock = Mutex()
 
     @property
     def is_owed(self) -> bool:
@@ -103,5 +103,4 @@ class SaveErrors:
 
     def drop_in_child(self) -> None:
         """Leave to the parent process what it was not told of."""
-        self._lock = threading.Lock()
         self._noted = []

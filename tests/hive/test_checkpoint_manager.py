@@ -35,7 +35,8 @@ from hive import (
 from hive.graph.checkpoint_manager import CheckpointWarning
 from hive.graph.transient import is_transient
 from manifests import commit_encoder, commits
-from tests.hive.crashing import in_child
+from tests.hive.crashing import in_child, memory_folder
+from tests.interrupting import interrupt_at
 
 PROJECT = Path(__file__).resolve().parents[2]
 Durability = Literal["sync", "async", "exit"]
@@ -844,3 +845,36 @@ def test_runs_that_go_on_at_once_share_transactions(
     assert saved == 64 * 7
     print(f"{len(transactions)} transactions for {saved} checkpoints")
     assert len(transactions) * 4 <= saved
+
+
+@pytest.mark.parametrize(("durability", "calls"), [("sync", 150), ("async", 100), ("exit", 150)])
+def test_what_is_saved_behind_an_interrupt_anywhere_is_on_disk_when_the_manager_is_closed(
+    home: Path, durability: Any, calls: int
+) -> None:
+    """Ctrl-C may come behind a transaction, in the functions of a lock, before a thread starts."""
+
+    def saved(repository: Repository, run: str, place: int) -> bool:
+        manager = CheckpointManager(repository, CheckpointConfig(durability=durability))
+        manager.save(run, {"n": 0})
+
+        def save() -> None:
+            manager.save(run, {"n": 1})
+            manager.flush()
+
+        came = interrupt_at(place, save, also=threading.__file__)
+        manager.save(run, {"n": 2})
+        closing = threading.Thread(target=manager.close, daemon=True)
+        closing.start()
+        closing.join(60)
+        assert not closing.is_alive(), f"interrupted at call {place}"
+        states = [repository.restore(each)["n"] for each in repository.log(run)]
+        expected = ([2, 1], [2]) if durability == "exit" else ([2, 1, 0], [2, 0])
+        assert states in expected, f"interrupted at call {place}"
+        assert came or states == expected[0]
+        return not came
+
+    with memory_folder(home) as folder, hive.open(folder) as repository:
+        for place in itertools.count():
+            if saved(repository, f"run {place}", place):
+                break
+        assert place > calls

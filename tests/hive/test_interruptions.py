@@ -660,6 +660,30 @@ def test_a_write_in_a_thread_ends_before_a_run_that_the_loop_leaves_behind(
     assert paid == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+def test_a_branch_that_ends_the_program_leaves_no_handler_behind(
+    manager: CheckpointManager, error: type[BaseException]
+) -> None:
+    """It ends the event loop, and ``asyncio.run`` looks for its handler before the run ends."""
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    graph, ran = branching()
+    stops = iter([error])
+
+    def stop() -> dict[str, Any]:
+        for each in stops:
+            raise each
+        return {"b": 1}
+
+    executor = GraphExecutor(Runtime(), manager)
+    executor.register_function("b", stop)
+    with pytest.raises(error):
+        asyncio.run(executor.execute(graph, GOAL, {"n": 1}, run="r", resume=True))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    result = asyncio.run(executor.execute(graph, GOAL, {"n": 1}, run="r", resume=True))
+    assert result.path == ["a", "b", "d", "c", "j"]
+    assert sorted(ran) == sorted("acdj")
+
+
 @pytest.mark.parametrize("durability", ["sync", "async", "exit"])
 def test_a_run_may_be_cancelled_at_every_wait(home: Path, durability: Any) -> None:
     """Cancel after n turns of the event loop, for every n, and resume in the same process."""

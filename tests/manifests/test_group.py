@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from manifests.commits import PreparedCommit
 from manifests.group import _Waiting
 from manifests.rows import CHECKPOINTS
 from tests.cas.children import in_child
+from tests.interrupting import interrupt_at
 
 
 @pytest.fixture
@@ -273,6 +276,24 @@ def test_after_an_interrupt_the_run_goes_on_where_it_stands(
         repo.commit("r", {"n": 2})
     assert repo.commit("r", {"n": 3}).sequence == (3 if stored else 2)
     assert repo.restore("r") == {"n": 3}
+
+
+def test_after_an_interrupt_anywhere_the_next_commit_follows_what_is_stored(
+    repo: Repository,
+) -> None:
+    """Ctrl-C may come where a commit is prepared and nobody has it yet, or behind its storing."""
+    for place in itertools.count():
+        run = f"run {place}"
+        repo.commit(run, {"n": 0})
+        came = interrupt_at(place, partial(repo.commit, run, {"n": 1}))
+        stored = len(repo.log(run))
+        assert stored == 2 or came
+        assert repo.commit(run, {"n": 2}).sequence == stored + 1, f"interrupted at call {place}"
+        states = [repo.restore(checkpoint)["n"] for checkpoint in repo.log(run)]
+        assert states == ([2, 1, 0] if stored == 2 else [2, 0])
+        if not came:
+            break
+    assert place > 100
 
 
 @pytest.mark.parametrize("taken", [True, False])
