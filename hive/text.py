@@ -21,6 +21,7 @@ __all__ = [
     "one",
     "size",
     "task_name",
+    "told",
 ]
 
 _VOWELS: Final = frozenset("aeioAEIO")
@@ -91,6 +92,15 @@ def kind_of(value: object) -> str:
 def one(cls: type) -> str:
     """Return the name of a class with the article before it: ``an Agent``, ``a Plan``."""
     return f"{'an' if cls.__name__[:1] in _VOWELS else 'a'} {cls.__name__}"
+
+
+def told(error: BaseException) -> str:
+    """Say what an exception is, ``ValueError: no such page``, also where it has no text to give."""
+    try:
+        text = str(error)
+    except Exception as failure:
+        text = f"(its text cannot be had: {type(failure).__name__})"
+    return expressible(f"{type(error).__name__}: {text}")
 
 
 def task_name(task: str, path: str) -> str:

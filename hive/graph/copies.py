@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from hive import errors
 from hive.graph.futile import futile
-from hive.text import kind_of
+from hive.text import kind_of, told
 
 __all__ = ["Copies", "copy_value"]
 
@@ -145,7 +145,7 @@ def _same(parts: Any, original: Any) -> bool:
 def _not_copied(value: Any, place: str, error: Exception) -> Exception:
     return futile(
         errors.InvalidInputError(
-            f"{kind_of(value)} here cannot be copied ({type(error).__name__}: {error}); "
+            f"{kind_of(value)} here cannot be copied ({told(error)}); "
             "memory is for data that does not contain itself: give live objects to the node",
             path=place,
         )

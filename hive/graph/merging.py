@@ -10,7 +10,7 @@ from typing import Any, Final
 from hive import errors
 from hive.graph.equality import is_same_data
 from hive.graph.parallel import MergeRule
-from hive.text import kind_of
+from hive.text import kind_of, told
 
 __all__ = ["merge"]
 
@@ -56,7 +56,7 @@ def merge(
         except errors.InvalidInputError as error:
             conflicts.append(str(error))
         except Exception as error:  # any: objects of the user's are compared and added
-            why = f"{type(error).__name__}: {error}"
+            why = told(error)
             conflicts.append(f"memory key {name!r} cannot be merged by {str(rule)!r}: {why}")
     if conflicts:
         raise errors.InvalidInputError(f"branches are in conflict: {'; '.join(conflicts)}")

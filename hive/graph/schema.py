@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hive import errors
 from hive.graph.arguments import text_keyed
 from hive.graph.places import LIKE_STATES, changed_record
-from hive.text import kind_of
+from hive.text import kind_of, told
 
 if TYPE_CHECKING:
     from manifests import Checkpoint
@@ -154,8 +154,7 @@ class StateSchema:
                 migrated = self._migrations[step](state)
             except Exception as error:
                 raise errors.InvalidInputError(
-                    f"the migration from version {step} of the state failed: "
-                    f"{type(error).__name__}: {error}"
+                    f"the migration from version {step} of the state failed: {told(error)}"
                 ) from error
             # Most often a `return` was forgotten; the run would go on without its state.
             if migrated is None and state is not None:

@@ -14,7 +14,7 @@ from hive.graph.copies import Copies, copy_value
 from hive.graph.futile import is_futile
 from hive.graph.memory import SharedMemory
 from hive.graph.node import NodeResult
-from hive.text import expressible
+from hive.text import expressible, told
 
 if TYPE_CHECKING:
     from hive.graph.goal import Goal
@@ -96,7 +96,7 @@ class Visit:
                 result = self._storable(result, staged.written())
             causes = [_leading_name(result.error)]
         except Exception as error:
-            result = NodeResult(success=False, error=f"{type(error).__name__}: {error}")
+            result = NodeResult(success=False, error=told(error))
             causes, ends = _class_names(error), is_futile(error)
         if isinstance(result.error, str):
             result = replace(result, error=expressible(result.error))

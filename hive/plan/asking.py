@@ -12,6 +12,7 @@ from hive.graph.copies import copy_value
 from hive.plan.actions import check_answer
 from hive.plan.approval import Answer, ApprovalRequest, ApprovalResult, result_of
 from hive.plan.work import inputs_of
+from hive.text import told
 
 if TYPE_CHECKING:
     from hive.graph.node import Node
@@ -46,7 +47,7 @@ async def ask_about(
         check_answer(action, step, result, place)
         return Asked(step, result)
     except Exception as error:  # nobody was asked: the run pauses, as without a callback
-        return Asked(step, None, f"{type(error).__name__}: {error}")
+        return Asked(step, None, told(error))
 
 
 def request_of(

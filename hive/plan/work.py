@@ -16,7 +16,7 @@ from hive.graph.visit import Attempt, Visit
 from hive.plan.actions import FEEDBACK
 from hive.plan.judge import HybridJudge, Judgment, JudgmentAction, StepOutcome
 from hive.plan.references import resolve
-from hive.text import kind_of
+from hive.text import kind_of, told
 
 if TYPE_CHECKING:
     from hive.graph.goal import Goal
@@ -160,7 +160,7 @@ class Work:
                 )
         except Exception as error:
             # Neither to accept nor to repeat what nobody judged.
-            why = f"the judge failed: {type(error).__name__}: {error}"
+            why = f"the judge failed: {told(error)}"
             return Judgment(action=JudgmentAction.ESCALATE, reasoning=why, feedback=why)
         return judgment
 

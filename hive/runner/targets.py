@@ -18,6 +18,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from cas.errors import HiveError, InvalidInputError
+from hive.text import told
 from hive.validation import problems_of
 
 __all__ = ["explained", "import_place", "look_up"]
@@ -76,7 +77,7 @@ def explained(error: Exception) -> str:
     if isinstance(error, ValidationError):
         said = "; ".join(problems_of(error, error.title))
     else:
-        said = f"{type(error).__name__}: {error}"
+        said = told(error)
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame for frame in frames if frame.name == "<module>"]
     if not lines or isinstance(error, SyntaxError):

@@ -495,6 +495,19 @@ def test_a_router_follows_its_routes_and_passes_its_input_on(answer: str, path: 
     assert result.output == {"side": answer, "route": answer, path[1]: answer}
 
 
+def test_an_error_that_cannot_tell_its_text_fails_an_attempt_as_any_other() -> None:
+    class Untold(Exception):  # noqa: N818
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    result = execute(
+        chain(NodeSpec(id="a", backoff_seconds=0, function=failing(1, error=Untold())))
+    )
+    assert (result.success, result.retries) == (True, {"a": 1})
+    result = execute(chain(NodeSpec(id="a", max_retries=0, function=failing(9, error=Untold()))))
+    assert "Untold: (its text cannot be had: RuntimeError)" in str(result.error)
+
+
 def test_a_router_without_routes_returns_node_ids_and_its_edge_maps() -> None:
     graph = GraphSpec(
         id="g",

@@ -359,13 +359,23 @@ def test_a_judge_decides() -> None:
     assert chosen == [("judge step a", "retry")]
 
 
+def cut_short(*_given: Any) -> Any:
+    raise ValueError("half of a pair: \ud83d")
+
+
 @pytest.mark.parametrize(
     "judge",
-    [lambda *given: 1 / 0, lambda *given: "maybe", lambda *given: None],
-    ids=["raises", "word", "nothing"],
+    [
+        lambda *given: 1 / 0,
+        cut_short,
+        lambda *given: "maybe",
+        lambda *given: None,
+    ],
+    ids=["raises", "raises what is no text", "word", "nothing"],
 )
-def test_a_judge_that_fails_asks_a_person(judge: Any) -> None:
-    result = execute(plan(step("a")), {"a": lambda: 5}, judge=judge)
+def test_a_judge_that_fails_asks_a_person(judge: Any, home: Path) -> None:
+    with CheckpointManager(home) as manager:
+        result = execute(plan(step("a")), {"a": lambda: 5}, judge=judge, manager=manager)
     assert result.status is ExecutionStatus.NEEDS_ESCALATION
     request = result.approvals[0]
     assert request.escalated
