@@ -354,7 +354,7 @@ class _Copy:
         )
         header = transaction.get(STORE, HEADER_KEY)
         if header is None:
-            raise CorruptStoreError("the store has no header; restore it from a copy")
+            raise CorruptStoreError("the store has no header; restore a copy, or salvage it")
         writing.put(STORE, HEADER_KEY, header)
         new.save(writing)
         if self._holds_no_garbage(transaction, old):

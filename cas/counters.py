@@ -41,7 +41,7 @@ class Counters:
         """Read the counters; ``CorruptStoreError`` if the row is missing or odd."""
         counters = cls.of_row(transaction.get(STORE, COUNTERS_KEY) or b"")
         if counters is None:
-            raise CorruptStoreError("the store has no counters; restore it from a copy")
+            raise CorruptStoreError("the store has no counters; restore a copy, or salvage it")
         return counters
 
     @classmethod

@@ -224,7 +224,7 @@ def new_header(parameters: Mapping[str, int]) -> bytes:
 def _read_header(transaction: ReadTransaction) -> Mapping[str, int]:
     row = transaction.get(STORE, HEADER_KEY)
     if row is None:
-        raise CorruptStoreError("the store has no header; restore it from a copy")
+        raise CorruptStoreError("the store has no header; restore a copy, or salvage it")
     header = loads(row)
     if type(header) is not dict:
         raise odd_row()

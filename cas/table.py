@@ -77,6 +77,7 @@ class Table:
         if len(row) < CHECKSUM_BYTES or row[:CHECKSUM_BYTES] != self._checksum(key, value):
             raise CorruptStoreError(
                 f"the row {key.hex()} of table {self.name!r} is damaged: its checksum does not "
-                "match its bytes; restore the store from a copy"
+                "match its bytes; repair the store (hive check --repair), or salvage it where that "
+                "cannot, or restore it from a copy"
             )
         return value

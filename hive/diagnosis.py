@@ -161,9 +161,11 @@ def _store(home: Path) -> Iterator[Finding]:
             yield Finding("salvage", "note", text)
         return
     with repo:
-        yield Finding(
-            "store", "ok", f"opens, with {len(repo.runs()):,} runs and {repo.objects():,} objects"
-        )
+        try:
+            text = f"opens, with {len(repo.runs()):,} runs and {repo.objects():,} objects"
+            yield Finding("store", "ok", text)
+        except HiveError as error:
+            yield Finding("store", "error", f"its runs cannot be listed ({error.code}): {error}")
         yield from _readers(repo)
     yield from _ballast(store)
     yield from _leftovers(store)

@@ -96,7 +96,7 @@ def runs(
         infos.sort(key=lambda info: (info.updated_at, info.name), reverse=True)
         left_out = measured is None and repo.objects() > MOST_MEASURED
         with shown_waiting("measure"):
-            stats = {} if measured is False or left_out or not infos else repo.stats().runs
+            stats = {} if measured is False or left_out or not infos else _measure(repo)
         rows = [_row(repo, info, stats) for info in infos]
     if as_json:
         write_json(rows)
@@ -123,6 +123,17 @@ def _wanted_statuses(statuses: list[str], interrupted: bool) -> set[str]:
         if each not in STATUSES:
             raise InvalidInputError(f"{each!r} is no status; they are {', '.join(STATUSES)}")
     return {*statuses, *(["interrupted"] if interrupted else [])}
+
+
+def _measure(repo: Repository) -> Mapping[str, RunStats]:
+    """Measure every run, or none: that reads all names, and damage of one shall hide no run."""
+    from cas.errors import CorruptionError, UnsupportedFormatError
+
+    try:
+        return repo.stats().runs
+    except (CorruptionError, UnsupportedFormatError) as error:
+        say(f"not measured what each run takes: {error}")
+        return {}
 
 
 def _has_labels(head: Checkpoint, wanted: list[str]) -> bool:

@@ -14,6 +14,7 @@ import pytest
 from cas.errors import InvalidInputError
 from hive.cli.quantities import parse_size, parse_span
 from manifests import Repository
+from manifests.rows import checkpoint_key
 from tests.damage import PAGE_BYTES, Vandal, flip
 from tests.durability.test_flipped_bits import kinds_of_pages
 from tests.hive.command_line import hive
@@ -239,6 +240,29 @@ def test_check_and_repair(repo: Repository, home: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+def test_damage_of_a_row_hides_no_runs(repo: Repository, home: Path) -> None:
+    """What runs take is told by all names; that failed, and with it the list of runs."""
+    whole = hive("runs", "--json").json
+    repo.close()
+    vandal = Vandal(home / "objects")
+    vandal.change("checkpoints", checkpoint_key(1, 2), lambda row: flip(row, 3))
+    ran = hive("runs")
+    assert (ran.code, "bees" in ran.output, "ONLY HERE" in ran.output) == (0, True, False)
+    assert "not measured what each run takes: " in ran.errors
+    assert "repair the store (hive check --repair)" in ran.errors
+    rows = [{**row, "unique_bytes": None, "shared_bytes": None} for row in whole]
+    assert hive("runs", "--json").json == rows
+    assert hive("stats").code == 5
+
+    vandal.change("checkpoints", checkpoint_key(1, 6), lambda row: flip(row, 3))
+    assert hive("runs").code == 5
+    ran = hive("doctor")
+    assert (ran.code, "its runs cannot be listed (corrupt-store)" in ran.output) == (1, True)
+    assert "readers: " in ran.output
+    assert hive("check", "--repair").code == 0
+    assert hive("runs", "--json").json == whole
+
+
 def test_a_dry_run_works_on_a_read_only_disk(
     repo: Repository, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
