@@ -116,13 +116,22 @@ def _fail(error: Exception) -> int:
         # Escaped as well: an error's text may quote what a user named something.
         _write_error(escape_lines("".join(traceback.format_exception(error))))
     if isinstance(error, HiveError):
-        say(f"error ({error.code}): {error}")
+        say(f"error ({error.code}): {error}{_advice(error)}")
     else:
         say(
             f"unexpected error: {type(error).__name__}: {error} "
             "(set HIVE_DEBUG=1 to see where it happened)"
         )
     return exit_code(error)
+
+
+def _advice(error: Exception) -> str:
+    """Return what to do about a damaged object: where that is found, nobody knows of commands."""
+    from cas.errors import CorruptObjectError, MissingObjectError
+
+    if not isinstance(error, CorruptObjectError | MissingObjectError) or ";" in str(error):
+        return ""
+    return "; `hive check` tells what that hits, and `hive check --repair` heals or drops it"
 
 
 def say(text: str) -> None:

@@ -219,6 +219,8 @@ def test_check_and_repair(repo: Repository, home: Path, tmp_path: Path) -> None:
     vandal = Vandal(home / "objects")
     record = vandal.number(number.id)
     vandal.change("objects", vandal.pack_key(record), lambda row: flip(row, len(row) - 1))
+    ran = hive("show", "bees@3")
+    assert (ran.code, ran.errors.count("; `hive check` tells what that hits")) == (5, 1)
     ran = hive("check")
     assert ran.code == 5
     assert "hits bees@3\n" in ran.output
