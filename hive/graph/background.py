@@ -19,6 +19,9 @@ __all__ = ["BackgroundThread", "Job", "drop_after_fork", "in_thread", "is_alone"
 _QUIET_SECONDS: Final = 0.002
 """How long to wait for one more of several jobs that are likely to come: a sync takes longer."""
 
+LOOK_SECONDS: Final = 0.05
+"""How long a cancelled task waits to be told before it looks by itself what another thread did."""
+
 T = TypeVar("T")
 Job = Callable[[], None]
 """What a thread does; it must not raise."""
@@ -196,19 +199,33 @@ async def in_thread(job: Callable[[], T]) -> T:
         done = job()
         await asyncio.sleep(0)  # where a cancellation, such as Ctrl-C, comes in
         return done
+    run = contextvars.copy_context().run
+    outcome: list[BaseException | None] = []
+
+    def noted() -> T:
+        try:
+            result = run(job)
+        except BaseException as error:
+            outcome.append(error)
+            raise
+        outcome.append(None)
+        return result
+
     # No task: when the main task ends, asyncio.run cancels every other one, and to_thread's would
     # end while its thread goes on, or before it begins.
-    run = contextvars.copy_context().run
-    return await _whole(asyncio.get_running_loop().run_in_executor(None, run, job))
+    return await _whole(asyncio.get_running_loop().run_in_executor(None, noted), outcome)
 
 
-async def _whole(future: asyncio.Future[T]) -> T:
+async def _whole(future: asyncio.Future[T], outcome: Sequence[BaseException | None]) -> T:
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
-        await asyncio.wait([future])
-        if not future.cancelled() and (error := future.exception()) is not None:
-            raise error from None
+        # Ctrl-C may have come where the loop was told of the end, and then nobody tells it again.
+        while not outcome and not future.cancelled():
+            await asyncio.wait([future], timeout=LOOK_SECONDS)
+        for error in outcome:
+            if error is not None:
+                raise error from None
         raise
 
 

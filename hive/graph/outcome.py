@@ -7,6 +7,8 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
+from hive.graph.background import LOOK_SECONDS
+
 __all__ = ["Outcome", "announce"]
 
 T = TypeVar("T")
@@ -19,23 +21,26 @@ class Outcome(Generic[T]):
     with others: to wake the event loop for each of them takes longer than many a job.
     """
 
-    __slots__ = ("_error", "_loop", "_result", "_told", "_waiter")
+    __slots__ = ("_error", "_is_set", "_loop", "_result", "_told", "_waiter")
 
     def __init__(self) -> None:
         """Make one for the running event loop."""
         self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] | None = None
         self._told = False
+        self._is_set = False
         self._error: Exception | None = None
         self._result: T | None = None
 
     def succeed(self, result: T) -> None:
         """Set the result."""
         self._result = result
+        self._is_set = True
 
     def fail(self, error: Exception) -> None:
         """Set what went wrong."""
         self._error = error
+        self._is_set = True
 
     async def wait(self) -> T:
         """Return the result or raise the error, also when the waiting task is cancelled meanwhile.
@@ -47,7 +52,10 @@ class Outcome(Generic[T]):
         try:
             await self._until_told()
         except asyncio.CancelledError:
-            await self._until_told()
+            # Ctrl-C may have come in what should tell it.
+            while not self._is_set:
+                self._waiter = self._loop.create_future()
+                await asyncio.wait([self._waiter], timeout=LOOK_SECONDS)
             if self._error is not None:
                 raise self._error from None
             raise

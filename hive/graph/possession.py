@@ -39,12 +39,18 @@ class Possession:
         """Return the run's first checkpoint with the claim, if one is wanted."""
         if not self._is_wanted:
             return prepared
-        self.let_go()  # of one that could not be written
+        self._end()  # one that could not be written
         prepared, self._claim = self._repository.claim_with(prepared)
+        if not self._is_wanted:  # it was let go of meanwhile, by another thread
+            self._end()
         return prepared
 
     def let_go(self) -> None:
-        """End the claim in this process."""
+        """End the claim in this process; a first checkpoint that waits brings none along."""
+        self._is_wanted = False
+        self._end()
+
+    def _end(self) -> None:
         if self._claim is not None:
             self._repository.end_claim(self._claim, durable=False)
 

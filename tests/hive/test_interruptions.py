@@ -32,7 +32,9 @@ from hive.graph import (
     routing,
     walk,
 )
+from hive.graph.background import in_thread
 from hive.graph.events import RunEnded
+from hive.graph.outcome import Outcome
 from hive.graph.run_recorder import RunRecorder
 from manifests import Repository
 from tests.hive.crashing import in_child
@@ -503,6 +505,61 @@ def branching() -> tuple[GraphSpec, list[str]]:
         parallel=[ParallelSpec(source="a", join="j")],
     )
     return graph, ran
+
+
+def test_a_run_that_is_torn_down_before_its_first_checkpoint_is_written_is_free(home: Path) -> None:
+    """Nothing can be awaited then, and what waits is written later, by another thread."""
+    opened = threading.Event()
+
+    def hold_up() -> None:
+        opened.wait(30)
+
+    def closed() -> None:
+        raise GeneratorExit
+
+    with CheckpointManager(home, CheckpointConfig(durability="async")) as manager:
+        manager._background.submit(object(), hold_up)
+        with pytest.raises(GeneratorExit):
+            execute(manager, chain(crashing_at("b", closed)))
+        opened.set()
+        assert [each.kind for each in manager.history("r")] == ["node_complete", "input"]
+        assert not any(claim.is_held for claim in manager.repository.claims())
+        assert execute(manager, chain(note), resume=True).path == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_cancelled_task_ends_though_nobody_tells_it_what_a_thread_did(
+    monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    """Ctrl-C may come in the very function that tells it, which is not called again."""
+
+    async def main() -> list[Any]:
+        begun, may_end = threading.Event(), threading.Event()
+        outcome: Outcome[int] = Outcome()
+
+        def job() -> None:
+            begun.set()
+            may_end.wait(30)
+            if fails:
+                raise StoreFullError("no room")
+
+        tasks = [asyncio.ensure_future(each) for each in (in_thread(job), outcome.wait())]
+        while not begun.is_set():
+            await asyncio.sleep(0.001)
+        with monkeypatch.context() as patch:
+            patch.setattr(asyncio.get_running_loop(), "call_soon_threadsafe", lambda *_: None)
+            if fails:
+                outcome.fail(StoreFullError("no room"))
+            else:
+                outcome.succeed(1)
+            for task in tasks:
+                task.cancel()
+            may_end.set()
+            await asyncio.wait(tasks, timeout=30)
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    expected = StoreFullError if fails else asyncio.CancelledError
+    assert [type(found) for found in asyncio.run(main())] == [expected] * 2
 
 
 @pytest.mark.parametrize("durability", ["sync", "async", "exit"])
