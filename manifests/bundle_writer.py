@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -55,16 +57,16 @@ def write_bundle(
     # It is replaced by a rename, which would take /dev/null, or the link /dev/stdout, away.
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise InvalidInputError(f"{str(path)!r} is no plain file: name the file to write")
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    _remove_abandoned(path)
     try:
+        draft, descriptor = _new_draft(path)
         try:
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
             with open(descriptor, "wb") as file:
                 _write(file, header, entries, notes, frames)
                 file.flush()
                 os.fsync(descriptor)
                 size = file.tell()
-            os.replace(draft, path)
+                os.replace(draft, path)
             sync_directory(path.parent)
             return size
         finally:
@@ -74,6 +76,40 @@ def write_bundle(
         raise NotFoundError(f"there is no folder {str(path.parent)!r} to write to") from error
     except OSError as error:
         raise translate(error, path) from error
+
+
+def _new_draft(path: Path) -> tuple[Path, int]:
+    """Create a file beside ``path``, locked for as long as it is open; returns its descriptor."""
+    while True:
+        draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
+        with suppress(OSError):  # a file system without locks; nobody else gets one there either
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+        if draft.exists():
+            return draft, descriptor
+        os.close(descriptor)  # another process took it for an abandoned one before it was locked
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove what killed exports to ``path`` left beside it: files of its size, and hidden.
+
+    A failure is none: the next export tries again.
+    """
+    name = re.compile(rf"\.{re.escape(path.name)}\.\d+\.[0-9a-f]{{8}}")
+    with suppress(OSError):
+        for each in os.listdir(path.parent):
+            if name.fullmatch(each):
+                with suppress(OSError):
+                    _remove_unlocked(path.with_name(each))
+
+
+def _remove_unlocked(draft: Path) -> None:
+    descriptor = os.open(draft, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        draft.unlink()
+    finally:
+        os.close(descriptor)
 
 
 class _Hashing:

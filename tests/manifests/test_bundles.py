@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import json
 import os
@@ -43,7 +44,7 @@ from manifests import Checkpoint, ImportReport, PendingWrite, Repository, salvag
 from manifests.bundle import BundleEntry, BundleHeader
 from manifests.bundle_reader import BundleReader
 from manifests.bundle_writer import write_bundle
-from tests.cas.children import ChildFailedError, finish, start_child
+from tests.cas.children import ChildFailedError, finish, in_child, start_child
 
 MAGIC = b"\x89hive bundle\r\n\x1a\n"
 
@@ -259,6 +260,33 @@ def test_what_cannot_be_exported_leaves_no_file(here: Repository, file: Path) ->
 
 
 @pytest.mark.torture
+def test_what_a_killed_export_left_goes_with_the_next(here: Repository, file: Path) -> None:
+    def half_an_export() -> str:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "fsync", lambda _descriptor: os._exit(9))
+            here.export(["b"], file)
+        return "not killed"
+
+    with pytest.raises(ChildFailedError):
+        in_child(half_an_export)
+    (left,) = file.parent.glob(f".{file.name}.*")
+    others = [
+        left.with_name(f"{left.name}.txt"),
+        left.with_name(left.name.replace("file", "life", 1)),
+    ]
+    for other in others:
+        other.touch()
+    at_work = left.with_name(f".{file.name}.1.0123abcd")
+    with open(at_work, "wb") as draft:
+        fcntl.flock(draft, fcntl.LOCK_SH)
+        here.export(["b"], file)
+        assert not left.exists()
+        assert at_work.exists()
+        assert all(other.exists() for other in others)
+    here.export(["b"], file)
+    assert not at_work.exists()
+
+
 def test_a_recorded_run_adds_only_what_is_new(
     data_dir: Path,
     tmp_path: Path,
