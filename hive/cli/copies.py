@@ -10,7 +10,7 @@ import typer
 
 from hive import errors
 from hive.cli.completion import complete_ref
-from hive.cli.options import HomeOption, JsonOption, open_to_read, open_to_write
+from hive.cli.options import HomeOption, JsonOption, open_to_read, open_to_write, parse_folder
 from hive.cli.output import line, write_json
 from hive.cli.progress import shown_waiting
 from hive.cli.quantities import parse_size
@@ -124,7 +124,10 @@ def _opened_for(file: Path, name: str | None, limit: int | None, home: Path | No
 
 
 def backup(
-    place: Annotated[Path, typer.Argument(metavar="DIR", help="The new home of the copy.")],
+    place: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="The new home of the copy.", parser=parse_folder),
+    ],
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:

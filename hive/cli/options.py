@@ -22,13 +22,26 @@ __all__ = [
     "open_to_change",
     "open_to_read",
     "open_to_write",
+    "parse_folder",
 ]
+
+
+def parse_folder(text: str) -> Path:
+    """Read the path of a folder; an empty one, as of a variable that is not set, is a mistake.
+
+    It would be the current folder.
+    """
+    if not text:
+        raise typer.BadParameter("it is empty: name a folder")
+    return Path(text)
+
 
 HomeOption = Annotated[
     Path | None,
     typer.Option(
         "--home",
         metavar="DIR",
+        parser=parse_folder,
         help="Hive's folder; without it $HIVE_HOME, else ~/.hive.",
         show_default=False,
     ),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hive.cli.check import DAMAGED, damage_json, named
-from hive.cli.options import HomeOption, JsonOption, home_of
+from hive.cli.options import HomeOption, JsonOption, home_of, parse_folder
 from hive.cli.output import line, write_json
 from hive.cli.progress import shown_progress
 from hive.cli.text import count, escape
@@ -22,7 +22,10 @@ __all__ = ["salvage"]
 
 def salvage(
     into: Annotated[
-        Path, typer.Argument(metavar="INTO", help="The home of the new store, which is made.")
+        Path,
+        typer.Argument(
+            metavar="INTO", help="The home of the new store, which is made.", parser=parse_folder
+        ),
     ],
     source: Annotated[
         Path | None,

@@ -353,6 +353,21 @@ def test_no_store_is_made_inside_another(repo: Repository, home: Path) -> None:
     assert hive("backup", str(home / "copy")).code == 0
 
 
+@pytest.mark.parametrize(
+    "arguments", [["demo", "--home", ""], ["--home", "", "demo"], ["backup", ""], ["salvage", ""]]
+)
+def test_an_empty_folder_is_not_the_current_one(
+    repo: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    """It is what an unset variable of a shell leaves."""
+    place = tmp_path / "current"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    ran = hive(*arguments)
+    assert (ran.code, "it is empty: name a folder" in ran.errors) == (2, True)
+    assert not any(place.iterdir())
+
+
 def test_a_run_that_no_executor_made_stands_after_abandon_as_before(repo: Repository) -> None:
     stands = next(row["status"] for row in hive("runs", "--json").json if row["run"] == "bees")
     assert hive("abandon", "bees", "--json").json["status"] == "abandoned"
