@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from hive.cli.failures import FAILED, say
 from hive.cli.options import HomeOption, JsonOption, open_to_change, open_to_read
 from hive.cli.output import line, write_json
 from hive.cli.progress import shown_progress
@@ -73,7 +74,7 @@ def check(
             _show_repair(plan)
         if not dry_run and not plan.found.ok:
             if plan.dropped and not yes:
-                typer.confirm("Drop them?", abort=True, err=True)
+                _ask()
             plan = repo.repair(source=source, progress=progress)
     if as_json:
         write_json(_repair_json(plan))
@@ -81,6 +82,17 @@ def check(
         line("repaired")
     if plan.dry_run and not plan.found.ok:
         raise typer.Exit(DAMAGED)
+
+
+def _ask() -> None:
+    try:
+        agreed = typer.confirm("Drop them?", err=True)
+    except typer.Abort:  # nobody answers, as in a script
+        typer.echo(err=True)
+        agreed = False
+    if not agreed:
+        say("nothing was changed; --yes drops them without asking")
+        raise typer.Exit(FAILED)
 
 
 def _show(report: CheckReport) -> None:

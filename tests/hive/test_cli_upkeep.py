@@ -227,8 +227,9 @@ def test_check_and_repair(repo: Repository, home: Path, tmp_path: Path) -> None:
     assert "cannot be restored: bees@3" in ran.output
     ran = hive("check", "--repair", "--dry-run")
     assert (ran.code, "to be dropped: bees@3" in ran.output) == (5, True)
-    ran = hive("check", "--repair", given="n\n")
-    assert ran.code == 1
+    for answer in ("n\n", ""):
+        ran = hive("check", "--repair", given=answer)
+        assert (ran.code, "hive: nothing was changed; --yes drops" in ran.errors) == (1, True)
     assert hive("check").code == 5
     ran = hive("check", "--repair", "--from", str(copy))
     assert (ran.code, ran.output.endswith("repaired\n")) == (0, True)
