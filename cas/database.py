@@ -135,6 +135,7 @@ class Database:
         self._trusted = trusted
         self._seen_transaction = 0
         self._file_bytes = 0
+        self._has_no_map = False
         self.databases: dict[str, lmdb._Database | None] = {}
         if not fresh:
             self._require_data_file()
@@ -153,13 +154,19 @@ class Database:
 
     def _open_checked(self, *, fresh: bool) -> lmdb.Environment:
         """Check the data file and open it."""
+        wanted = self.limits.initial
         while True:
             used = 0 if fresh else check_data_file(self.directory / DATA_FILE).used_bytes
             try:
-                return self._open(max(self.limits.initial, used), fresh=fresh)
+                return self._open(max(wanted, used), fresh=fresh)
             except lmdb.MapResizedError:
                 continue  # A writer in another process outgrew the map between check and opening.
             except (lmdb.Error, OSError) as error:
+                if not fresh and wanted > used and getattr(error, "code", 0) == errno.ENOMEM:
+                    wanted //= (
+                        4  # Where addresses are limited (ulimit -v). The map grows as needed.
+                    )
+                    continue
                 raise translate(error, self.directory.parent) from error
 
     def _open_beside(self) -> FlockFile:
@@ -333,13 +340,13 @@ class Database:
         self._file_bytes = status.st_size
 
     def is_outdated(self) -> bool:
-        """Whether opening again would find more: a table, or a lock file, that was missing.
+        """Whether opening again would find more: a table, a lock file, or a map that is missing.
 
         Raises:
             HiveError: What is open is lost.
         """
         self._refuse_lost_file()
-        if not self.locked and self._can_lock():
+        if self._has_no_map or (not self.locked and self._can_lock()):
             return True
         return (
             None in self.databases.values()
@@ -378,6 +385,7 @@ class Database:
         try:
             self.lmdb.set_mapsize(size)
         except lmdb.Error as error:
+            self._has_no_map = True  # the old one is gone, and LMDB's environment with it
             raise translate(error, self.directory.parent) from error
 
     def close(self) -> None:

@@ -59,6 +59,7 @@ __all__ = ["Environment", "ReadTransaction", "Table", "WriteTransaction"]
 T = TypeVar("T")
 
 _DEFAULT_MAP_BYTES: Final = 1 << 30
+_FIRST_MAP_BYTES: Final = 16 << 20
 
 
 class Environment(Closing):
@@ -311,7 +312,9 @@ def _fill(
     limits: MapLimits,
 ) -> None:
     """Create the LMDB environment of a new store in ``place`` and run ``prepare`` in it."""
-    database = create_database(place, tables, limits)
+    # Where addresses are limited, there may not be as many as the map shall have later.
+    first = MapLimits(min(limits.initial, _FIRST_MAP_BYTES), limits.most)
+    database = create_database(place, tables, first)
     try:
         while prepare is not None:
             view = WriteTransaction(database.databases, place, generation=1)

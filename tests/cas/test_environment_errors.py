@@ -125,14 +125,39 @@ def test_after_a_failed_commit_the_file_is_opened_anew(home: Path) -> None:
     assert in_child(work) == "+done"
 
 
-def test_too_little_address_space_is_a_limit(home: Path) -> None:
+def test_a_map_that_addresses_do_not_suffice_for_begins_smaller(home: Path) -> None:
     def work() -> str:
         with temporary_limit(resource.RLIMIT_AS, 1 << 30):
-            Environment.open(home / "objects", [ROWS], map_size=1 << 33).close()
-        return "opened"
+            with Environment.open(home / "objects", [ROWS], map_size=1 << 33) as environment:
+                environment.write(partial(put, 2 << 20))
+                return str(environment.read(lambda tx: len(tx.get(ROWS, b"key") or b"")))
 
-    assert in_child(work).startswith("LimitError: the memory map of")
+    assert in_child(work) == f"+{2 << 20}"
     Environment.open(home / "objects", [ROWS]).close()
+
+
+def test_too_little_address_space_is_a_limit_and_no_damage(home: Path) -> None:
+    """LMDB has given up the old map by then, and its environment with it."""
+
+    def work() -> str:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+
+        def fill(environment: Environment) -> None:
+            for number in range(200):
+                key = b"%d" % number
+                environment.write(partial(WriteTransaction.put, table=ROWS, key=key, value=chunk))
+
+        chunk = bytes(1_000_000)
+        with Environment.open(home / "objects", [ROWS], map_size=1 << 20) as environment:
+            environment.write(partial(put, 10))
+            with temporary_limit(resource.RLIMIT_AS, pages * resource.getpagesize() + (40 << 20)):
+                with pytest.raises(LimitError, match="the memory map of"):
+                    fill(environment)
+                assert environment.read(lambda tx: tx.get(ROWS, b"key")) == b"x" * 10
+                environment.write(partial(put, 20))
+        return "told"
+
+    assert in_child(work) == "+told"
 
 
 def test_a_reader_that_cannot_register_now_does_not_read_as_if_nobody_wrote(
