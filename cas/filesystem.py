@@ -19,6 +19,7 @@ __all__ = [
     "DIRECTORY_MODE",
     "FILE_MODE",
     "allocated_bytes",
+    "is_file_at",
     "make_private_directories",
     "make_private_file",
     "secure_link",
@@ -64,6 +65,14 @@ def make_private_file(path: Path, content: bytes = b"") -> None:
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def is_file_at(path: Path, status: os.stat_result) -> bool:
+    """Whether ``path`` leads to the file of which this is the status."""
+    try:
+        return os.path.samestat(os.stat(path), status)
+    except OSError:
+        return False
 
 
 def secure_link(path: Path) -> None:

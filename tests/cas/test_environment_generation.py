@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -402,6 +403,22 @@ def test_nothing_is_written_to_a_data_file_that_was_removed(store: Path, replace
         with Environment.open(store, [ROWS]) as environment:
             assert environment.read(lambda tx: tx.get(ROWS, b"key")) == b"old"
             environment.write(partial(put, b"key", b"3"))
+
+
+def test_a_file_system_that_counts_no_names_loses_no_file(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fstat = os.fstat
+
+    def without_names(descriptor: int) -> SimpleNamespace:
+        status = fstat(descriptor)
+        shown = {name: getattr(status, name) for name in dir(status) if name.startswith("st_")}
+        return SimpleNamespace(**{**shown, "st_nlink": 0})
+
+    with Environment.open(store, [ROWS]) as environment:
+        monkeypatch.setattr(os, "fstat", without_names)
+        environment.write(partial(put, b"key", b"1"))
+        assert environment.read(lambda tx: tx.get(ROWS, b"key")) == b"1"
 
 
 @pytest.mark.parametrize("size", [0, 8192])
