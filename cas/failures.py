@@ -33,7 +33,7 @@ __all__ = ["MAX_KEY_BYTES", "describe_owner", "translate"]
 MAX_KEY_BYTES: Final = 511
 # A write that failed for want of room leaves less than one transaction's worth behind.
 _LOW_SPACE_BYTES: Final = 4 << 20
-_FULL_ERRNOS: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FULL_ERRNOS: Final = {errno.ENOSPC, errno.EDQUOT}
 _PATH_ERRNOS: Final = {errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 _TOO_MANY_ERRNOS: Final = {errno.EMFILE, errno.ENFILE}
 _DENIED_ERRNOS: Final = {errno.EACCES, errno.EPERM}
@@ -67,6 +67,11 @@ def _room_is_low(path: Path) -> bool:
 
 def _from_errno(number: int, text: str, path: Path) -> HiveError:
     """Return the error for the operating system's ``number``."""
+    if number == errno.EFBIG:
+        return StoreFullError(
+            f"{path} would become larger than a file may be here ({text}); raise that limit "
+            "(ulimit -f), or forget checkpoints and run gc, then repeat"
+        )
     if number in _FULL_ERRNOS or (number == errno.EIO and _room_is_low(path)):
         return StoreFullError(
             f"no room left for this write to {path} ({text}); free some space (forget checkpoints "

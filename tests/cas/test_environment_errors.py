@@ -104,6 +104,12 @@ def put(size: int, tx: WriteTransaction) -> None:
     tx.put(ROWS, b"key", b"x" * size)
 
 
+def test_a_limit_on_files_is_not_told_as_a_full_disk(tmp_path: Path) -> None:
+    told = str(translate(OSError(errno.EFBIG, os.strerror(errno.EFBIG)), tmp_path))
+    assert "ulimit -f" in told
+    assert "that disk" not in told
+
+
 def test_after_a_failed_commit_the_file_is_opened_anew(home: Path) -> None:
     """A second sync after a failed one reports success for pages that were never written."""
 
