@@ -129,12 +129,17 @@ class LostPages:
             found.odd = [(table, key, row) for key, row in others]
             found.is_sound = found.is_sound and not others
         elif not tables:
-            # A row of a pack, or of the index.
+            # A row of a pack, or of the index; on a whole page, all are of the same.
+            is_of_packs = is_sound and any(len(row) > _MOST_INDEX_BYTES for _key, row in others)
             found.rows = [
                 (OBJECTS, key, row)
                 for key, row in others
                 if len(key) == RECORD_KEY_BYTES
-                and (record_place(key)[0] < self.numbers_below or len(row) > _MOST_INDEX_BYTES)
+                and (
+                    is_of_packs
+                    or record_place(key)[0] < self.numbers_below
+                    or len(row) > _MOST_INDEX_BYTES
+                )
             ]
             found.is_sound = found.is_sound and all(
                 len(key) == RECORD_KEY_BYTES for key, _row in others

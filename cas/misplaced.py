@@ -26,10 +26,13 @@ from cas.records import (
 )
 from cas.shape import MOST_RECORDS
 
-__all__ = ["InPlace", "Misplaced", "is_taken", "read_pack"]
+__all__ = ["InPlace", "Misplaced", "is_taken", "linked_outwards", "read_pack"]
 
 Rows = dict[int, bytes]
 """Rows of a pack by fragment."""
+
+Proof = Callable[[Pack, int], bool]
+"""Whether a pack belongs where so many of its records that link to others are sound."""
 
 
 class Target(Protocol):
@@ -72,23 +75,28 @@ class Misplaced:
         if rows:
             self._rows.setdefault(base, {}).update(rows)
 
-    def settle(self) -> set[int]:
-        """Put packs where they belong; returns the base numbers at which all rows were used."""
+    def settle(self, proves: Proof | None = None) -> set[int]:
+        """Put packs where they belong; returns the base numbers at which all rows were used.
+
+        With ``proves``, only where that says so: that one fills a gap is not enough.
+        """
         before = set(self._rows)
         for base in sorted(before):
             for fragment in sorted(self._rows.get(base, ())):
-                self._settle(base, fragment)
+                self._settle(base, fragment, proves)
         return before - self._rows.keys()
 
-    def _settle(self, base: int, fragment: int) -> None:
+    def _settle(self, base: int, fragment: int, proves: Proof | None) -> None:
         """Look for the place of one row, and put the pack there that it completes."""
+        ranked = []
         with self._target.view() as view:
-            ranked = [
-                (rank, parts, pack)
-                for parts, pack in self._candidates(base, fragment)
-                if not is_taken(view, pack.numbers[0], pack.numbers[-1])
-                and any(rank := (len(parts) > 1, *self._proofs(view, pack)))
-            ]
+            for parts, pack in self._candidates(base, fragment):
+                if is_taken(view, pack.numbers[0], pack.numbers[-1]):
+                    continue
+                sound, fills = self._proofs(view, pack)
+                rank = len(parts) > 1, sound, fills
+                if any(rank) if proves is None else proves(pack, sound):
+                    ranked.append((rank, parts, pack))
         ranked.sort(key=lambda each: each[0], reverse=True)
         if not ranked or (len(ranked) > 1 and ranked[0][0] == ranked[1][0]):
             return
@@ -128,16 +136,11 @@ class Misplaced:
         cache = PackCache()
         reader = RecordReader(view, cache, set())
         cache.add(pack, {})
-        proofs = [
-            number
-            for place, number in enumerate(pack.numbers)
-            if any(link < pack.base for link in pack.links(place))
-        ]
         first, last = pack.numbers[0], pack.numbers[-1]
         after = view.first_at_or_after(OBJECTS, record_key(last))
         stop = self._below if after is None else record_place(after[0])[0]
         fills = stop == last + 1 and _ends_at(view, first)
-        return sum(map(reader.is_sound, proofs)), fills
+        return sum(map(reader.is_sound, linked_outwards(pack))), fills
 
     def _use(self, base: int, fragments: Iterable[int]) -> None:
         rows = self._rows.get(base, {})
@@ -145,6 +148,19 @@ class Misplaced:
             rows.pop(fragment, None)
         if not rows:
             self._rows.pop(base, None)
+
+
+def linked_outwards(pack: Pack) -> list[int]:
+    """Return the records of a pack that link to some before it: these prove where it belongs."""
+    found = []
+    for place, number in enumerate(pack.numbers):
+        try:
+            outwards = any(link < pack.base for link in pack.links(place))
+        except UNREADABLE:
+            outwards = True  # at this place, it leads to a number that is none
+        if outwards:
+            found.append(number)
+    return found
 
 
 def read_pack(base: int, rows: Sequence[bytes]) -> Pack | None:

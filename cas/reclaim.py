@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import replace
 
 from cas.check import count_records
 from cas.counters import Counters
 from cas.digest import Digest
 from cas.environment import WriteTransaction
-from cas.misplaced import InPlace, Misplaced
+from cas.misplaced import InPlace, Misplaced, linked_outwards
 from cas.packs import FRAGMENT_BYTES, NewRecord, Pack
 from cas.packwalk import pack_base, pack_rows, whole_pack
 from cas.records import (
@@ -30,7 +30,7 @@ from cas.records import (
 from cas.removal import put_in_index
 from cas.repairs import sound_repairs
 
-__all__ = ["rebuild_index", "recount", "replace_packs", "rewrite_packs"]
+__all__ = ["move_packs", "rebuild_index", "recount", "replace_packs", "rewrite_packs"]
 
 _Group = tuple[int, list[tuple[bytes, bytes]], bytes | None]
 """A pack as its rows: base number, (key, row) pairs, and the first key behind them."""
@@ -58,6 +58,59 @@ def replace_packs(transaction: WriteTransaction, damaged_keys: Iterable[bytes], 
     return len(misplaced.settle())
 
 
+def move_packs(
+    transaction: WriteTransaction, suspects: Iterable[int], wanted: Set[int], below: int
+) -> int:
+    """Put packs back that a damaged key moved to where nothing else is; returns how many.
+
+    Such a pack is whole, but its records are others now: those that link to some before them hash
+    to something else. Where none does, the index knows the pack elsewhere, and something leads
+    there.
+
+    Args:
+        transaction: Nothing was read in it yet.
+        suspects: Numbers of records that are not what they should be, or that the index lacks.
+        wanted: Numbers of records that something leads to in vain.
+        below: No record has this number or a higher one.
+    """
+
+    def proves(pack: Pack, sound: int) -> bool:
+        if linked_outwards(pack):
+            return sound > 0
+        return _is_known(transaction, pack) and not wanted.isdisjoint(pack.numbers)
+
+    moved = 0
+    for base, rows, after in _suspected(transaction, suspects):
+        _remove(transaction, (base, rows, after))
+        misplaced = Misplaced(InPlace(transaction), below)
+        misplaced.add(base, {record_place(key)[1]: row for key, row in rows})
+        if misplaced.settle(proves):
+            moved += 1
+            continue
+        for key, row in rows:
+            transaction.put(OBJECTS, key, row)
+    return moved
+
+
+def _suspected(transaction: WriteTransaction, suspects: Iterable[int]) -> Iterator[_Group]:
+    """Yield whole packs of one row, in which nothing proves that they are where they belong."""
+    checked_to = 0
+    for number in sorted(suspects):
+        found = transaction.last_at_or_before(OBJECTS, record_key(number, LAST_FRAGMENT))
+        if number < checked_to or found is None:
+            continue
+        group = next(pack_rows(transaction, found[0]), None)
+        if group is None or len(group[1]) > 1 or not _is_whole(group):
+            continue
+        pack = whole_pack(*group[:2])
+        checked_to = pack.numbers[-1] + 1
+        reader = RecordReader(transaction, PackCache(), set())
+        outwards = linked_outwards(pack)
+        if any(map(reader.is_sound, outwards)) or (not outwards and _is_known(transaction, pack)):
+            continue
+        yield group
+
+
 def _removed(transaction: WriteTransaction, damaged_keys: Iterable[bytes]) -> Iterator[_Group]:
     """Remove packs that cannot be read, or are in the place of others, and yield them."""
     for key in sorted(damaged_keys):
@@ -71,7 +124,7 @@ def _removed(transaction: WriteTransaction, damaged_keys: Iterable[bytes]) -> It
         there = here[2] and next(pack_rows(transaction, here[2]), None)
         if not there or not _is_whole(there):
             continue
-        known = [_is_known(transaction, group) for group in (here, there)]
+        known = [_is_known(transaction, whole_pack(*group[:2])) for group in (here, there)]
         if any(known) and not all(known):
             wrong = there if known[0] else here
             _remove(transaction, wrong)
@@ -86,9 +139,8 @@ def _is_whole(group: _Group) -> bool:
     return True
 
 
-def _is_known(transaction: WriteTransaction, group: _Group) -> bool:
+def _is_known(transaction: WriteTransaction, pack: Pack) -> bool:
     """Whether the index leads to any record of a pack."""
-    pack = whole_pack(*group[:2])
     return any(
         number in row_numbers(transaction.get(INDEX, index_key(pack.digest(place))) or b"")
         for place, number in enumerate(pack.numbers)

@@ -14,7 +14,7 @@ from cas.digest import Digest
 from cas.epochs import forget_collected
 from cas.errors import CorruptStoreError, UnsupportedFormatError
 from cas.onebit import mend_codecs, mend_rows
-from cas.reclaim import rebuild_index, recount, replace_packs, rewrite_packs
+from cas.reclaim import move_packs, rebuild_index, recount, replace_packs, rewrite_packs
 from cas.records import GenerationChangedError
 from cas.scratch import private_directory
 from cas.store import ObjectStore
@@ -144,7 +144,10 @@ def _attempt(
         damaged_packs = _damaged_packs(findings)
         if mend_codecs(writer.writing, damaged_packs):
             notes.fixed.append("codecs of packs of which one bit was turned over")
-        if replace_packs(writer.writing, damaged_packs, writer.counters.next_record):
+        below = writer.counters.next_record
+        moved = replace_packs(writer.writing, damaged_packs, below)
+        moved += move_packs(writer.writing, *_suspects(findings), below)
+        if moved:
             notes.fixed.append("packs under damaged keys")
         wanted = _wanted(writer, findings)
         healer = Healer(writer, findings.objects.broken, source, wanted, anew=alone)
@@ -199,6 +202,13 @@ def _damaged_packs(findings: Findings) -> list[bytes]:
     """Return the keys of the first rows of packs that cannot be read, or run into the next."""
     found = [damage.key for damage in findings.objects.damage if damage.kind == "pack"]
     return [key for key in found if key is not None]
+
+
+def _suspects(findings: Findings) -> tuple[set[int], set[int]]:
+    """Return the numbers of records that may be misplaced, and of those that may be missing."""
+    broken = set(findings.objects.broken)
+    found = {damage.record for damage in findings.objects.damage if damage.record is not None}
+    return found | broken, broken.union(row.record for _run, _sequence, row in findings.lost)
 
 
 def _wanted(writer: RecordWriter, findings: Findings) -> set[Digest]:

@@ -8,11 +8,13 @@ import random
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from cas.errors import AccessError, ConflictError, CorruptStoreError, HiveError, NotFoundError
+from cas.records import NUMBER_BYTES
 from manifests import Repository, RetentionPolicy, salvage, salvaging
 from tests.damage import PAGE_BYTES, flip
 from tests.durability.salvaging import (
@@ -238,6 +240,36 @@ def test_a_flipped_bit_in_the_key_of_a_pack_loses_nothing(
             repo.gc(whole=True)
         shutil.rmtree(home)
         shutil.rmtree(tmp_path / "new")
+
+
+@pytest.mark.parametrize("name", ["small", "long", "tidied", "keyed"])
+def test_a_key_of_a_pack_that_fits_elsewhere_loses_nothing(
+    made: Callable[[str], Shape], tmp_path: Path, seed: int, name: str
+) -> None:
+    """With its lowest bit turned over a pack was taken for what it is not, as whole as it was."""
+    shape, rng = made(name), random.Random(seed)
+    data = data_file(shape.home).read_bytes()
+    keys = [
+        at
+        for page, kind in kinds_of_pages(data).items()
+        if kind == "record"
+        for at in keys_on(data, page)
+    ]
+    taken = {data[at : at + 8] for at in keys}
+    lowest = NUMBER_BYTES - 1
+    for at in keys if len(keys) < 12 else rng.sample(keys, 12):
+        for place, bit in ((lowest, 0), (rng.choice((lowest, lowest - 1)), rng.randrange(8))):
+            if flip(data[at : at + 8], place, bit) in taken:
+                continue
+            home = damaged_copy(shape, tmp_path / "bad", flip(data, at + place, bit))
+            report = salvage(home, tmp_path / "new")
+            assert content_of(tmp_path / "new") == shape.now, (at, place, bit, report)
+            with suppress(CorruptStoreError), Repository.open(home) as repo:  # out of order
+                mended = repo.repair()
+                assert content_of(home) == shape.now, (at, place, bit, mended)
+                assert not repo.check().damage
+            shutil.rmtree(home)
+            shutil.rmtree(tmp_path / "new")
 
 
 def keys_on(data: bytes, page: int) -> list[int]:
