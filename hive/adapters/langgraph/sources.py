@@ -112,7 +112,7 @@ def opened_source(url: str) -> Iterator[Source]:
         NotFoundError: There is no such file, or the package for that database is not installed.
     """
     scheme = urlsplit(url).scheme
-    if scheme == "sqlite":
+    if scheme == "sqlite" and url.removeprefix("sqlite:///") not in (url, ""):
         with _sqlite(Path(unquote(url.removeprefix("sqlite:///")))) as source:
             yield source
     elif scheme in ("postgresql", "postgres"):
@@ -131,7 +131,8 @@ def _sqlite(file: Path) -> Iterator[Source]:
         from langgraph.checkpoint.sqlite import SqliteSaver
     except ImportError as error:
         raise NotFoundError(
-            "reading SQLite databases needs the package langgraph-checkpoint-sqlite; install it"
+            "reading SQLite databases needs another package: pip install "
+            "langgraph-checkpoint-sqlite"
         ) from error
     if not file.is_file():
         raise NotFoundError(f"there is no file {file}")
@@ -169,14 +170,15 @@ def _postgres(url: str) -> Iterator[Source]:
         from psycopg.rows import dict_row
     except ImportError as error:
         raise NotFoundError(
-            "reading PostgreSQL databases needs the packages langgraph-checkpoint-postgres and "
-            "psycopg[binary]; install them"
+            "reading PostgreSQL databases needs other packages: pip install "
+            "langgraph-checkpoint-postgres 'psycopg[binary]'"
         ) from error
     options = "-c default_transaction_read_only=on"
     try:
         connection = psycopg.connect(url, autocommit=True, row_factory=dict_row, options=options)
     except psycopg.Error as error:
-        raise InvalidInputError(f"the database cannot be opened: {error}") from error
+        reason = " ".join(str(error).split())  # of several lines, the further ones indented
+        raise InvalidInputError(f"the database cannot be opened: {reason}") from error
     with closing(connection):
 
         def rows(query: Any, *arguments: Any) -> list[Sequence[Any]]:

@@ -6,6 +6,7 @@ import dataclasses
 import operator
 import os
 import shutil
+import sys
 import signal
 import sqlite3
 import subprocess
@@ -182,9 +183,25 @@ def test_what_is_no_database_is_said(tmp_path: Path) -> None:
     for name in ("empty", "text"):
         with pytest.raises(InvalidInputError, match="holds no checkpoints"):
             import_threads(f"sqlite:///{tmp_path / name}", tmp_path / "home")
-    with pytest.raises(InvalidInputError, match="write sqlite:///FILE"):
-        import_threads("mysql://x", tmp_path / "home")
+    for url in ("mysql://x", "sqlite://", "sqlite:///"):
+        with pytest.raises(InvalidInputError, match="write sqlite:///FILE"):
+            import_threads(url, tmp_path / "home")
     assert not (tmp_path / "home").exists()
+
+
+def test_a_package_that_is_missing_is_named_as_it_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "langgraph.checkpoint.sqlite", None)
+    with pytest.raises(NotFoundError, match="pip install langgraph-checkpoint-sqlite"):
+        import_threads(f"sqlite:///{tmp_path}/none", tmp_path / "home")
+
+
+def test_a_server_that_is_not_there_is_told_in_one_line(tmp_path: Path) -> None:
+    pytest.importorskip("langgraph.checkpoint.postgres")
+    with pytest.raises(InvalidInputError, match="the database cannot be opened") as caught:
+        import_threads(f"postgresql:///x?host={tmp_path}", tmp_path / "home")
+    assert "\n" not in str(caught.value)
 
 
 # -- PostgreSQL -----------------------------------------------------------------------------------
