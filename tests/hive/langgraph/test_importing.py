@@ -6,10 +6,10 @@ import dataclasses
 import operator
 import os
 import shutil
-import sys
 import signal
 import sqlite3
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
