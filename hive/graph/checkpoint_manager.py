@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cas.mutex import Mutex
 from hive import errors
 from hive.closing import Closing
 from hive.graph.arguments import check_instance
@@ -68,6 +67,8 @@ class CheckpointManager(Closing):
         schema: StateSchema | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        from cas.mutex import Mutex  # late: importing this package loads no store
+
         self.config = CheckpointConfig() if config is None else config
         self.schema = StateSchema() if schema is None else schema
         check_instance(self.config, CheckpointConfig, "config")

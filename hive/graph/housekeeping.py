@@ -11,7 +11,6 @@ from collections.abc import Callable
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Final
 
-from cas.mutex import Mutex
 from hive import errors
 from hive.graph.background import BackgroundThread, drop_after_fork
 from hive.graph.retention import policy_of, store_policy_of
@@ -201,6 +200,8 @@ class _Due:
     """Counts saves, and tells when it is time to look."""
 
     def __init__(self) -> None:
+        from cas.mutex import Mutex  # late: importing this package loads no store
+
         self._lock = Mutex()
         self._saves = 0
         self._kept = 0

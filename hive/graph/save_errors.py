@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Final
 
-from cas.mutex import Mutex
 from hive import errors
 
 if TYPE_CHECKING:
@@ -30,6 +29,8 @@ class SaveErrors:
 
     def __init__(self, run: str, config: CheckpointConfig, events: Events) -> None:
         """Tell ``events`` of the run."""
+        from cas.mutex import Mutex  # late: importing this package loads no store
+
         self.problems: list[tuple[str, Exception]] = []
         self._run = run
         self._config = config
