@@ -29,7 +29,7 @@ class Outcome(Generic[T]):
         self._waiter: asyncio.Future[None] | None = None
         self._told = False
         self._is_set = False
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
         self._result: T | None = None
 
     def succeed(self, result: T) -> None:
@@ -37,7 +37,7 @@ class Outcome(Generic[T]):
         self._result = result
         self._is_set = True
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """Set what went wrong."""
         self._error = error
         self._is_set = True

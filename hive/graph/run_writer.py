@@ -270,7 +270,7 @@ class RunWriter:
         def write_behind() -> None:
             try:
                 write()
-            except Exception as error:  # any: it has to reach the caller, in another thread
+            except BaseException as error:  # any: it has to reach the caller, in another thread
                 self._errors.note(error, _BRANCH)
 
         if self.config.durability == "exit":
@@ -345,7 +345,7 @@ class RunWriter:
 
     # For the saves of this run
 
-    def failed(self, error: Exception | None) -> None:
+    def failed(self, error: BaseException | None) -> None:
         """Note that a checkpoint was not written, and why, for the next caller; None: it is told.
 
         What is encoded on top of it will be discarded.

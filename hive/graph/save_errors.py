@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from hive import errors
@@ -35,8 +36,8 @@ class SaveErrors:
         self._run = run
         self._config = config
         self._events = events
-        self._noted: list[tuple[str, Exception]] = []
-        self._cause: Exception | None = None
+        self._noted: list[tuple[str, BaseException]] = []
+        self._cause: BaseException | None = None
         self._lock = Mutex()
 
     @property
@@ -44,7 +45,7 @@ class SaveErrors:
         """Whether something went wrong of which nobody was told yet."""
         return bool(self._noted)
 
-    def note(self, error: Exception, what: str = CHECKPOINT) -> None:
+    def note(self, error: BaseException, what: str = CHECKPOINT) -> None:
         """Keep what went wrong in the background for the next caller."""
         if what == CHECKPOINT:
             self._cause = error
@@ -80,23 +81,23 @@ class SaveErrors:
         self.problems.append((what, error))
         warnings.warn(f"run {self._run!r}: {what}: {error}", CheckpointWarning, stacklevel=2)
 
-    def _judge(self, found: list[tuple[str, Exception]]) -> None:
+    def _judge(self, found: Sequence[tuple[str, BaseException]]) -> None:
         from hive.graph.events import SaveFailed
 
-        raised: list[Exception] = []
+        raised: list[BaseException] = []
         for what, error in found:
             code = error.code if isinstance(error, errors.HiveError) else None
             name = type(error).__name__
             self._events.emit(SaveFailed(run=self._run, error=name, code=code, seconds=0.0))
-            if self._is_raised(error):
-                raised.append(error)
-            else:
+            if isinstance(error, Exception) and not self._is_raised(error):
                 self.warn(error, what)
+            else:
+                raised.append(error)
         if raised:
             # A conflict ends the run here for good, whatever else went wrong.
             raise min(raised, key=lambda error: not isinstance(error, errors.ConflictError))
 
-    def _is_raised(self, error: Exception) -> bool:
+    def _is_raised(self, error: BaseException) -> bool:
         # Going on after a conflict would repeat the side effects of whoever continues the run.
         conflict = isinstance(error, errors.ConflictError)
         expected = isinstance(error, errors.HiveError)

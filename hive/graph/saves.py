@@ -57,7 +57,7 @@ class Save:
             return False
         try:
             self._prepared = self._prepare()
-        except Exception as error:  # any: it has to reach the caller, in another thread
+        except BaseException as error:  # any: it has to reach the caller, in another thread
             self._fail(error)
             return False
         return True
@@ -69,7 +69,7 @@ class Save:
         try:
             written: Sequence[Checkpoint | errors.HiveError | None]
             written = self._writer.chain.write_all(prepared)
-        except Exception:  # any: each meets it once more and reports it
+        except BaseException:  # any, as a listener may call sys.exit: each meets and reports it
             written = [None] * len(saves)
         for save, result in zip(saves, written, strict=True):
             save.conclude(result)
@@ -89,11 +89,11 @@ class Save:
                 self._writer.chain.wrote(written)
             if self.outcome is not None:
                 self.outcome.succeed(saved)
-        except Exception as error:  # any: it has to reach the caller, in another thread
+        except BaseException as error:  # any: it has to reach the caller, in another thread
             self._writer.chain.drop(self._prepared)
             self._fail(error)
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: BaseException) -> None:
         if self.outcome is None:
             self._writer.failed(error)
         else:

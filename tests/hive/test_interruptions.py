@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import signal
@@ -37,6 +38,7 @@ from hive.graph.events import RunEnded
 from hive.graph.outcome import Outcome
 from hive.graph.run_recorder import RunRecorder
 from manifests import Repository
+from manifests.events import Saved
 from tests.hive.crashing import in_child
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -525,6 +527,38 @@ def test_a_run_that_is_torn_down_before_its_first_checkpoint_is_written_is_free(
         assert [each.kind for each in manager.history("r")] == ["node_complete", "input"]
         assert not any(claim.is_held for claim in manager.repository.claims())
         assert execute(manager, chain(note), resume=True).path == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("durability", ["sync", "async", "exit"])
+@pytest.mark.parametrize("runs", [1, 3])
+def test_a_listener_that_ends_the_program_leaves_nobody_waiting(
+    home: Path, durability: Any, runs: int
+) -> None:
+    """Also in the thread that writes, whose end nobody else would see."""
+
+    def job() -> None:
+        told = itertools.count()
+
+        def listen(event: Any) -> None:
+            if isinstance(event, Saved) and next(told) == 0:
+                sys.exit()
+
+        async def main(manager: CheckpointManager) -> None:
+            executor = GraphExecutor(Runtime(), manager)
+            names = [f"{number}" for number in range(runs)]
+            await asyncio.gather(
+                *(executor.execute(chain(note), GOAL, run=name, resume=True) for name in names),
+                return_exceptions=True,  # else asyncio leaves the other tasks where they are
+            )
+
+        config = CheckpointConfig(durability=durability)
+        with CheckpointManager(home, config, on_event=listen) as manager:
+            with contextlib.suppress(SystemExit):
+                asyncio.run(main(manager))
+            asyncio.run(main(manager))
+            assert {manager.history(str(number))[0].kind for number in range(runs)} == {"final"}
+
+    assert in_child(job) == 0
 
 
 @pytest.mark.parametrize("fails", [False, True])
