@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any, Final
 
@@ -25,6 +25,8 @@ from manifests.cbor import (
     encode_text,
     tag_head,
 )
+from manifests.entries import refuse_twins
+from manifests.flat import are_texts, flat_dict
 from manifests.incremental import Memory
 from manifests.layout import Layout, whole_dict
 from manifests.parameters import TreeParameters
@@ -43,7 +45,7 @@ from manifests.segments import LEAST_ITEMS, LEAST_LIST_ITEMS
 from manifests.trees import TreeBuilder, TreeCache
 from manifests.unregistered import UnregisteredValue
 
-__all__ = ["MAX_DEPTH", "MAX_KEY_BYTES", "Encoder", "refuse_twins"]
+__all__ = ["MAX_DEPTH", "MAX_KEY_BYTES", "Encoder"]
 
 MAX_DEPTH: Final = 100
 """Deepest nesting of containers in a state (inclusive), the same for writing and reading."""
@@ -77,6 +79,7 @@ class Encoder:
         self._sink = sink
         self._trees = TreeBuilder(parameters, sink)
         self._layout = Layout(parameters, sink, self._trees)
+        self._flat_bytes = min(parameters.whole_dict, parameters.whole_text, parameters.run_bytes)
         self._name = root
         self._memory = memory
         self.steps: list[Step] = []
@@ -295,7 +298,9 @@ class Encoder:
         # A registered value is watched by its attributes; only as the root has it a node.
         remembered = root or (container is items and len(items) >= LEAST_ITEMS)
         if memory is None or self._in_key or not remembered:
-            texts = _are_texts(items)
+            texts = are_texts(items)
+            if texts and not root and (piece := self._flat(items)) is not None:
+                return piece
             keys, values = [], []
             for key, step, value in zip(items, steps, items.values(), strict=True):
                 keys.append(encode_text(key) if texts else self._key(key))
@@ -309,10 +314,16 @@ class Encoder:
             added = chain.from_iterable(
                 [node.keys[edit.start : edit.stop] for edit in changes.of_keys]
             )
-            node.texts = _are_texts(added if node.texts else items)
+            node.texts = are_texts(added if node.texts else items)
             if not node.texts:
                 refuse_twins(node.encoded_keys)
         return self._layout.remembered_entries(node, changes, root=root)
+
+    def _flat(self, items: dict[str, Any]) -> bytes | None:
+        """Encode a dict whose values certainly all stay inside it, if they are plain."""
+        if len(items) > self._parameters.short_items:
+            return None
+        return flat_dict(items, self._flat_bytes)
 
     def key_of_dict(self, key: Any) -> bytes:
         """Encode a key of a dict."""
@@ -350,7 +361,7 @@ class Encoder:
         self, value: Any, name: str, version: int, fields: Any, *, root: bool = False
     ) -> Piece:
         """Tag REGISTERED on [name, version, fields]."""
-        if type(fields) is dict and _are_texts(fields):
+        if type(fields) is dict and are_texts(fields):
             steps = [Field(key) for key in fields]
             piece = self._mapping(value, fields, steps, root=root)
         else:
@@ -363,20 +374,6 @@ def _refuse_long(key: bytes) -> None:
     if len(key) > MAX_KEY_BYTES:
         raise LimitError(_LONG_KEY)
 
-
-def refuse_twins(keys: Sequence[bytes]) -> None:
-    """Refuse keys of a dict or members of a set that could not be told apart."""
-    if len(set(keys)) != len(keys):
-        raise InvalidInputError(
-            "two keys encode alike (two NaNs, say); only one can be found again"
-        )
-
-
-def _are_texts(keys: Iterable[Any]) -> bool:
-    return _TEXT.issuperset(map(type, keys))
-
-
-_TEXT: Final = frozenset((str,))
 
 _DIRECT: Final[dict[type, Callable[[Any], Piece]]] = {
     type(None): lambda _value: NULL,

@@ -7,14 +7,23 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from cas.digest import Digest
+from cas.errors import InvalidInputError
 from manifests.alignment import Edit, splice
 from manifests.pieces import Piece
 from manifests.trees import TreeCache
 
-__all__ = ["Entries", "KeyOrder"]
+__all__ = ["Entries", "KeyOrder", "refuse_twins"]
 
 _MANY: Final = 4
 """If more than this part of the entries is other ones, they are sorted anew."""
+
+
+def refuse_twins(keys: Sequence[bytes]) -> None:
+    """Refuse keys of a dict or members of a set that could not be told apart."""
+    if len(set(keys)) != len(keys):
+        raise InvalidInputError(
+            "two keys encode alike (two NaNs, say); only one can be found again"
+        )
 
 
 class KeyOrder:

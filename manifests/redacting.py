@@ -7,7 +7,8 @@ from typing import Any
 
 from cas.errors import InvalidInputError
 from manifests.cbor import TUPLE, tag_head
-from manifests.encoder import Encoder, refuse_twins
+from manifests.encoder import Encoder
+from manifests.entries import refuse_twins
 from manifests.parameters import TreeParameters
 from manifests.parts import Apart, Instead, Items, Structure, fields_of_stranger
 from manifests.paths import Entry, Redaction, Step, path_text
@@ -71,6 +72,9 @@ class RedactingEncoder(Encoder):
         if self._in_key:
             _refuse_unhashable(replacement)
         return replacement
+
+    def _flat(self, items: dict[str, Any]) -> bytes | None:
+        return None  # any of its values may be replaced
 
     def _fields(self, value: Any, entry: TypeEntry | None) -> Any:
         return fields_of_stranger(value.fields) if entry is None else entry.to_parts(value)
