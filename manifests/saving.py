@@ -112,6 +112,7 @@ class Saving(Claiming):
                 extends_head=extends_head,
             )
 
+        check_name(run, "run name")
         before = self._seen.last(run)
         try:
             with self.events.during("save") as tell:
