@@ -222,12 +222,7 @@ def test_a_flipped_bit_in_the_key_of_a_pack_loses_nothing(
     """It gave the pack the numbers of others, which were lost as well, or numbers far too high."""
     shape, rng = made(name), random.Random(seed)
     data = data_file(shape.home).read_bytes()
-    keys = [
-        at
-        for page, kind in kinds_of_pages(data).items()
-        if kind == "record"
-        for at in keys_on(data, page)
-    ]
+    keys = keys_of_packs(data)
     taken = {data[at : at + 8] for at in keys}
     for _ in range(rounds(6, 150)):
         at, place, bit = rng.choice(keys), rng.randrange(8), rng.randrange(8)
@@ -249,12 +244,7 @@ def test_a_key_of_a_pack_that_fits_elsewhere_loses_nothing(
     """With its lowest bit turned over a pack was taken for what it is not, as whole as it was."""
     shape, rng = made(name), random.Random(seed)
     data = data_file(shape.home).read_bytes()
-    keys = [
-        at
-        for page, kind in kinds_of_pages(data).items()
-        if kind == "record"
-        for at in keys_on(data, page)
-    ]
+    keys = keys_of_packs(data)
     taken = {data[at : at + 8] for at in keys}
     lowest = NUMBER_BYTES - 1
     for at in keys if len(keys) < 12 else rng.sample(keys, 12):
@@ -270,6 +260,16 @@ def test_a_key_of_a_pack_that_fits_elsewhere_loses_nothing(
                 assert not repo.check().damage
             shutil.rmtree(home)
             shutil.rmtree(tmp_path / "new")
+
+
+def keys_of_packs(data: bytes) -> list[int]:
+    """Return where the keys of all rows of packs stand."""
+    return [
+        at
+        for page, kind in kinds_of_pages(data).items()
+        if kind == "record"
+        for at in keys_on(data, page)
+    ]
 
 
 def keys_on(data: bytes, page: int) -> list[int]:
