@@ -81,9 +81,11 @@ class Misplaced:
         With ``proves``, only where that says so: that one fills a gap is not enough.
         """
         before = set(self._rows)
-        for base in sorted(before):
-            for fragment in sorted(self._rows.get(base, ())):
-                self._settle(base, fragment, proves)
+        # Two rows apart may make a pack at the place of either: first where the links say so.
+        for accepts in (_links_prove, None) if proves is None else (proves,):
+            for base in sorted(self._rows):
+                for fragment in sorted(self._rows.get(base, ())):
+                    self._settle(base, fragment, accepts)
         return before - self._rows.keys()
 
     def _settle(self, base: int, fragment: int, proves: Proof | None) -> None:
@@ -148,6 +150,10 @@ class Misplaced:
             rows.pop(fragment, None)
         if not rows:
             self._rows.pop(base, None)
+
+
+def _links_prove(_pack: Pack, sound: int) -> bool:
+    return sound > 0
 
 
 def linked_outwards(pack: Pack) -> list[int]:
