@@ -8,10 +8,11 @@ from typing import Any, Final
 
 import cbor2
 
+from manifests.together import ATOMS
+
 __all__ = ["are_texts", "flat_dict"]
 
 _TEXT: Final = frozenset((str,))
-_PLAIN: Final = frozenset((str, bytes, int, float, bool, type(None)))
 
 
 def are_texts(keys: Iterable[Any]) -> bool:
@@ -26,7 +27,7 @@ def flat_dict(items: dict[str, Any], most_bytes: int) -> bytes | None:
     it takes more than ``most_bytes``.
     """
     values = items.values()
-    if not _PLAIN.issuperset(map(type, values)):
+    if not ATOMS.issuperset(map(type, values)):
         return None
     if sum(map(getsizeof, values)) > 4 * most_bytes:
         return None  # too large in any case, and perhaps too large to copy for nothing
