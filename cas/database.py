@@ -163,9 +163,8 @@ class Database:
                 continue  # A writer in another process outgrew the map between check and opening.
             except (lmdb.Error, OSError) as error:
                 if not fresh and wanted > used and getattr(error, "code", 0) == errno.ENOMEM:
-                    wanted //= (
-                        4  # Where addresses are limited (ulimit -v). The map grows as needed.
-                    )
+                    # Addresses are limited (ulimit -v). The map grows as needed.
+                    wanted //= 4
                     continue
                 raise translate(error, self.directory.parent) from error
 

@@ -355,15 +355,21 @@ def test_a_full_disk_says_how_to_go_on(folder: Path, monkeypatch: pytest.MonkeyP
     assert ran(folder) == ["gather", "dance", "dance", "rest"]
 
 
-def test_ctrl_c_says_how_to_go_on(folder: Path) -> None:
+def errors_of_ctrl_c(folder: Path, graph: str) -> str:
+    """Run a graph, press Ctrl-C while its node dances, and return what it says."""
     (folder / "hold").touch()
-    with start("run", "bees:graph", "--run", "my run") as process:
+    with start("run", f"bees:{graph}", "--run", "my run") as process:
         wait_for(folder / "dancing", process)
         process.send_signal(signal.SIGINT)
         (folder / "hold").unlink()
         assert process.stderr is not None
         errors = process.stderr.read().decode()
     assert process.returncode == 130
+    return errors
+
+
+def test_ctrl_c_says_how_to_go_on(folder: Path) -> None:
+    errors = errors_of_ctrl_c(folder, "graph")
     assert "hive resume 'my run'" in errors
     assert "Traceback" not in errors
     assert spawn("resume", "my run", "--json", cwd=folder).json["status"] == "done"
@@ -416,12 +422,5 @@ def test_a_store_says_nothing_about_what_to_import(folder: Path, home: Path) -> 
 def test_ctrl_c_in_a_last_node_says_that_the_run_has_stopped(
     folder: Path, graph: str, told: str
 ) -> None:
-    (folder / "hold").touch()
-    with start("run", f"bees:{graph}", "--run", "my run") as process:
-        wait_for(folder / "dancing", process)
-        process.send_signal(signal.SIGINT)
-        (folder / "hold").unlink()
-        assert process.stderr is not None
-        errors = process.stderr.read().decode()
-    assert process.returncode == 130
+    errors = errors_of_ctrl_c(folder, graph)
     assert errors == f"hive: {told}\nhive: interrupted\n"
