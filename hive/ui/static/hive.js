@@ -138,6 +138,8 @@ document.addEventListener("click", (event) => {
   if (bar) location.assign(bar.dataset.href);
 });
 document.addEventListener("keydown", move);
+// What was opened while this script was on its way told nobody.
+for (const details of document.querySelectorAll("details[data-load][open]")) unfold(details);
 for (const place of document.querySelectorAll("[data-newer]")) watch(place);
 for (const table of document.querySelectorAll("table[data-changed]")) fillChanged(table);
 document.documentElement.classList.add("scripted");

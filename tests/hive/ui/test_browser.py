@@ -21,7 +21,15 @@ from tests.hive.ui.sites import (
 )
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Page
+    from playwright.sync_api import (
+        Browser,
+        BrowserContext,
+        ConsoleMessage,
+        Dialog,
+        Locator,
+        Page,
+        Route,
+    )
 
 PAGES = {
     "runs": "/",
@@ -88,6 +96,11 @@ class Visit:
         if self.page.locator("table[data-changed]").count():
             self.page.locator("table[data-state=loaded]").wait_for()
 
+    def follow(self, link: Locator) -> None:
+        """Click what leads to another page, and wait for all of it: a click waits for its start."""
+        with self.page.expect_navigation():
+            link.click()
+
 
 @contextmanager
 def visit(browser: Browser, served: Served, **options: Any) -> Iterator[Visit]:
@@ -115,18 +128,18 @@ def test_from_a_failed_run_to_the_command_that_resumes_it(browser: Browser, serv
         page.context.grant_permissions(["clipboard-read", "clipboard-write"])
         page.get_by_label("Status").select_option("failed")
         page.get_by_label("Name", exact=True).fill("surv")
-        page.get_by_role("button", name="Show").click()
-        page.get_by_role("link", name="survey").click()
+        window.follow(page.get_by_role("button", name="Show"))
+        window.follow(page.get_by_role("link", name="survey"))
         assert page.get_by_role("heading", level=1).inner_text() == "survey"
         assert "no <answer>" in page.get_by_role("region", name="Why it failed").inner_text()
         page.locator("td.col-changed", has_text="messages").first.wait_for()
-        page.get_by_role("table").get_by_role("link", name="20", exact=True).click()
+        window.follow(page.get_by_role("table").get_by_role("link", name="20", exact=True))
         assert page.get_by_role("heading", level=1).inner_text() == "Step 20 of survey"
         page.locator("summary", has_text="messages").click()
         page.locator("summary", has_text="19 dict").click()
         page.locator("details.text > summary", has_text="content").click()
         page.get_by_text("message 20").last.wait_for()
-        page.get_by_role("link", name="Compare with the step before").click()
+        window.follow(page.get_by_role("link", name="Compare with the step before"))
         page.get_by_role("heading", name="What changed").wait_for()
         assert "messages[19]" in page.get_by_role("main").inner_text()
         page.get_by_role("button", name="Copy the command: Resume").click()
@@ -210,6 +223,21 @@ def test_a_long_text_is_loaded_bit_by_bit(browser: Browser, served: Served) -> N
         assert "".join(texts.all_text_contents()) == "line\n" * 9_000
 
 
+def test_a_line_that_is_opened_before_the_script_is_there_is_loaded_by_it(
+    browser: Browser, served: Served
+) -> None:
+    with visit(browser, served) as window:
+        page = window.page
+        held: list[Route] = []
+        page.route("**/hive.js", lambda route: held.append(route))  # noqa: PLW0108 (it is wrapped)
+        page.goto(served.base + "/step?run=big&at=1", wait_until="commit")
+        page.locator("summary", has_text="rows").click()
+        page.get_by_role("link", name="open rows on a page of its own").wait_for()
+        assert page.locator(".inside").count() == 0
+        held[0].continue_()
+        page.locator(".inside summary").first.wait_for()
+
+
 def test_a_line_that_cannot_be_loaded_says_so_and_can_be_tried_again(
     browser: Browser, served: Served
 ) -> None:
@@ -229,13 +257,13 @@ def test_a_line_that_cannot_be_loaded_says_so_and_can_be_tried_again(
 def test_pages_work_without_scripts(browser: Browser, served: Served) -> None:
     with visit(browser, served, java_script_enabled=False) as window:
         page = window.page
-        page.get_by_role("link", name="big").click()
-        page.get_by_role("link", name="1", exact=True).click()
+        window.follow(page.get_by_role("link", name="big"))
+        window.follow(page.get_by_role("link", name="1", exact=True))
         page.locator("summary", has_text="rows").click()
-        page.get_by_role("link", name="open rows on a page of its own").click()
-        page.get_by_role("link", name="Show more").click()
+        window.follow(page.get_by_role("link", name="open rows on a page of its own"))
+        window.follow(page.get_by_role("link", name="Show more"))
         page.locator("summary", has_text="150").first.click()
-        page.get_by_role("link", name="open 150 on").click()
+        window.follow(page.get_by_role("link", name="open 150 on"))
         assert "150" in page.get_by_role("main").inner_text()
 
 
@@ -244,7 +272,7 @@ def test_two_steps_are_chosen_and_compared(browser: Browser, served: Served) -> 
         window.go("/run?name=survey")
         window.page.get_by_label("Compare from step 15").check()
         window.page.get_by_label("Compare to step 18").check()
-        window.page.get_by_role("button", name="Compare the two").click()
+        window.follow(window.page.get_by_role("button", name="Compare the two"))
         main = window.page.get_by_role("main").inner_text()
         assert "step 15" in main
         assert "step 18" in main
@@ -258,7 +286,7 @@ def test_a_timeline_says_that_its_run_went_on(browser: Browser, served: Served) 
         with Repository.open(served.home) as repository:
             repository.commit("branches", {"n": "more"})
         window.page.clock.run_for(5_000)
-        window.page.get_by_role("link", name="Show its newest steps").click()
+        window.follow(window.page.get_by_role("link", name="Show its newest steps"))
         window.page.get_by_role("table").get_by_role("link", name="7", exact=True).wait_for()
 
 
@@ -268,7 +296,8 @@ def test_names_and_values_stay_text(browser: Browser, served: Served, name: str)
         from urllib.parse import quote
 
         window.go(f"/run?name={quote(name, safe='')}")
-        window.page.get_by_role("table").get_by_role("link", name="1", exact=True).click()
+        steps = window.page.get_by_role("table")
+        window.follow(steps.get_by_role("link", name="1", exact=True))
         lines = window.page.locator(".tree > li > details").all()
         assert len(lines) >= 3
         for line in lines:
