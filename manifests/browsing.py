@@ -30,7 +30,7 @@ from manifests.places import PathLike, Places
 from manifests.reading import StoreReader, stable
 from manifests.refs import RefLike
 from manifests.registry import Registry
-from manifests.rows import CheckpointRow
+from manifests.rows import CheckpointRow, RunRow
 from manifests.search import Match, OnSearched, search
 from manifests.searched import searched_refs, searched_runs
 
@@ -288,31 +288,36 @@ def _some_rows(
 def _branches(reader: StoreReader, run: str) -> list[Branch]:
     younger = reader.run(partial(_younger, name=run))
     ids = {row.id: sequence for sequence, row in _rows(reader, run)} if younger else {}
-    found = []
-    for name in younger:
-        last = reader.run(partial(_last_shared, name=name, ids=ids))
-        if last is not None:
-            found.append(Branch(name, last))
+    found: list[Branch] = []
+    for at in range(0, len(younger), _ROWS):
+        found += reader.run(partial(_branches_among, runs=younger[at : at + _ROWS], ids=ids))
     return found
 
 
-def _younger(reader: RecordReader, name: str) -> list[str]:
+def _younger(reader: RecordReader, name: str) -> list[RunRow]:
     """Return the runs that began after this one: a fork has what it was made from as well."""
     catalogue = Catalogue(reader.transaction)
     number = catalogue.need_run(name).number
-    return [row.name for row in catalogue.runs() if row.number > number]
+    return [row for row in catalogue.runs() if row.number > number]
 
 
-def _last_shared(reader: RecordReader, name: str, ids: dict[Digest, int]) -> int | None:
-    """Return where a run leaves another one, whose checkpoints are ``ids``; None if it does not.
+def _branches_among(
+    reader: RecordReader, runs: Sequence[RunRow], ids: dict[Digest, int]
+) -> list[Branch]:
+    """Return those of some runs that were started at a checkpoint of another, whose are ``ids``.
 
     A fork begins with the checkpoint it was made at, behind those which that one needs.
     """
     catalogue = Catalogue(reader.transaction)
-    run = catalogue.run(name)
-    last = None
-    for _sequence, row in () if run is None else catalogue.oldest(run.number):
-        if row.id not in ids:
-            break
-        last = ids[row.id]
-    return last
+    found = []
+    for run in runs:
+        first = catalogue.first(run.number)
+        if first is None or first.id not in ids:
+            continue
+        last = first.id
+        for _sequence, row in catalogue.oldest(run.number):
+            if row.id not in ids:
+                break
+            last = row.id
+        found.append(Branch(run.name, ids[last]))
+    return found

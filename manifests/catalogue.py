@@ -141,6 +141,17 @@ class Catalogue:
             sequence = checkpoint_sequence(key)
             yield sequence, checkpoint_row(row, sequence)
 
+    def first(self, run: int) -> CheckpointRow | None:
+        """Return the row of the oldest checkpoint that a run lists; None if it lists none.
+
+        As ``oldest``, without an iteration: going over the first ones of many runs takes half.
+        """
+        start, stop = checkpoint_range(run)
+        found = self.transaction.first_at_or_after(CHECKPOINTS, start)
+        if found is None or found[0] >= stop:
+            return None
+        return checkpoint_row(found[1], checkpoint_sequence(found[0]))
+
     def sequence_of(self, run: int, key: str) -> int | None:
         """Return the sequence of the checkpoint that has a key in a run."""
         row = self._get(KEYS, key_place(run, key))
