@@ -6,7 +6,7 @@ import os
 import platform
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -16,7 +16,7 @@ from cas.ballast import BALLAST_BYTES, BALLAST_FILE
 from cas.errors import CorruptionError, HiveError, NotFoundError
 from cas.leftovers import find_leftovers
 from cas.mounts import file_system_of
-from manifests import Repository
+from manifests import Repository, UnreadableRun
 from manifests.repository import OBJECTS_FOLDER
 
 __all__ = ["Finding", "diagnose"]
@@ -29,6 +29,8 @@ FAR_BEHIND: Final = 1_000
 """Commits after which a reader that is still there is worth a warning."""
 JANITOR_BYTES: Final = 50_000_000
 """Size from which Aden Hive's janitor deletes folders that it does not know."""
+MOST_NAMED: Final = 5
+"""Runs that cannot be read and are named."""
 _LIBRARIES: Final = ("lmdb", "blake3", "cbor2", "zstandard", "pyfastcdc", "pydantic", "typer")
 
 
@@ -162,13 +164,24 @@ def _store(home: Path) -> Iterator[Finding]:
         return
     with repo:
         try:
-            text = f"opens, with {len(repo.runs()):,} runs and {repo.objects():,} objects"
-            yield Finding("store", "ok", text)
+            infos, unreadable = repo.readable_runs()
+            runs = f"{len(infos) + len(unreadable):,} runs and {repo.objects():,} objects"
+            yield Finding("store", "ok", f"opens, with {runs}")
+            yield from _unreadable(unreadable)
         except HiveError as error:
             yield Finding("store", "error", f"its runs cannot be listed ({error.code}): {error}")
         yield from _readers(repo)
     yield from _ballast(store)
     yield from _leftovers(store)
+
+
+def _unreadable(unreadable: Sequence[UnreadableRun]) -> Iterator[Finding]:
+    for run in unreadable[:MOST_NAMED]:
+        text = f"run {run.name!r} cannot be read: {run.error}"
+        yield Finding("runs", "error", text)
+    if len(unreadable) > MOST_NAMED:
+        text = f"{len(unreadable) - MOST_NAMED:,} more runs cannot be read; `hive runs` lists them"
+        yield Finding("runs", "error", text)
 
 
 def _readers(repo: Repository) -> Iterator[Finding]:

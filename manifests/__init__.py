@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from manifests.repair import RepairReport
     from manifests.repository import Repository
     from manifests.retention import KeepEvery, Reason, RetentionPolicy, Verdict
+    from manifests.runs import UnreadableRun
     from manifests.salvaging import SalvageReport, salvage
     from manifests.search import Match
     from manifests.snapshots import Snapshot
@@ -85,6 +86,7 @@ __all__ = [
     "Touched",
     "TreeParameters",
     "Unread",
+    "UnreadableRun",
     "UnregisteredValue",
     "Verdict",
     "salvage",
@@ -134,6 +136,7 @@ _PLACES: Final = {
     "Touched": "manifests.diff",
     "TreeParameters": "manifests.parameters",
     "Unread": "manifests.outline",
+    "UnreadableRun": "manifests.runs",
     "UnregisteredValue": "manifests.unregistered",
     "Verdict": "manifests.retention",
     "salvage": "manifests.salvaging",

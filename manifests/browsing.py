@@ -24,6 +24,7 @@ from manifests.diff import Difference, Kind, differences
 from manifests.excerpt import Excerpt, excerpt, first_difference
 from manifests.forms import Forms
 from manifests.limits import check_limit
+from manifests.manifest import RunInfo
 from manifests.outline import Outline, outline
 from manifests.paths import Step
 from manifests.places import PathLike, Places
@@ -31,6 +32,7 @@ from manifests.reading import StoreReader, stable
 from manifests.refs import RefLike
 from manifests.registry import Registry
 from manifests.rows import CheckpointRow, RunRow
+from manifests.runs import UnreadableRun, readable_runs
 from manifests.search import Match, OnSearched, search
 from manifests.searched import searched_refs, searched_runs
 
@@ -84,6 +86,10 @@ class Browsing:
 
     registry: Registry
     _store: ObjectStore
+
+    def readable_runs(self) -> tuple[list[RunInfo], list[UnreadableRun]]:
+        """Return what ``runs`` does, and by name those runs whose heads cannot be read."""
+        return stable(self._store, readable_runs)
 
     def footprints(self, run: str) -> list[Footprint]:
         """Return what each checkpoint that a run lists added, newest first.

@@ -12,7 +12,7 @@ import cbor2
 
 from cas.digest import Digest
 from cas.environment import ReadTransaction, Table, WriteTransaction
-from cas.errors import CorruptStoreError, LimitError, NotFoundError
+from cas.errors import CorruptionError, CorruptStoreError, LimitError, NotFoundError
 from cas.shape import odd_row
 from manifests.names import name_key
 from manifests.rows import (
@@ -108,6 +108,14 @@ class Catalogue:
         for key, row in self.transaction.items(RUNS):
             yield _run_at(key, row)
 
+    def runs_or_damage(self) -> Iterator[tuple[bytes, RunRow | CorruptionError]]:
+        """Yield the keys of all runs, by name, each with its row or what is wrong with that."""
+        for key, sealed in self.transaction.items(RUNS.sealed):
+            try:
+                yield key, _run_at(key, RUNS.unseal(key, sealed))
+            except CorruptionError as error:
+                yield key, error
+
     def runs_named(self, prefix: str) -> Iterator[RunRow]:
         """Yield the runs whose names begin with a text, by name."""
         start = prefix.encode()[:_PREFIX_BYTES]
@@ -176,6 +184,19 @@ class Catalogue:
     def head(self, run: RunRow) -> CheckpointRow | None:
         """Return the row of a run's head; None if the run lists nothing yet."""
         return self.checkpoint(run.number, run.head)
+
+    def listed_head(self, run: RunRow) -> CheckpointRow | None:
+        """Do what ``head`` does; ``CorruptStoreError`` if the run has lost its head.
+
+        Else it would be taken for one that keeps nothing.
+        """
+        row = self.head(run)
+        if run.last and (row is None or row.hidden):
+            raise CorruptStoreError(
+                f"run {run.name!r} has lost the row of its head, checkpoint {run.head}; put it "
+                "right with hive check --repair, which lists its newest one left"
+            )
+        return row
 
     def chain(self, run: RunRow, sequence: int) -> list[tuple[int, CheckpointRow]]:
         """Return a checkpoint, as (sequence, row), behind the ancestors it cannot be used without.

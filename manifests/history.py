@@ -19,9 +19,7 @@ from manifests.manifest import (
     Checkpoint,
     Manifest,
     ManifestReader,
-    RunInfo,
     checkpoint_of,
-    from_microseconds,
 )
 from manifests.outline import Outline, outline
 from manifests.pending import anchor_of
@@ -45,7 +43,6 @@ __all__ = [
     "log",
     "outline_at",
     "restore",
-    "runs",
     "tags",
     "touched_by",
     "value_at",
@@ -171,27 +168,6 @@ def _touched(reader: StoreReader, forms: Forms, found: Found) -> list[Touched] |
         return touched(forms, parent.manifest.state, found.manifest.state)
     except LimitError:
         return [Touched("changed", "")]  # in more places than can be counted
-
-
-def runs(reader: StoreReader) -> list[RunInfo]:
-    """Return all runs with their heads, by name."""
-    rows = reader.run(lambda records: list(Catalogue(records.transaction).runs()))
-    infos = []
-    for row in rows:
-        try:
-            head = find(reader, (row.name, row.head)).checkpoint
-        except NotFoundError:
-            continue  # deleted since the list was read
-        infos.append(
-            RunInfo(
-                name=row.name,
-                head=head,
-                checkpoints=row.kept,
-                created_at=from_microseconds(row.created_us),
-                updated_at=head.created_at,
-            )
-        )
-    return infos
 
 
 def log(

@@ -142,9 +142,9 @@ class Resolver:
             return None
         if run is None:
             return None
-        row = self._catalogue.checkpoint(run.number, run.head)
+        row = self._catalogue.listed_head(run)
         if row is None:
-            raise NotFoundError(f"run {name!r} keeps no checkpoint")
+            raise NotFoundError(f"run {name!r} keeps no checkpoint yet")
         return Listed(name, run.head, row)
 
     def _by_sequence(self, name: str, sequence: int) -> Listed:

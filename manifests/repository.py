@@ -13,7 +13,7 @@ from cas.errors import (
 )
 from cas.kept import KEPT_BYTES
 from cas.store import ObjectStore
-from manifests import history, listing
+from manifests import history, listing, runs
 from manifests.arguments import check_count, expect
 from manifests.beside import Beside
 from manifests.bodies import BodyEncoder
@@ -232,8 +232,12 @@ class Repository(Browsing, Beside, Saving, Closing):
         return found.checkpoint
 
     def runs(self) -> list[RunInfo]:
-        """Return all runs, by name."""
-        return stable(self._store, history.runs)
+        """Return all runs, by name.
+
+        Raises ``CorruptionError`` or ``UnsupportedFormatError`` if the head of one cannot be read;
+        ``readable_runs`` returns the others.
+        """
+        return stable(self._store, runs.runs)
 
     def log(
         self, run: str, *, limit: int | None = None, below: Anchor | None = None

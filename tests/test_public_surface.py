@@ -50,7 +50,7 @@ SURFACE = {
         KeepEvery Match OnEvent Outline Part PendingWrite Pin PreparedCommit Progress Reason
         RecordedEffect Redaction RefLike Registry RepairReport Repository RetentionPolicy
         RunInfo RunStats SalvageReport Snapshot StoreStats Touched TreeParameters Unread
-        UnregisteredValue Verdict salvage system_clock
+        UnreadableRun UnregisteredValue Verdict salvage system_clock
     """,
 }
 

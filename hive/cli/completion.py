@@ -7,7 +7,7 @@ Names that a shell would take apart, or a terminal obey, are left out.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
 import typer
@@ -28,7 +28,7 @@ def complete_run(context: typer.Context, incomplete: str) -> list[str]:
 
 def complete_tag(context: typer.Context, incomplete: str) -> list[str]:
     """Return the tags whose names begin with what was typed."""
-    return _complete(context, incomplete, lambda repo: repo.tags())
+    return _complete(context, incomplete, _tags)
 
 
 def complete_ref(context: typer.Context, incomplete: str) -> list[str]:
@@ -37,13 +37,19 @@ def complete_ref(context: typer.Context, incomplete: str) -> list[str]:
 
 
 def _runs(repo: Repository) -> Iterator[str]:
-    newest = sorted(repo.runs(), key=lambda info: info.updated_at, reverse=True)
-    return (info.name for info in newest)
+    infos, unreadable = repo.readable_runs()
+    yield from (run.name for run in unreadable)
+    newest = sorted(infos, key=lambda info: info.updated_at, reverse=True)
+    yield from (info.name for info in newest)
+
+
+def _tags(repo: Repository) -> list[str]:
+    return sorted(chain.from_iterable(repo.tagged().values()))
 
 
 def _refs(repo: Repository, incomplete: str) -> Iterator[str]:
     yield from _runs(repo)
-    yield from (f"tag:{name}" for name in repo.tags())
+    yield from (f"tag:{name}" for name in _tags(repo))
     run, at, _sequence = incomplete.rpartition("@")
     if at:
         yield from (f"{run}@{found.sequence}" for found in repo.log(run, limit=MOST))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final
+
+from hive.cli.failures import say
 
 if TYPE_CHECKING:
     from cas.digest import Digest
@@ -58,12 +60,18 @@ def checkpoint_json(checkpoint: Checkpoint, tags: Iterable[str] = ()) -> Checkpo
     }
 
 
-def tags_by_id(repo: Repository) -> dict[Digest, list[str]]:
-    """Return the tags of each tagged checkpoint, in the order of their names."""
-    names: dict[Digest, list[str]] = {}
-    for name, tagged in sorted(repo.tags().items()):
-        names.setdefault(tagged.id, []).append(name)
-    return names
+def tags_by_id(repo: Repository) -> Mapping[Digest, list[str]]:
+    """Return the tags of each tagged checkpoint, in the order of their names.
+
+    Damage of one of them hides no run: it is said on the error stream, and none is returned.
+    """
+    from cas.errors import CorruptionError
+
+    try:
+        return repo.tagged()
+    except CorruptionError as error:
+        say(f"tags are not shown: {error}")
+        return {}
 
 
 def shown_path(path: str) -> str:

@@ -13,13 +13,14 @@ from hive.cli.options import HomeOption, JsonOption, open_to_read
 from hive.cli.output import line, styled, terminal_width, write_json
 from hive.cli.progress import shown_progress
 from hive.cli.text import escape
+from hive.cli.unreadable import exit_if_unreadable, say_unreadable
 
 if TYPE_CHECKING:
     import re
 
     from cas.upkeep import OnProgress
     from hive.cli.shapes import MatchJson
-    from manifests import Match, Repository
+    from manifests import Match, Repository, RunInfo
 
 __all__ = ["grep"]
 
@@ -69,7 +70,7 @@ def grep(
 
     It prints each line that matches, where it stands, and since when. Texts and the keys of
     dicts are searched. Each different object is read once, however many checkpoints hold it.
-    Exit code 1 means that nothing matches.
+    Exit code 1 means that nothing matches, 5 that a run was left out since it is damaged.
     """
     import re
 
@@ -82,9 +83,13 @@ def grep(
     except re.error as error:
         raise InvalidInputError(f"{pattern!r} is no regular expression: {error}") from error
     with open_to_read(home) as repo, shown_progress() as progress:
+        infos, unreadable = repo.readable_runs()
+        if refs or runs:
+            unreadable = []
         found = _search(
             repo,
             wanted,
+            infos,
             refs=refs or [],
             runs=runs or [],
             heads=heads,
@@ -99,6 +104,8 @@ def grep(
         _show(match)
     if more:
         say(f"there are more than {limit:,} matches; --limit N or --all shows them")
+    say_unreadable(unreadable)
+    exit_if_unreadable(unreadable)
     if not found:
         raise typer.Exit(FAILED)
 
@@ -106,6 +113,7 @@ def grep(
 def _search(
     repo: Repository,
     wanted: re.Pattern[str],
+    infos: list[RunInfo],
     *,
     refs: list[str],
     runs: list[str],
@@ -113,7 +121,6 @@ def _search(
     limit: int | None,
     progress: OnProgress | None,
 ) -> list[Match]:
-    infos = repo.runs()
     if not refs and not runs:
         runs = [info.name for info in infos]
     if heads:

@@ -134,10 +134,18 @@ def _touched(repo: Repository, shown: Sequence[Checkpoint]) -> list[list[Touched
 
 
 def _forks(repo: Repository, run: str) -> dict[int, list[str]]:
-    """Return the runs that begin at checkpoints of this one, by sequence."""
+    """Return the runs that begin at checkpoints of this one, by sequence.
+
+    All runs are looked at for that, and damage of another one shall not hide this one.
+    """
+    from cas.errors import CorruptionError
+
     forks: dict[int, list[str]] = {}
-    for branch in repo.branches(run):
-        forks.setdefault(branch.sequence, []).append(branch.run)
+    try:
+        for branch in repo.branches(run):
+            forks.setdefault(branch.sequence, []).append(branch.run)
+    except CorruptionError as error:
+        say(f"not looked which runs were forked here: {error}")
     return forks
 
 

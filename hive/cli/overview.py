@@ -11,10 +11,11 @@ from hive.cli.describe import status
 from hive.cli.options import home_of, open_to_read, open_to_write
 from hive.cli.output import line, write_json
 from hive.cli.text import age, count, escape, size
+from hive.cli.unreadable import exit_if_unreadable, readable, say_unreadable, unreadable_json
 
 if TYPE_CHECKING:
     from hive.cli.shapes import NextStepJson, OverviewJson, Status
-    from manifests import Repository, RunInfo
+    from manifests import Repository, RunInfo, UnreadableRun
 
 __all__ = ["overview"]
 
@@ -27,6 +28,7 @@ EACH: Final = 3
 """Runs named for each thing there is to do."""
 MOST_LOOKED_AT: Final = 100_000
 """Objects up to which it is found out what a gc would free: under a second."""
+_DUE: Final[tuple[Status, ...]] = ("interrupted", "paused", "failed")
 WORTH_BYTES: Final = 1_000_000
 """A gc is suggested if it frees this much, and a tenth of the file."""
 
@@ -38,12 +40,14 @@ def overview(home: Path | None, *, as_json: bool) -> None:
     place = home_of(home)
     try:
         with open_to_read(home) as repo:
-            infos = sorted(repo.runs(), key=lambda info: info.updated_at, reverse=True)
-            steps = _steps(repo, infos)
+            infos, unreadable = repo.readable_runs()
+            infos.sort(key=lambda info: info.updated_at, reverse=True)
+            total = len(infos) + len(unreadable)
+            steps = _steps(repo, infos, unreadable)
             small = repo.objects() <= MOST_LOOKED_AT
     except NotFoundError:
-        infos, steps, small = None, _begin(), False
-    if infos and small:
+        total, unreadable, steps, small = None, [], _begin(), False
+    if total and small:
         steps += _gc(home)
     if home is not None:
         for step in steps:
@@ -51,13 +55,20 @@ def overview(home: Path | None, *, as_json: bool) -> None:
     if as_json:
         shown: OverviewJson = {
             "home": str(place),
-            "runs": None if infos is None else len(infos),
+            "runs": total,
+            "unreadable": list(map(unreadable_json, unreadable)),
             "next": steps,
         }
         write_json(shown)
-        return
-    if infos:
-        line(f"{count(len(infos), 'run')} in {escape(str(place))}")
+    else:
+        _show(place, total, steps)
+    say_unreadable(unreadable)
+    exit_if_unreadable(unreadable)
+
+
+def _show(place: Path, total: int | None, steps: list[NextStepJson]) -> None:
+    if total:
+        line(f"{count(total, 'run')} in {escape(str(place))}")
     else:
         line("Hive keeps the state of agent runs. Three ways to begin:")
     line()
@@ -88,26 +99,48 @@ def _begin() -> list[NextStepJson]:
     return [{"command": command, "why": why} for command, why in BEGIN]
 
 
-def _steps(repo: Repository, infos: list[RunInfo]) -> list[NextStepJson]:
+def _steps(
+    repo: Repository, infos: list[RunInfo], unreadable: list[UnreadableRun]
+) -> list[NextStepJson]:
+    """Return what there is to do; runs that turn out to be damaged join ``unreadable``."""
     from manifests.clock import system_clock
 
-    if not infos:
+    if not infos and not unreadable:
         return _begin()
     moment = system_clock()
-    by_status: dict[Status, list[RunInfo]] = {}
-    for info in infos:
-        by_status.setdefault(status(repo, info.head), []).append(info)
-    interrupted, paused, failed = (
-        by_status.get(stands, [])[:EACH] for stands in ("interrupted", "paused", "failed")
-    )
-    latest = infos[0]
-    return [
-        *(_resume(repo, one.name, f"interrupted {_when(one, moment)}") for one in interrupted),
-        *(_answer(repo, one, moment) for one in paused),
-        *(_step("hive show", one.name, f"why it failed {_when(one, moment)}") for one in failed),
-        _step("hive log", latest.name, f"the latest run, {_when(latest, moment)}"),
-        {"command": "hive runs", "why": "list all runs"},
-    ]
+    whole: list[RunInfo] = []
+    found: dict[Status, list[NextStepJson]] = {}
+
+    def look(info: RunInfo) -> None:
+        stands = status(repo, info.head)
+        steps = found.setdefault(stands, [])
+        if len(steps) < EACH:
+            steps += _to_do(repo, info, stands, moment)
+        whole.append(info)
+
+    for _looked_at in readable(infos, unreadable, look):
+        pass
+    steps = [step for stands in _DUE for step in found.get(stands, ())]
+    if whole:
+        latest = whole[0]
+        steps.append(_step("hive log", latest.name, f"the latest run, {_when(latest, moment)}"))
+    if unreadable:
+        names = ", ".join(repr(run.name) for run in unreadable[:EACH])
+        more = f" and {len(unreadable) - EACH:,} more" if len(unreadable) > EACH else ""
+        steps.insert(0, {"command": "hive check", "why": f"cannot be read: {names}{more}"})
+    return [*steps, {"command": "hive runs", "why": "list all runs"}]
+
+
+def _to_do(repo: Repository, info: RunInfo, stands: Status, moment: datetime) -> list[NextStepJson]:
+    """Return the step that a run with that status waits for, if it does."""
+    match stands:
+        case "interrupted":
+            return [_resume(repo, info.name, f"interrupted {_when(info, moment)}")]
+        case "paused":
+            return [_answer(repo, info, moment)]
+        case "failed":
+            return [_step("hive show", info.name, f"why it failed {_when(info, moment)}")]
+    return []
 
 
 def _resume(repo: Repository, name: str, why: str, *options: str) -> NextStepJson:

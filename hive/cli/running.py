@@ -281,7 +281,8 @@ def _claim(repo: Repository, claim: contextlib.ExitStack, prefix: str) -> str:
     from hive import ConflictError
     from hive.cli.launches import while_executing
 
-    taken = {info.name for info in repo.runs()}
+    infos, unreadable = repo.readable_runs()
+    taken = {info.name for info in infos} | {each.name for each in unreadable}
     names = (f"{prefix}{number}" for number in itertools.count(1))
     while True:
         name = next(name for name in names if name not in taken)

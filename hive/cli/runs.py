@@ -15,10 +15,17 @@ from hive.cli.output import Column, line, table, write_json
 from hive.cli.progress import shown_waiting
 from hive.cli.quantities import parse_since
 from hive.cli.text import age, size
+from hive.cli.unreadable import (
+    UNREADABLE_STATUSES,
+    exit_if_unreadable,
+    readable,
+    say_unreadable,
+    unreadable_json,
+)
 from hive.cli.waiting import show_waiting, waits_in
 
 if TYPE_CHECKING:
-    from hive.cli.shapes import RunJson
+    from hive.cli.shapes import RunJson, UnreadableRunJson
     from manifests import Checkpoint, Repository, RunInfo, RunStats
 
 __all__ = ["runs"]
@@ -40,8 +47,8 @@ def runs(
         typer.Option(
             "--status",
             metavar="STATUS",
-            help="Only done, failed, paused, running, interrupted, unfinished or abandoned ones. "
-            "May be repeated.",
+            help="Only done, failed, paused, running, interrupted, unfinished, abandoned or "
+            "damaged ones. May be repeated.",
             show_default=False,
         ),
     ] = None,
@@ -79,6 +86,9 @@ def runs(
     ONLY HERE is what deleting the run would free, SHARED what other runs hold as well, both before
     compression: on the disk it is less. In a store of more than 20,000 objects both are left out
     unless --bytes asks for them.
+
+    A run that cannot be read is listed as damaged (exit code 5), or as newer if a later version of
+    Hive wrote it (exit code 6). Where only some runs are asked for, it is named beside them.
     """
     from manifests.clock import system_clock
 
@@ -86,42 +96,51 @@ def runs(
     start = None if since is None else parse_since(since, moment)
     wanted = {"paused"} if waiting else _wanted_statuses(statuses or [], interrupted)
     with open_to_read(home) as repo:
+        infos, unreadable = repo.readable_runs()
         infos = [
             info
-            for info in repo.runs()
-            if (start is None or info.updated_at >= start)
-            and _has_labels(info.head, labels or [])
-            and (not wanted or status(repo, info.head) in wanted)
+            for info in infos
+            if (start is None or info.updated_at >= start) and _has_labels(info.head, labels or [])
         ]
         infos.sort(key=lambda info: (info.updated_at, info.name), reverse=True)
         left_out = measured is None and repo.objects() > MOST_MEASURED
         with shown_waiting("measure"):
             stats = {} if measured is False or left_out or not infos else _measure(repo)
-        rows = [_row(repo, info, stats) for info in infos]
+        rows = [
+            row
+            for row in readable(infos, unreadable, lambda info: _row(repo, info, stats))
+            if not wanted or row["status"] in wanted
+        ]
+    # What is asked for of a damaged run cannot be told: it is listed only among all.
+    odd = [
+        row
+        for row in map(unreadable_json, unreadable)
+        if row["status"] in wanted or not (wanted or labels or since)
+    ]
     if as_json:
-        write_json(rows)
-        return
-    if waiting:
+        write_json([*rows, *odd])
+    elif waiting:
         show_waiting(rows, moment)
-        return
-    if not rows:
-        if interrupted or statuses or labels or since:
-            line("No such runs; `hive runs` lists all.")
-        else:
-            line("No runs yet: `hive demo` makes one, `hive run FILE.py:GRAPH` runs yours.")
-        return
-    _show(rows, moment, measured=bool(stats))
-    if left_out:
-        say("not measured what each run takes, as the store is large; --bytes does it")
+    elif rows or odd:
+        _show(rows, odd, moment, measured=bool(stats))
+        if left_out:
+            say("not measured what each run takes, as the store is large; --bytes does it")
+    elif wanted or labels or since:
+        line("No such runs; `hive runs` lists all.")
+    else:
+        line("No runs yet: `hive demo` makes one, `hive run FILE.py:GRAPH` runs yours.")
+    say_unreadable(unreadable)
+    exit_if_unreadable(unreadable)
 
 
 def _wanted_statuses(statuses: list[str], interrupted: bool) -> set[str]:
     from cas.errors import InvalidInputError
     from hive.cli.describe import STATUSES
 
+    known = (*STATUSES, *UNREADABLE_STATUSES)
     for each in statuses:
-        if each not in STATUSES:
-            raise InvalidInputError(f"{each!r} is no status; they are {', '.join(STATUSES)}")
+        if each not in known:
+            raise InvalidInputError(f"{each!r} is no status; they are {', '.join(known)}")
     return {*statuses, *(["interrupted"] if interrupted else [])}
 
 
@@ -173,7 +192,9 @@ def _progress(repo: Repository, head: Checkpoint) -> tuple[int | None, str | Non
     )
 
 
-def _show(rows: list[RunJson], moment: datetime, *, measured: bool) -> None:
+def _show(
+    rows: list[RunJson], odd: list[UnreadableRunJson], moment: datetime, *, measured: bool
+) -> None:
     columns = [
         Column(title="RUN", shrinks=True),
         Column(title="STATUS"),
@@ -200,5 +221,6 @@ def _show(rows: list[RunJson], moment: datetime, *, measured: bool) -> None:
                 *([size(row["unique_bytes"] or 0), size(row["shared_bytes"] or 0)] * measured),
             ]
             for row in rows
-        ],
+        ]
+        + [[row["run"], row["status"], *["-"] * (len(columns) - 2)] for row in odd],
     )

@@ -92,6 +92,14 @@ class RunJson(TypedDict):
     head: CheckpointJson
 
 
+class UnreadableRunJson(TypedDict):
+    run: str
+    """its name, or what is left of that"""
+    status: Literal["damaged", "newer"]
+    """`newer`: a later version of Hive wrote its head"""
+    error: str
+
+
 class TouchedJson(TypedDict):
     kind: Literal["added", "removed", "changed"]
     """what became of the part itself"""
@@ -262,12 +270,14 @@ class OverviewJson(TypedDict):
     home: str
     runs: int | None
     """null if there is no store"""
+    unreadable: list[UnreadableRunJson]
+    """those of the runs that cannot be read"""
     next: list[NextStepJson]
 
 
 SHAPES: Final[dict[str, Any]] = {
     "": OverviewJson,
-    "runs": list[RunJson],
+    "runs": list[RunJson | UnreadableRunJson],
     "log": list[LogJson],
     "show": ShownStateJson | ShownValueJson,
     "effects": list[RecordedEffectJson],

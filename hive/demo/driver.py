@@ -225,7 +225,8 @@ def _free_names(home: Path) -> tuple[str, str]:
     """Names for the two runs that nothing in this home has yet."""
     try:
         with Repository.open(home, create=False, read_only=True) as repo:
-            taken = {info.name for info in repo.runs()}
+            infos, unreadable = repo.readable_runs()
+            taken = {info.name for info in infos} | {each.name for each in unreadable}
     except NotFoundError:
         taken = set()
     number = 1

@@ -69,6 +69,10 @@ class Commands:
         """The command that prints a checkpoint, or what stands at a path of its state."""
         return self._command("show", _ref(checkpoint), *([path_of(path)] if path else ()))
 
+    def check(self) -> str:
+        """The command that looks for damage."""
+        return self._command("check")
+
     def effects(self, run: str) -> str:
         """The command that lists what a run did outside of its state."""
         return self._command("effects", run)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from hive.errors import NotFoundError
+from hive.errors import CorruptionError, NotFoundError, UnsupportedFormatError
 from hive.graph.standing import failure_of
 from hive.ui.request import Query
 from hive.ui.site import STATUSES, Site
 from hive.ui.timeline import checkpoints_of, timeline_of, window_of
-from manifests import Repository, RunInfo
+from manifests import Repository, RunInfo, UnreadableRun
 
 __all__ = ["changed", "newer", "run", "runs"]
 
 _RUNS: Final = 50
+_MOST_UNREADABLE: Final = 20
+"""Runs that are named although they cannot be read."""
 _PARTS: Final = 4
 """Changed parts of a state that a timeline names for each step."""
 
@@ -21,13 +23,16 @@ _PARTS: Final = 4
 def runs(site: Site, query: Query) -> str:
     """The list of runs, the latest first; ``q`` and ``status`` limit it, ``page`` counts from 0."""
     wanted, status, page = query.text("q").strip(), query.text("status"), query.number("page")
-    infos = sorted(
-        site.repository.runs(), key=lambda info: (info.updated_at, info.name), reverse=True
-    )
+    infos, unreadable = site.repository.readable_runs()
+    infos.sort(key=lambda info: (info.updated_at, info.name), reverse=True)
     counts = dict.fromkeys(STATUSES, 0)
     found: list[tuple[RunInfo, str]] = []
     for info in infos:
-        stands = site.status_of(info.head)
+        try:
+            stands = site.status_of(info.head)
+        except (CorruptionError, UnsupportedFormatError) as error:
+            unreadable.append(UnreadableRun(info.name, error))
+            continue
         counts[stands] = counts.get(stands, 0) + 1
         if wanted.casefold() in info.name.casefold() and status in ("", stands):
             found.append((info, stands))
@@ -35,7 +40,9 @@ def runs(site: Site, query: Query) -> str:
         "runs.html",
         rows=found[page * _RUNS : (page + 1) * _RUNS],
         found=len(found),
-        total=len(infos),
+        total=len(infos) + len(unreadable),
+        unreadable=unreadable[:_MOST_UNREADABLE],
+        unreadable_count=len(unreadable),
         counts={name: number for name, number in counts.items() if number},
         wanted=wanted,
         status=status,

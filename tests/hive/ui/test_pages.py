@@ -490,7 +490,7 @@ def test_an_unexpected_error_shows_nothing_of_what_it_met(
 
     commit_survey(repo, steps=2)
     pages = pages_of(repo)
-    monkeypatch.setattr(Repository, "runs", fail)
+    monkeypatch.setattr(Repository, "readable_runs", fail)
     assert "CANARY" not in pages.get("/", expects=500)
     assert "page / raised RuntimeError in fail" in caplog.text
     assert "CANARY" not in caplog.text
