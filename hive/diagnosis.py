@@ -16,6 +16,7 @@ from cas.ballast import BALLAST_BYTES, BALLAST_FILE
 from cas.errors import CorruptionError, HiveError, NotFoundError
 from cas.leftovers import find_leftovers
 from cas.mounts import file_system_of
+from hive.home import open_repository
 from manifests import Repository, UnreadableRun
 from manifests.repository import OBJECTS_FOLDER
 
@@ -152,7 +153,7 @@ def _disk(home: Path) -> Iterator[Finding]:
 def _store(home: Path) -> Iterator[Finding]:
     store = home / OBJECTS_FOLDER
     try:
-        repo = Repository.open(home, create=False, read_only=True)
+        repo = open_repository(home, create=False, read_only=True)
     except NotFoundError:
         yield Finding("store", "note", f"there is no store in {home} yet; `hive demo` makes one")
         return

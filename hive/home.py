@@ -1,14 +1,20 @@
 """Where a user's Hive lives: ``$HIVE_HOME``, else ``~/.hive``.
 
 Nothing is ever put into ``/`` or into the current directory because a variable was missing: an
-unusable setting is an error that names the variable to set.
+unusable setting is an error that names the variable to set. Nor is a folder made of what people
+type out of habit, ``:memory:``, ``sqlite:///x.db`` or ``~/x``: what was saved there would be looked
+for elsewhere.
 """
 
 from __future__ import annotations
 
 import os
+import re
+import shlex
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 from hive import errors
 from hive.text import kind_of
@@ -18,7 +24,14 @@ if TYPE_CHECKING:
 
     from manifests import Repository
 
-__all__ = ["home_directory", "open_repository"]
+__all__ = ["check_home", "folder_problem", "home_directory", "open_repository"]
+
+_SCHEME: Final = re.compile("([A-Za-z][A-Za-z0-9+.-]+):")
+_IN_MEMORY: Final = ":memory:"
+_IN_URI: Final = "file:"
+_IMPORTED: Final = ("sqlite", "postgres")
+"""How the schemes begin of the databases that ``hive import-langgraph`` reads."""
+_SQLITE: Final = b"SQLite format 3\0"
 
 
 def home_directory(environment: Mapping[str, str]) -> Path:
@@ -51,6 +64,44 @@ def home_directory(environment: Mapping[str, str]) -> Path:
     return Path(user) / ".hive"
 
 
+def folder_problem(folder: Path) -> str:
+    """Say why the path of a folder for a store is surely not what was meant; empty if it may be.
+
+    A folder that is there is used, whatever its name is.
+    """
+    if "\0" in str(folder):
+        return "has a null character, which no path can have"
+    if folder.parts[:1] == ("~",) and not os.path.lexists("~"):
+        return "begins with ~, which only a shell replaces: write the whole path"
+    for place in (folder, *folder.parents):
+        # Of "sqlite:///x.db" a path keeps "sqlite:" and "x.db". What follows may hold a password.
+        scheme = _SCHEME.fullmatch(place.name)
+        is_in_memory = place.name == _IN_MEMORY or place.name.startswith(_IN_URI)
+        if not (scheme or is_in_memory) or os.path.lexists(place):
+            continue
+        if scheme is None:
+            return (
+                f"is {place.name}, as SQLite has it, and a store is a folder: name one, a "
+                "temporary one for what need not be kept"
+            )
+        advice = "name its path"
+        if scheme[1].lower().startswith(_IMPORTED):
+            advice += "; `hive import-langgraph URL` takes over what a LangGraph database holds"
+        return f"is a URL, {scheme[1]}:..., and a store is a folder of this machine: {advice}"
+    return ""
+
+
+def check_home(home: Path) -> None:
+    """Refuse a path where no home can be, or that is surely not what was meant.
+
+    Raises:
+        InvalidInputError: See ``folder_problem``; or there is a file, or one in place of a parent.
+    """
+    problem = folder_problem(home) or _file_problem(home)
+    if problem:
+        raise errors.InvalidInputError(f"home {problem}")
+
+
 def open_repository(home: str | os.PathLike[str] | None = None, **options: Any) -> Repository:
     """Open the store of checkpoints, creating it on first use. Known as ``hive.open``.
 
@@ -62,7 +113,8 @@ def open_repository(home: str | os.PathLike[str] | None = None, **options: Any) 
         The repository; close it, or use it in a ``with`` statement.
 
     Raises:
-        InvalidInputError: No usable directory was given or could be chosen.
+        InvalidInputError: No usable directory was given or could be chosen: a file is there, or it
+            is not there and its name is one that only databases have (``:memory:``, a URL).
         HiveError: What ``Repository.open`` raises.
     """
     from manifests import Repository
@@ -73,7 +125,30 @@ def open_repository(home: str | os.PathLike[str] | None = None, **options: Any) 
         )
     if home is not None and not os.fspath(home):
         raise errors.InvalidInputError("home is empty: pass a directory, or None for the default")
-    return Repository.open(_default_home() if home is None else Path(home), **options)
+    chosen = _default_home() if home is None else Path(home)
+    check_home(chosen)
+    return Repository.open(chosen, **options)
+
+
+def _file_problem(folder: Path) -> str:
+    """Say what to do where a file stands in the place of a folder, or of one above it."""
+    place = next((each for each in (folder, *folder.parents) if os.path.lexists(each)), folder)
+    if os.path.isdir(place) or not os.path.exists(place):
+        return ""
+    if _is_sqlite(place):
+        url = f"sqlite:///{quote(str(place.absolute()))}"
+        return (
+            f"is {place}, an SQLite database, and a store is a folder: name another place; `hive "
+            f"import-langgraph {shlex.quote(url)}` takes over what LangGraph's saver kept there"
+        )
+    return f"is {place}, a file, and a store is a folder: name another place"
+
+
+def _is_sqlite(place: Path) -> bool:
+    if os.path.isfile(place):
+        with suppress(OSError), place.open("rb") as file:
+            return file.read(len(_SQLITE)) == _SQLITE
+    return False
 
 
 def _default_home() -> Path:

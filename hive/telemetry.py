@@ -18,7 +18,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from hive.errors import InvalidInputError
+from hive.graph.arguments import check_instance
 from manifests import Clock, Event, Repository, system_clock
+from manifests.clock import checked_clock
 from manifests.events import Failed, GarbageCollected, Saved
 
 if TYPE_CHECKING:
@@ -51,8 +53,11 @@ def instrument(
         What ends it.
 
     Raises:
-        InvalidInputError: The package opentelemetry-api is not installed.
+        InvalidInputError: The package opentelemetry-api is not installed, or an argument is of a
+            wrong class.
     """
+    check_instance(repository, Repository, "repository")
+    clock = checked_clock(clock)
     try:
         from opentelemetry import metrics, trace
     except ModuleNotFoundError as error:

@@ -18,7 +18,7 @@ from manifests.arguments import check_count, expect
 from manifests.beside import Beside
 from manifests.bodies import BodyEncoder
 from manifests.browsing import Browsing
-from manifests.clock import Clock, system_clock
+from manifests.clock import Clock, checked_clock, system_clock
 from manifests.commit_encoder import CommitEncoder
 from manifests.diff import Change, Touched
 from manifests.encoding import Encoding
@@ -117,6 +117,7 @@ class Repository(Browsing, Beside, Saving, Closing):
         home = Path(home)
         expect(registry, Registry, "registry")
         expect(redact, Redaction, "redact")
+        clock = checked_clock(clock)
         check_count(kept_bytes, "kept_bytes")
         check_count(max_bytes, "max_bytes")
         if on_event is not None and not callable(on_event):

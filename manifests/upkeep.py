@@ -16,7 +16,7 @@ from cas.upkeep import OnProgress, silent
 from manifests import history, listing
 from manifests.arguments import check_seconds, listed, path_of
 from manifests.catalogue import Catalogue
-from manifests.clock import Clock
+from manifests.clock import Clock, check_moment
 from manifests.events import Compacted, Forgot, GarbageCollected, RunDeleted
 from manifests.listeners import Events
 from manifests.manifest import Checkpoint, microseconds
@@ -118,8 +118,7 @@ class Upkeep:
             made = what
         elif isinstance(what, RetentionPolicy):
             moment = self._clock() if now is None else now
-            if moment.tzinfo is None:
-                raise InvalidInputError("now is a moment with a time zone")
+            check_moment(moment, "now")
             policy = what
             made = stable(
                 self._store,

@@ -104,7 +104,10 @@ def _folder(folder: Path | None) -> Path:
 @contextlib.contextmanager
 def _home(home: Path | None, keep: bool) -> Iterator[Path]:
     """Give the demo a home: the one named, else a new one, deleted at the end unless kept."""
+    from hive.home import check_home
+
     if home is not None:
+        check_home(home)
         yield home.resolve()
         return
     made = Path(tempfile.mkdtemp(prefix="hive-demo-"))

@@ -27,12 +27,17 @@ __all__ = [
 
 
 def parse_folder(text: str) -> Path:
-    """Read the path of a folder; an empty one, as of a variable that is not set, is a mistake.
+    """Read the path of a folder; one that is surely not meant is a mistake.
 
-    It would be the current folder.
+    An empty one, as of a variable that is not set, would be the current folder.
     """
+    from hive.home import folder_problem
+
     if not text:
         raise typer.BadParameter("it is empty: name a folder")
+    problem = folder_problem(Path(text))
+    if problem:
+        raise typer.BadParameter(f"it {problem}")
     return Path(text)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -114,3 +116,32 @@ def test_a_home_that_is_a_file(tmp_path: Path, command: str) -> None:
     assert ran.code in (2, 3, 8)
     assert ran.errors.count("\n") == 1
     assert "Traceback" not in ran.errors
+
+
+@pytest.mark.parametrize("place", ["sqlite:///x.db", ":memory:", "~/x", "s3://bucket/x"])
+def test_a_folder_that_is_surely_not_meant(
+    repo: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    for arguments in (
+        ["runs", "--home", place],
+        ["import", str(tmp_path / "bundle"), "--home", place],
+        ["demo", "--home", place],
+        ["backup", place],
+        ["salvage", place],
+    ):
+        ran = hive(*arguments)
+        assert (ran.code, ran.output) == (2, "")
+        assert "a store is a folder" in ran.errors or "write the whole path" in ran.errors
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_database_in_the_place_of_a_home(tmp_path: Path) -> None:
+    place = tmp_path / "x.db"
+    with closing(sqlite3.connect(place)) as connection:
+        connection.execute("CREATE TABLE checkpoints (thread_id)")
+    for command in (["runs"], ["demo"], ["doctor", "--json"]):
+        ran = hive(*command, "--home", str(place))
+        assert ran.code in (1, 2)
+        assert f"hive import-langgraph sqlite:///{place}" in ran.output + ran.errors

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -91,3 +95,61 @@ def test_a_home_that_is_no_path_is_refused() -> None:
     wrong: Any = 5
     with pytest.raises(hive.InvalidInputError, match="home is an int: pass a directory"):
         hive.open(wrong)
+
+
+@pytest.mark.parametrize(
+    ("home", "advice"),
+    [
+        (":memory:", "a store is a folder: name one, a temporary one"),
+        ("below/:memory:", "a temporary one for what need not be kept"),
+        ("file:x.db?mode=memory", "as SQLite has it, and a store is a folder"),
+        ("sqlite:///x.db", "is a URL, sqlite:..., .* name its path; `hive import-langgraph URL`"),
+        ("sqlite://", "is a URL, sqlite:"),
+        ("postgresql+psycopg://user:secret@host/db", "`hive import-langgraph URL` takes over"),
+        (
+            Path("s3://bucket/agents"),
+            r"is a URL, s3:\.\.\., and a store .* machine: name its path$",
+        ),
+        ("~/agents", "begins with ~, which only a shell replaces: write the whole path"),
+        ("a\0b", "has a null character"),
+    ],
+)
+def test_what_is_typed_out_of_habit_makes_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: str | Path, advice: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for place in (home, Path(home).absolute()):
+        if "~" in str(home) and place is not home:
+            continue  # a folder below another one may have any name
+        with pytest.raises(hive.InvalidInputError, match=f"home .*{advice}") as caught:
+            hive.open(place)
+        assert "secret" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [":memory:", "sqlite:", "~", "file:x"])
+def test_a_folder_that_is_there_is_used_whatever_its_name_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).mkdir()
+    with hive.open(f"{name}/below") as repo:
+        repo.commit("r", {"a": 1})
+    assert (tmp_path / name / "below" / "objects").is_dir()
+
+
+def test_a_file_in_the_place_of_a_home_is_told_with_what_to_do(tmp_path: Path) -> None:
+    file, database = tmp_path / "notes.txt", tmp_path / "check points?.db"
+    file.write_text("SQLite")
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("CREATE TABLE checkpoints (thread_id)")
+    for home in (file, file / "below" / "it", Path("/dev/null")):
+        with pytest.raises(hive.InvalidInputError, match="a file, and a store is a folder: name"):
+            hive.open(home)
+    for home in (database, database / "below"):
+        with pytest.raises(hive.InvalidInputError, match="an SQLite database") as caught:
+            hive.open(home, create=False)
+        words = shlex.split(str(caught.value).split("`")[1])
+        assert words[:2] == ["hive", "import-langgraph"]
+        assert unquote(words[2].removeprefix("sqlite:///")) == str(database)
+    assert file.read_text() == "SQLite"

@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from hive import CheckpointManager, NotFoundError
+from hive import CheckpointManager, InvalidInputError, NotFoundError
 from hive.graph import Goal, GraphExecutor, GraphSpec, NodeSpec, Runtime
 from hive.telemetry import SCOPE, instrument
 from manifests import Repository
@@ -191,3 +191,14 @@ def test_what_an_executor_does_is_told_beside_it(home: Path, telemetry: Telemetr
     assert "canary-4711" not in repr(spans)
     told = [attributes for attributes, _ in telemetry.metrics()["hive.operation.duration"]]
     assert {"hive.operation": "attempt_ended"} in told
+
+
+def test_what_cannot_be_watched_is_refused(home: Path) -> None:
+    for wrong in (5, None):
+        with pytest.raises(InvalidInputError, match=r"repository is .*: pass a Repository"):
+            instrument(wrong)  # type: ignore[arg-type]
+    with (
+        Repository.open(home) as repo,
+        pytest.raises(InvalidInputError, match="clock is a function"),
+    ):
+        instrument(repo, clock=5)  # type: ignore[arg-type]

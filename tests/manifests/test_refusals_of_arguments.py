@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -49,6 +50,10 @@ USES: dict[str, Callable[[Any], Any]] = {
     "changed": lambda repo: repo.commit("r", {}, changed=5),
     "changed of a text": lambda repo: repo.commit("r", {}, changed="abc"),
     "labels": lambda repo: repo.commit("r", {}, labels=["x"]),
+    "forget as of a number": lambda repo: repo.forget(RetentionPolicy(), now=5),
+    "forget as of a moment nowhere": lambda repo: repo.forget(
+        RetentionPolicy(), now=dt.datetime(2030, 1, 1)
+    ),
     "forget of runs": lambda repo: repo.forget(RetentionPolicy(keep_last=1), run=["r"]),
     "gc": lambda repo: repo.gc(time_budget="1s"),
     "gc of nan": lambda repo: repo.gc(time_budget=float("nan")),
@@ -85,6 +90,7 @@ OPTIONS: dict[str, Any] = {
     "registry": [Plan],
     "redact": lambda path, value: "***",
     "on_event": 5,
+    "clock": 5,
     "kept_bytes": -1,
     "max_bytes": "1GB",
 }
@@ -97,6 +103,15 @@ def test_an_option_that_cannot_be_used_is_refused_when_the_store_is_opened(
     with pytest.raises(InvalidInputError, match=name):
         Repository.open(home, **{name: OPTIONS[name]})
     assert not home.exists()
+
+
+def test_a_clock_that_tells_no_moment_is_named(home: Path) -> None:
+    for clock in (lambda: 5, lambda: dt.datetime(2030, 1, 1)):
+        with (
+            Repository.open(home, clock=clock) as repo,  # type: ignore[arg-type]
+            pytest.raises(InvalidInputError, match="clock returns is a moment with a time zone"),
+        ):
+            repo.commit("r", {"a": 1})
 
 
 def test_a_path_that_is_no_text_is_refused(home: Path) -> None:

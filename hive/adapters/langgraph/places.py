@@ -8,18 +8,20 @@ where it ends, so ``a/b`` with ``c`` is never ``a`` with ``b/c``.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import get_checkpoint_id
 
 from hive.errors import InvalidInputError
+from hive.text import kind_of
 from manifests.names import check_name
 
-__all__ = ["Place", "checkpoint_id_of", "prefix_of"]
+__all__ = ["Place", "checkpoint_id_of", "prefix_of", "thread_of"]
 
 _COMPOSED: Final = re.compile(r".*#(\d+)", re.DOTALL)
+_EXAMPLE: Final = '{"configurable": {"thread_id": "..."}}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +36,15 @@ class Place:
         """Return the place a config names.
 
         Raises:
-            InvalidInputError: It names no thread.
+            InvalidInputError: It names no thread, or is no config.
         """
-        configurable = config.get("configurable", {})
-        # None becomes the text "None" elsewhere: all who forgot an id then share one conversation.
+        configurable = _configurable(config)
         if configurable.get("thread_id") is None:
-            raise InvalidInputError(
-                'the config names no thread: pass {"configurable": {"thread_id": "..."}}'
-            )
-        return cls(str(configurable["thread_id"]), configurable.get("checkpoint_ns") or "")
+            raise InvalidInputError(f"the config names no thread: pass {_EXAMPLE}")
+        namespace = configurable.get("checkpoint_ns") or ""
+        if not isinstance(namespace, str):
+            raise InvalidInputError(f"checkpoint_ns is a text, not {kind_of(namespace)}")
+        return cls(thread_of(configurable["thread_id"]), namespace)
 
     @classmethod
     def of_run(cls, run: str) -> Self:
@@ -81,9 +83,36 @@ class Place:
         }
 
 
+def thread_of(thread_id: object) -> str:
+    """Return the name of a thread, which may be a number or a UUID.
+
+    Raises:
+        InvalidInputError: It is None.
+    """
+    # It becomes the text "None" elsewhere: all who forgot an id then share one conversation.
+    if thread_id is None:
+        raise InvalidInputError("a thread_id is a text, not None")
+    return str(thread_id)
+
+
 def checkpoint_id_of(config: RunnableConfig) -> str | None:
-    """Return the id of the checkpoint that a config names; an empty one names none."""
-    return get_checkpoint_id(config) or None
+    """Return the id of the checkpoint that a config names; an empty one names none.
+
+    Raises:
+        InvalidInputError: It is no text, or that is no config.
+    """
+    found = _configurable(config).get("checkpoint_id") or None
+    if found is not None and not isinstance(found, str):
+        raise InvalidInputError(f"checkpoint_id is a text, not {kind_of(found)}")
+    return found
+
+
+def _configurable(config: object) -> Mapping[str, Any]:
+    found = config.get("configurable", {}) if isinstance(config, Mapping) else config
+    if isinstance(config, Mapping) and isinstance(found, Mapping):
+        return found
+    what = f"with {kind_of(found)} in it" if isinstance(config, Mapping) else kind_of(config)
+    raise InvalidInputError(f"a config is a dict such as {_EXAMPLE}, not {what}")
 
 
 def prefix_of(thread: str) -> tuple[str, str]:

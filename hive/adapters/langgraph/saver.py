@@ -45,6 +45,7 @@ from hive.adapters.langgraph.upkeep import Upkeep, check_rules
 from hive.adapters.langgraph.versions import next_version
 from hive.closing import Closing
 from hive.errors import ConflictError, InvalidInputError, NotFoundError
+from hive.graph.arguments import check_instance
 from hive.home import open_repository
 from manifests import (
     Checkpoint as HiveCheckpoint,
@@ -57,6 +58,8 @@ from manifests import (
     Snapshot,
     system_clock,
 )
+from manifests.arguments import expect, listed
+from manifests.clock import checked_clock
 from manifests.limits import check_limit
 from manifests.parts import Structure
 
@@ -122,7 +125,10 @@ class HiveSaver(Closing, Threads, BaseCheckpointSaver[Any]):
             InvalidInputError: An argument cannot be what it should be.
             HiveError: What opening a store raises.
         """
-        check_rules(retention, ttl)
+        check_rules(retention, ttl, compact)
+        check_instance(fencing, bool, "fencing")
+        check_instance(trust_identity, bool, "trust_identity")
+        clock = checked_clock(clock)
         named = named_types(types)
         registry = ThreadRegistry(named)
         super().__init__(serde=serializer_for(serde, named.values(), MESSAGES))
@@ -332,6 +338,7 @@ class HiveSaver(Closing, Threads, BaseCheckpointSaver[Any]):
             before: Only those whose id is below the one that this config names.
             limit: At most so many.
         """
+        expect(filter, dict, "filter")
         below = None if before is None else checkpoint_id_of(before)
         wanted = None if config is None else checkpoint_id_of(config)
         places = self._places_of(config)
@@ -357,7 +364,7 @@ class HiveSaver(Closing, Threads, BaseCheckpointSaver[Any]):
         self, *, config: RunnableConfig, channels: Sequence[str]
     ) -> Mapping[str, DeltaChannelHistory]:
         """Return what delta channels of a checkpoint are rebuilt from; see LangGraph's base."""
-        place = Place.of(config)
+        place, channels = Place.of(config), listed(channels, "channels is a list of names")
         checkpoint_id = checkpoint_id_of(config) or self._newest(place.run)
         empty: dict[str, DeltaChannelHistory] = {name: {"writes": []} for name in channels}
         if not channels or checkpoint_id is None:

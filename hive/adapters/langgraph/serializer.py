@@ -139,7 +139,7 @@ def serializer_for(
     What was stored before a class was named, or came from another saver, is read as that class.
 
     Raises:
-        InvalidInputError: It would only seem to protect what is stored.
+        InvalidInputError: It is none, or would only seem to protect what is stored.
     """
     if isinstance(given, EncryptedSerializer):
         raise InvalidInputError(
@@ -147,10 +147,23 @@ def serializer_for(
             "and plain data would be stored readably. Keep the store on an encrypted disk and omit "
             "serde=, or redact what is secret (docs/security.md)"
         )
-    serializer = given or StrictSerializer(constructors)
+    serializer = StrictSerializer(constructors) if given is None else given
+    if not _is_serializer(serializer):
+        raise InvalidInputError(
+            "serde is a serializer, with the methods dumps_typed and loads_typed, or None: not "
+            f"{serializer!r}"
+        )
     if isinstance(serializer, JsonPlusSerializer):
         return serializer.with_msgpack_allowlist(types)
     return serializer
+
+
+def _is_serializer(given: object) -> bool:
+    # LangGraph's base class also takes what has only the older pair of methods.
+    pairs = ("dumps_typed", "loads_typed"), ("dumps", "loads")
+    return not isinstance(given, type) and any(
+        all(callable(getattr(given, name, None)) for name in pair) for pair in pairs
+    )
 
 
 def allows(serializer: JsonPlusSerializer, cls: type) -> bool:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from hive.adapters.langgraph.places import Place, prefix_of
+from hive.adapters.langgraph.places import Place, prefix_of, thread_of
 from hive.adapters.langgraph.records import metadata_of, rest_of
 from hive.adapters.langgraph.salvage import naming
 from hive.adapters.langgraph.serializer import serving
 from hive.errors import InvalidInputError, NotFoundError
 from hive.threads import rebuilt_names
 from manifests import Repository, RetentionPolicy
+from manifests.arguments import listed
 
 __all__ = ["Threads"]
 
@@ -36,7 +37,7 @@ class Threads:
         Danger: also what is tagged or pinned there. A run of that name which no saver made is left
         alone.
         """
-        thread = str(thread_id)
+        thread = thread_of(thread_id)
         for place in self._namespaces(thread):
             with suppress(NotFoundError):
                 self.repository.delete_run(place.run, force=True)
@@ -47,7 +48,7 @@ class Threads:
         What the delta channels of others are rebuilt from stays in the store, out of sight. Every
         checkpoint of the store is looked at, which takes a second for some 8,000 of them.
         """
-        wanted = set(_listed(run_ids, "run_ids"))
+        wanted = set(map(str, listed(run_ids, "run_ids is a list of ids")))
         if not wanted:
             return
         for run in self.repository.keyed_runs():
@@ -74,7 +75,7 @@ class Threads:
         Raises:
             ConflictError: There is a thread of that name; nothing is changed.
         """
-        source, target = str(source_thread_id), str(target_thread_id)
+        source, target = thread_of(source_thread_id), thread_of(target_thread_id)
         held = self.repository.keyed_runs()
         names = {
             place.run: Place(target, place.namespace).run
@@ -95,11 +96,11 @@ class Threads:
                 ``delete`` drops all.
 
         Raises:
-            InvalidInputError: There is no such strategy, or ``thread_ids`` is one text.
+            InvalidInputError: There is no such strategy, or ``thread_ids`` is no list of ids.
         """
         if strategy not in ("keep_latest", "delete"):
             raise InvalidInputError(f"a strategy is keep_latest or delete, not {strategy!r}")
-        for thread in _listed(thread_ids, "thread_ids"):
+        for thread in [*map(thread_of, listed(thread_ids, "thread_ids is a list of ids"))]:
             if strategy == "delete":
                 self.delete_thread(thread)
                 continue
@@ -158,10 +159,3 @@ class Threads:
         with serving(self.serde), naming(place, checkpoint_id):
             record = rest_of(self.repository.execution((place.run, checkpoint_id)))
         return metadata_of(record)
-
-
-def _listed(ids: Iterable[str], what: str) -> Iterable[str]:
-    if isinstance(ids, str | bytes):
-        # Each of its characters would be taken for an id, and there may be a thread of that name.
-        raise InvalidInputError(f"{what} is a list of ids, not one id")
-    return map(str, ids)

@@ -13,6 +13,7 @@ from typing import Final
 
 from hive.adapters.langgraph.places import Place
 from hive.errors import ConflictError, HiveError, InvalidInputError, NotFoundError
+from hive.graph.arguments import check_instance
 from hive.graph.background import BackgroundThread, drop_after_fork
 from hive.threads import rebuilt_names
 from manifests import Checkpoint, Clock, Repository, RetentionPolicy
@@ -29,12 +30,14 @@ _GC_SECONDS: Final = 2.0
 _LOG: Final = logging.getLogger("hive.langgraph")
 
 
-def check_rules(retention: RetentionPolicy | None, ttl: dt.timedelta | None) -> None:
+def check_rules(retention: RetentionPolicy | None, ttl: dt.timedelta | None, compact: bool) -> None:
     """Refuse rules that would fail later, where nobody looks, or delete everything.
 
     Raises:
-        InvalidInputError: ``retention`` is no policy, or ``ttl`` no positive span of time.
+        InvalidInputError: ``retention`` is no policy, ``ttl`` no positive span of time, or
+            ``compact`` no bool.
     """
+    check_instance(compact, bool, "compact")
     expect(retention, RetentionPolicy, "retention")
     expect(ttl, dt.timedelta, "ttl")
     if ttl is not None and ttl <= dt.timedelta():

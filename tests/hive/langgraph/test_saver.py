@@ -17,6 +17,7 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command
 from typing_extensions import TypedDict
@@ -611,12 +612,19 @@ def test_an_upkeep_that_fails_is_told_to_the_log_and_done_later(
         {"ttl": 30},
         {"ttl": dt.timedelta(days=-3)},
         {"ttl": dt.timedelta()},
+        {"compact": "no"},
+        {"fencing": "yes"},
+        {"trust_identity": 1},
+        {"clock": 5},
+        {"serde": 5},
+        {"serde": ""},
+        {"serde": JsonPlusSerializer},
     ],
 )
 def test_rules_that_cannot_be_applied_are_refused_at_once(
     tmp_path: Path, rules: dict[str, Any]
 ) -> None:
-    with pytest.raises(InvalidInputError, match=r"retention is a|ttl is a"):
+    with pytest.raises(InvalidInputError, match=rf"^{next(iter(rules))} is a"):
         HiveSaver(tmp_path / "home", **rules)
     assert not (tmp_path / "home").exists()
 
@@ -754,6 +762,60 @@ def test_arguments_that_cannot_be_used_are_refused(saver: HiveSaver, tmp_path: P
         HiveSaver(wrong[1])
     with pytest.raises(InvalidInputError, match="limit"):
         ids(saver, limit=-1)
+
+
+NUMBER: Any = 5
+ODD_CALLS: dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {
+    "prune nothing": ("prune", (None,), {}),
+    "prune nobody": ("prune", ([None],), {}),
+    "runs of nothing": ("delete_for_runs", (None,), {}),
+    "delete nobody": ("delete_thread", (None,), {}),
+    "copy nobody": ("copy_thread", (None, "t"), {}),
+    "copy to nobody": ("copy_thread", ("t", None), {}),
+    "get a text": ("get_tuple", ("t",), {}),
+    "get nothing": ("get_tuple", (None,), {}),
+    "get no dict": ("get_tuple", ({"configurable": "t"},), {}),
+    "get of none": ("get_tuple", ({"configurable": None},), {}),
+    "get a number": ("get_tuple", (config_of("t", checkpoint_id=NUMBER),), {}),
+    "get in a number": ("get_tuple", (config_of("t", checkpoint_ns=NUMBER),), {}),
+    "put at a text": ("put", ("t", empty_checkpoint(), {}, {}), {}),
+    "write at a text": ("put_writes", ("t", [], "task"), {}),
+    "list a text": ("list", ("t",), {}),
+    "list before a text": ("list", (None,), {"before": "t"}),
+    "list by a text": ("list", (None,), {"filter": "t"}),
+    "history at a text": ("get_delta_channel_history", (), {"config": "t", "channels": []}),
+    "history of a text": (
+        "get_delta_channel_history",
+        (),
+        {"config": config_of("t"), "channels": "log"},
+    ),
+}
+
+
+@pytest.mark.parametrize("call", ODD_CALLS.values(), ids=ODD_CALLS)
+def test_a_call_that_makes_no_sense_is_refused(
+    saver: HiveSaver, call: tuple[str, tuple[Any, ...], dict[str, Any]]
+) -> None:
+    name, arguments, options = call
+    put(saver, "None")
+
+    def use() -> None:
+        result = getattr(saver, name)(*arguments, **options)
+        if name == "list":
+            list(result)
+
+    async def use_async() -> None:
+        result = getattr(saver, f"a{name}")(*arguments, **options)
+        if name == "list":
+            _ = [each async for each in result]
+        else:
+            await result
+
+    with pytest.raises(InvalidInputError, match=" is a "):
+        use()
+    with pytest.raises(InvalidInputError, match=" is a "):
+        asyncio.run(use_async())
+    assert len(ids(saver, "None")) == 1
 
 
 def test_no_thread_is_shared_by_all_who_name_none(saver: HiveSaver) -> None:
