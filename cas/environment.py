@@ -25,7 +25,12 @@ import lmdb
 
 from cas.ballast import BALLAST_FILE, restore_ballast
 from cas.closing import Closing
-from cas.creation import create_store, refuse_inside_store, remove_dead_creations
+from cas.creation import (
+    create_new_store,
+    create_store,
+    refuse_inside_store,
+    remove_dead_creations,
+)
 from cas.database import MapLimits, create_database
 from cas.errors import (
     CorruptStoreError,
@@ -137,6 +142,45 @@ class Environment(Closing):
             remove_leftovers(store)
             restore_ballast(store)
         return cls(handle, read_only=read_only)
+
+    @classmethod
+    def make(
+        cls,
+        path: Path,
+        tables: Sequence[Table],
+        *,
+        prepare: Callable[[WriteTransaction], None],
+        begin: Callable[[Path], None],
+    ) -> bool:
+        """Make a new store that has something in it by the time it appears.
+
+        Args:
+            path: The directory of the store.
+            tables: Its tables.
+            prepare: Run in the first transaction.
+            begin: Run with the directory of the store as long as that is a private one, in which it
+                may be opened. Where it raises, no store appears.
+
+        Returns:
+            Whether the store was made; False where there is one.
+
+        Raises:
+            HiveError: What ``open`` raises where it makes a store, or ``begin``; nothing is left.
+        """
+        _refuse_bytes(path)
+        try:
+            store = _real_path(path)
+            refuse_network_file_system(store)
+            if _is_store(store):
+                return False
+        except OSError as error:
+            raise translate(error, path) from error
+
+        def fill(place: Path) -> None:
+            _fill(place, tables, prepare, MapLimits(_DEFAULT_MAP_BYTES, None))
+            begin(place.parent)
+
+        return create_new_store(store, fill)
 
     @property
     def path(self) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
@@ -23,8 +24,8 @@ from cas.filling import PageFiller
 from cas.kept import KEPT_BYTES, KeptRecords
 from cas.mutex import Mutex
 from cas.objects import Object
-from cas.records import INDEX, OBJECTS, REPAIRS, STORE, PackCache, RecordReader
-from cas.roots import ROOT_LOG
+from cas.records import STORE, PackCache, RecordReader
+from cas.roots import OWN_TABLES
 from cas.shape import loads, odd_row
 from cas.trail import Trail
 from cas.upkeep import BriefUpkeep
@@ -83,18 +84,13 @@ class ObjectStore(Closing):
         that stay in memory for the next reader. Raises ``NotFoundError``,
         ``UnsupportedFormatError``, ``CorruptStoreError`` or ``AccessError``.
         """
-
-        def prepare(transaction: WriteTransaction) -> None:
-            transaction.put(STORE, HEADER_KEY, new_header(parameters or {}))
-            Counters().save(transaction)
-
         sizes = {} if map_size is None else {"map_size": map_size}
         environment = Environment.open(
             path,
-            [OBJECTS, INDEX, REPAIRS, ROOT_LOG, STORE, *tables],
+            [*OWN_TABLES, *tables],
             create=create,
             read_only=read_only,
-            prepare=prepare,
+            prepare=partial(_prepare, parameters or {}),
             max_bytes=max_bytes,
             force_network=force_network,
             **sizes,
@@ -104,6 +100,32 @@ class ObjectStore(Closing):
         except BaseException:
             environment.close()
             raise
+
+    @classmethod
+    def make(
+        cls,
+        path: Path,
+        begin: Callable[[Self], None],
+        *,
+        tables: Sequence[Table] = (),
+        parameters: Mapping[str, int],
+    ) -> bool:
+        """Make a new store, which appears when ``begin`` has put into it what it shall have.
+
+        Returns whether it was made: False where there is one. Where ``begin`` raises nothing is
+        left behind. ``tables`` and ``parameters`` are as in ``open``, and so is what it raises.
+        """
+
+        def begun(place: Path) -> None:
+            with cls.open(place, tables=tables, create=False) as store:
+                begin(store)
+
+        return Environment.make(
+            path,
+            [*OWN_TABLES, *tables],
+            prepare=partial(_prepare, parameters),
+            begin=begun,
+        )
 
     def close(self) -> None:
         """Release the environment. Closing twice is harmless."""
@@ -219,6 +241,11 @@ def new_header(parameters: Mapping[str, int]) -> bytes:
         "parameters": dict(parameters),
     }
     return cbor2.dumps(header)
+
+
+def _prepare(parameters: Mapping[str, int], transaction: WriteTransaction) -> None:
+    transaction.put(STORE, HEADER_KEY, new_header(parameters))
+    Counters().save(transaction)
 
 
 def _read_header(transaction: ReadTransaction) -> Mapping[str, int]:

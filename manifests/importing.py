@@ -30,11 +30,15 @@ from manifests.bundle import BundleEntry, Note, WritesNote
 from manifests.bundle_reader import BundleReader
 from manifests.carried import Carried
 from manifests.catalogue import Catalogue, CatalogueWriter
-from manifests.manifest import Manifest, ManifestReader
+from manifests.clock import Clock, system_clock
+from manifests.manifest import Manifest, ManifestReader, microseconds
 from manifests.names import check_labels, check_name
+from manifests.parameters import TreeParameters
+from manifests.roots import STORE_TABLES
 from manifests.rows import CheckpointRow, RunRow
+from manifests.upkeep import OBJECTS_FOLDER
 
-__all__ = ["ImportReport", "check_importable", "import_bundle"]
+__all__ = ["ImportReport", "import_as_new", "import_bundle"]
 
 _STAGE_OBJECTS: Final = 20_000
 
@@ -72,11 +76,33 @@ def import_bundle(
         return job.run()
 
 
-def check_importable(path: Path, *, name: str | None, max_bytes: int | None) -> None:
-    """Raise what ``import_bundle`` would at once, were the bundle imported into a new store."""
-    with BundleReader.open(path, max_bytes=max_bytes) as bundle:
-        _renamed(bundle.entries(), name)
-        _refuse_base(bundle.header.have[:1])
+def import_as_new(
+    home: Path,
+    path: Path,
+    *,
+    name: str | None,
+    max_bytes: int | None,
+    clock: Clock = system_clock,
+) -> ImportReport | None:
+    """Import a bundle into a new store, which appears in ``home`` when all of it is there.
+
+    Returns:
+        None if there is a store.
+
+    Raises:
+        HiveError: What ``import_bundle`` raises, or making a store; nothing is left behind.
+    """
+    reports: list[ImportReport] = []
+    moment = microseconds(clock())
+
+    def begin(store: ObjectStore) -> None:
+        report = import_bundle(store, path, name=name, max_bytes=max_bytes, created_us=moment)
+        reports.append(report)
+
+    parameters = TreeParameters().to_header()
+    place = home / OBJECTS_FOLDER
+    is_made = ObjectStore.make(place, begin, tables=STORE_TABLES, parameters=parameters)
+    return reports[0] if is_made else None
 
 
 def _refuse_base(missing: Iterable[Digest]) -> None:

@@ -10,14 +10,21 @@ import typer
 
 from hive import errors
 from hive.cli.completion import complete_ref
-from hive.cli.options import HomeOption, JsonOption, open_to_read, open_to_write, parse_folder
+from hive.cli.options import (
+    HomeOption,
+    JsonOption,
+    home_of,
+    open_to_read,
+    open_to_write,
+    parse_folder,
+)
 from hive.cli.output import line, write_json
 from hive.cli.progress import shown_waiting
 from hive.cli.quantities import parse_size
 from hive.cli.text import count, escape, size
 
 if TYPE_CHECKING:
-    from manifests import Repository
+    from manifests.importing import ImportReport
 
 __all__ = ["backup", "export", "import_bundle"]
 
@@ -88,8 +95,8 @@ def import_bundle(
 ) -> None:
     """Take over the checkpoints of a bundle. Everything is verified before it gets a name."""
     limit = None if max_bytes is None else parse_size(max_bytes)
-    with _opened_for(file, name, limit, home) as repo, shown_waiting("import"):
-        report = repo.import_bundle(file, name=name, max_bytes=limit)
+    with shown_waiting("import"):
+        report = _imported(file, name, limit, home)
     if as_json:
         write_json(
             {
@@ -112,15 +119,19 @@ def import_bundle(
         line(f"  {escape(run)}")
 
 
-def _opened_for(file: Path, name: str | None, limit: int | None, home: Path | None) -> Repository:
-    """Open the store to import into. Only a bundle that can be imported makes a new one."""
+def _imported(file: Path, name: str | None, limit: int | None, home: Path | None) -> ImportReport:
+    """Import a bundle. Where there is no store, one appears only with all of it."""
     try:
-        return open_to_write(home, create=False)
+        opened = open_to_write(home, create=False)
     except errors.NotFoundError:
-        from manifests.importing import check_importable
+        from manifests.importing import import_as_new
 
-        check_importable(file, name=name, max_bytes=limit)
-        return open_to_write(home, create=True)
+        made = import_as_new(home_of(home), file, name=name, max_bytes=limit)
+        if made is not None:
+            return made
+        opened = open_to_write(home, create=False)
+    with opened as repo:
+        return repo.import_bundle(file, name=name, max_bytes=limit)
 
 
 def backup(

@@ -56,6 +56,39 @@ def parent_of(*children: Object, payload: bytes = b"parent") -> Object:
     return Object(tuple(child.address() for child in children), payload)
 
 
+def test_a_new_store_appears_with_what_it_shall_have_or_not_at_all(place: Path) -> None:
+    assert not place.parent.exists()
+
+    def fail(store: ObjectStore) -> None:
+        store.put(leaf("lost"))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ObjectStore.make(place, fail, parameters={})
+    assert not place.parent.exists()
+
+    def begin(store: ObjectStore) -> None:
+        store.put(leaf("there"))
+        assert not place.exists()
+
+    assert ObjectStore.make(place, begin, parameters={"a": 1})
+    assert not ObjectStore.make(place, fail, parameters={})
+    with ObjectStore.open(place) as store:
+        assert store.has(leaf("there").address())
+        assert store.parameters == {"a": 1}
+    assert sorted(each.name for each in place.parent.iterdir()) == [place.name]
+
+
+def test_a_new_store_gives_way_to_one_that_is_made_meanwhile(place: Path) -> None:
+    def begin(_: ObjectStore) -> None:
+        with ObjectStore.open(place) as other:
+            other.put(leaf("other"))
+
+    assert not ObjectStore.make(place, begin, parameters={})
+    with ObjectStore.open(place) as store:
+        assert store.has(leaf("other").address())
+
+
 def test_an_object_is_got_as_it_was_put(store: ObjectStore) -> None:
     child = leaf("child")
     parent = parent_of(child)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from cas.errors import InvalidInputError
+import manifests.importing
+from cas.errors import InvalidInputError, StoreFullError
 from hive.cli.quantities import parse_size, parse_span
 from manifests import Repository
 from manifests.rows import checkpoint_key
@@ -326,7 +327,13 @@ def test_export_and_import(repo: Repository, tmp_path: Path) -> None:
         assert sorted(info.name for info in opened.runs()) == ["bees", "drones"]
 
 
-def test_what_cannot_be_imported_makes_no_store(repo: Repository, tmp_path: Path) -> None:
+def full(*_: object) -> None:
+    raise StoreFullError("no room")
+
+
+def test_what_cannot_be_imported_makes_no_store(
+    repo: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file, new = tmp_path / "bundle", tmp_path / "new"
     repo.export(["bees"], file)
     whole = file.read_bytes()
@@ -339,6 +346,9 @@ def test_what_cannot_be_imported_makes_no_store(repo: Repository, tmp_path: Path
     for options, code in [(["--max-bytes", "10"], 7), (["--as", ""], 2)]:
         assert hive("import", str(file), "--home", str(new), *options).code == code
     assert hive("import", str(tmp_path / "none"), "--home", str(new)).code == 3
+    with monkeypatch.context() as patch:
+        patch.setattr(manifests.importing, "_list", full)  # the last that is done
+        assert hive("import", str(file), "--home", str(new)).code == 7
     assert not new.exists()
     assert hive("import", str(file), "--home", str(new)).code == 0
 

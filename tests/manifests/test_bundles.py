@@ -44,6 +44,7 @@ from manifests import Checkpoint, ImportReport, PendingWrite, Repository, salvag
 from manifests.bundle import BundleEntry, BundleHeader
 from manifests.bundle_reader import BundleReader
 from manifests.bundle_writer import write_bundle
+from manifests.importing import import_as_new
 from tests.cas.children import ChildFailedError, finish, in_child, start_child
 
 MAGIC = b"\x89hive bundle\r\n\x1a\n"
@@ -477,6 +478,36 @@ def test_a_bundle_that_was_damaged_or_cut_off_on_its_way(
     refused(there, file, b"PK" + data, InvalidInputError)
     with pytest.raises(NotFoundError, match=r"there is no file '.*nowhere'"):
         there.import_bundle(file.with_name("nowhere"))
+
+
+def test_a_new_store_appears_with_all_of_a_bundle_or_not_at_all(
+    here: Repository, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = tmp_path / "new" / "home"
+    here.export(["b@1", "b@2"], file)
+    good = file.read_bytes()
+    file.write_bytes(packed(*parts(file)[:-1]))  # sealed, so that only the last object tells it
+    with pytest.raises(CorruptionError):
+        import_as_new(new, file, name=None, max_bytes=None)
+    file.write_bytes(good)
+    with monkeypatch.context() as patch:
+        patch.setattr(manifests.importing, "_list", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            import_as_new(new, file, name=None, max_bytes=None)
+    assert not new.parent.exists()
+    report = import_as_new(new, file, name="x", max_bytes=None)
+    assert report is not None
+    assert report.checkpoints == (("x", 1), ("x", 2))
+    assert import_as_new(new, file, name="y", max_bytes=None) is None
+    with Repository.open(new) as repo:
+        assert [info.name for info in repo.runs()] == ["x"]
+        assert repo.restore("x") == here.restore("b@2")
+        assert repo.check().ok
+        assert leases(repo) == 0
+
+
+def interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def test_what_is_sealed_right_and_lies_inside(

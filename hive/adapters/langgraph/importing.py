@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from langgraph.checkpoint.base import ChannelVersions, CheckpointTuple
 
@@ -20,6 +21,7 @@ from hive.adapters.langgraph.places import Place
 from hive.adapters.langgraph.saver import HiveSaver, short_path
 from hive.adapters.langgraph.sources import Source, opened_source
 from hive.errors import HiveError, NotFoundError
+from hive.home import open_repository
 from manifests import PendingWrite, system_clock
 
 __all__ = ["ImportedThreads", "import_threads"]
@@ -66,7 +68,8 @@ def import_threads(
 
     Args:
         url: ``sqlite:///FILE``, or ``postgresql://...`` where its saver is installed.
-        home: The home of the store, made if it is not there; None: the user's own.
+        home: The home of the store; None: the user's own. It is made if it is not there, once a
+            checkpoint was read.
         threads: Only these.
         compact: Make the store as small as it can be afterwards.
         progress: Is told how many checkpoints are done.
@@ -82,7 +85,7 @@ def import_threads(
         try:
             return job.run(compact=compact)
         finally:
-            job.saver.close()
+            job.close()
 
 
 class _Saver(HiveSaver):
@@ -100,16 +103,33 @@ class _Import:
         progress: OnProgress | None,
     ) -> None:
         self._source = source
-        self._places = _chosen(source, threads)  # first: no store is made if one is wrong
+        self._home = home
+        self._places = _chosen(source, threads)
         self._progress = progress
         self._moment = system_clock()
-        # Checkpoints get the moments at which they were made, which retention by age goes by.
-        self.saver = _Saver(home, clock=lambda: self._moment)
         self._report = ImportedThreads(source_bytes=source.bytes_held)
+        self._saver: _Saver | None = None
+
+    def close(self) -> None:
+        if self._saver is not None:
+            self._saver.close()
+
+    def _opened(self) -> _Saver:
+        if self._saver is None:
+            # Checkpoints get the moments at which they were made, which retention by age goes by.
+            self._saver = _Saver(self._home, clock=lambda: self._moment)
+            self._report.bytes_before = self._saver.repository.stats().disk_bytes
+        return self._saver
+
+    def _open_existing(self) -> None:
+        """Open the store if there is one; where nothing can be imported none is made."""
+        with suppress(NotFoundError):
+            open_repository(self._home, create=False, read_only=True).close()
+            self._opened()
 
     def run(self, *, compact: bool) -> ImportedThreads:
-        report, repository = self._report, self.saver.repository
-        report.bytes_before = repository.stats().disk_bytes
+        report = self._report
+        self._open_existing()
         report.threads = len({place.thread for place in self._places})
         waiting = {place: self._source.ids(place) for place in self._places}
         total, done = sum(map(len, waiting.values())), 0
@@ -124,9 +144,11 @@ class _Import:
                     self._take(place, checkpoint_id, versions)
                 if self._progress is not None:
                     self._progress(Progress("import", done, total))
-        if compact:
-            repository.compact()
-        report.bytes_after = repository.stats().disk_bytes
+        if self._saver is not None:
+            repository = self._saver.repository
+            if compact:
+                repository.compact()
+            report.bytes_after = repository.stats().disk_bytes
         return report
 
     def _known(self, place: Place, ids: Collection[str]) -> set[str]:
@@ -135,7 +157,9 @@ class _Import:
         Of a thread that keeps some unseen, since others are rebuilt from them, the rest was dropped
         on purpose. What came back could be rebuilt from that no more.
         """
-        keys = partial(self.saver.repository.keys, place.run)
+        if self._saver is None:
+            return set()
+        keys = partial(self._saver.repository.keys, place.run)
         try:
             listed, held = set(keys()), set(keys(hidden=True))
         except NotFoundError:
@@ -149,8 +173,15 @@ class _Import:
         """Save a checkpoint with its writes; the writes first, so that it never lacks them."""
         try:
             found = self._source.checkpoint(place, checkpoint_id)
-            self._moment = _made(found)
-            self._report.writes += self._take_writes(place, checkpoint_id)
+            writes = self._writes_of(place, checkpoint_id)
+        except HiveError as error:
+            self._note(place, checkpoint_id, error)
+            return
+        self._moment = _made(found)
+        saver = self._opened()
+        try:
+            for each in writes:
+                saver.adopt_writes(place, checkpoint_id, each)
             parent = (found.parent_config or {}).get("configurable", {}).get("checkpoint_id")
             config = place.config(parent or "")
             if parent is None:
@@ -158,36 +189,32 @@ class _Import:
             held = found.checkpoint["channel_versions"]
             before = versions.get(parent or "", {})
             changed = {name: held[name] for name in held if before.get(name) != held[name]}
-            self.saver.put(config, found.checkpoint, found.metadata, changed)
+            saver.put(config, found.checkpoint, found.metadata, changed)
         except HiveError as error:
             if error.code in _OF_THE_STORE:
                 raise
-            if len(self._report.problems) < _MOST_PROBLEMS:
-                where = f"thread {place.thread!r}, checkpoint {checkpoint_id}"
-                text = str(error)
-                self._report.problems.append(text if where in text else f"{where}: {text}")
+            self._note(place, checkpoint_id, error)
             return
         versions[checkpoint_id] = held
         self._report.checkpoints += 1
+        self._report.writes += sum(map(len, writes))
 
-    def _take_writes(self, place: Place, checkpoint_id: str) -> int:
+    def _note(self, place: Place, checkpoint_id: str, error: HiveError) -> None:
+        if len(self._report.problems) < _MOST_PROBLEMS:
+            where = f"thread {place.thread!r}, checkpoint {checkpoint_id}"
+            text = str(error)
+            self._report.problems.append(text if where in text else f"{where}: {text}")
+
+    def _writes_of(self, place: Place, checkpoint_id: str) -> list[list[PendingWrite]]:
+        """Return the writes of each task."""
         serializer = self._source.saver.serde
-        taken: dict[tuple[str, str], list[tuple[int, str, Any]]] = {}
+        found: dict[tuple[str, str], list[PendingWrite]] = {}
         for write in self._source.writes(place, checkpoint_id):
             value = serializer.loads_typed((write.kind, write.data))
-            taken.setdefault((write.task, short_path(write.path)), []).append(
-                (write.index, write.channel, value)
-            )
-        for (task, path), writes in taken.items():
-            self.saver.adopt_writes(
-                place,
-                checkpoint_id,
-                [
-                    PendingWrite(task, index, channel, value, path)
-                    for index, channel, value in writes
-                ],
-            )
-        return sum(map(len, taken.values()))
+            path = short_path(write.path)
+            taken = PendingWrite(write.task, write.index, write.channel, value, path)
+            found.setdefault((write.task, path), []).append(taken)
+        return [*found.values()]
 
 
 def _chosen(source: Source, threads: Collection[str] | None) -> list[Place]:

@@ -175,6 +175,33 @@ def test_what_cannot_be_read_is_named_and_the_rest_comes(database: Path, tmp_pat
     assert "known before" in again.output
 
 
+def test_without_a_checkpoint_that_can_be_read_no_store_is_made(
+    database: Path, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("UPDATE checkpoints SET type = 'pickle' WHERE thread_id = 'one'")
+        connection.commit()
+    report = import_threads(f"sqlite:///{database}", home, threads=["one"], compact=True)
+    assert (report.threads, report.checkpoints, len(report.problems)) == (1, 0, 40)
+    assert (report.bytes_before, report.bytes_after) == (0, 0)
+    assert not home.exists()
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("DELETE FROM checkpoints")
+        connection.commit()
+    assert hive("import-langgraph", f"sqlite:///{database}", "--home", str(home)).code == 0
+    assert not home.exists()
+
+
+def test_a_home_that_cannot_be_used_is_no_problem_of_each_checkpoint(
+    database: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "home" / "objects").mkdir(parents=True)
+    (tmp_path / "home" / "objects" / "thesis.txt").touch()
+    with pytest.raises(InvalidInputError, match="holds no store"):
+        import_threads(f"sqlite:///{database}", tmp_path / "home")
+
+
 def test_what_is_no_database_is_said(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     (tmp_path / "text").write_text("no database " * 100)
