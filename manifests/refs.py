@@ -126,14 +126,21 @@ class Resolver:
         listed = self._head(ref)
         if listed is not None:
             return listed
-        if ref.startswith(_TAG):
+        match = _SEQUENCE.fullmatch(ref)
+        if ref.startswith(_TAG) and not (match and self._is_run(match["run"])):
             return self.tag(ref[len(_TAG) :])
-        if match := _SEQUENCE.fullmatch(ref):
+        if match:
             return self._by_sequence(match["run"], int(match["sequence"]))
         name, _, key = ref.rpartition("@")
         if name and key and self._has_key(name, key):
             return self._by_key(name, key)
         return self._by_prefix(ref) if _ID_PREFIX.fullmatch(ref) else None
+
+    def _is_run(self, name: str) -> bool:
+        try:
+            return self._catalogue.run(name) is not None
+        except InvalidInputError:
+            return False
 
     def _head(self, name: str) -> Listed | None:
         try:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from hive.cli.describe import checkpoint_json, status
-from hive.cli.ending import command, resume_command
+from hive.cli.hints import hint, resume_hint, resume_options
 from hive.cli.options import HomeOption, JsonOption, RunArgument, open_to_write
 from hive.cli.output import line, write_json
 from hive.cli.text import escape
@@ -36,12 +36,13 @@ def abandon(
         with while_executing(repo.home, name):
             found = (reinstate if undo else mark)(repo, name)
         stands = status(repo, found)
+        options = resume_options(repo, found)
     if as_json:
         write_json({**checkpoint_json(found), "status": stands})
     elif undo:
         resumes = stands in ("interrupted", "paused", "failed")
-        how = f"; {resume_command(name)} continues it" if resumes else ""
+        how = f"; {resume_hint(name, *options)} continues it" if resumes else ""
         line(escape(f"run {name} is {stands} again{how}"))
     else:
-        back = command("abandon", name, "--undo")
+        back = hint("abandon", name, options=["--undo"])
         line(escape(f"run {name} is abandoned; {back} takes that back"))

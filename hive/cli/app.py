@@ -80,7 +80,7 @@ def start(
     Alone, it says how the runs stand and what to do next.
     """
     if context.invoked_subcommand is None:
-        guarded(overview)(home, as_json=as_json)
+        guarded(overview)(home=home, as_json=as_json)
     else:
         # `hive --home DIR runs` is `hive runs --home DIR`.
         given = {"home": home, "as_json": as_json or None}

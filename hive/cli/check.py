@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from hive.cli.failures import FAILED, say
+from hive.cli.hints import hint
 from hive.cli.options import HomeOption, JsonOption, open_to_change, open_to_read
 from hive.cli.output import line, write_json
 from hive.cli.progress import shown_progress
@@ -109,7 +110,7 @@ def _show(report: CheckReport) -> None:
     if report.hits:
         line(f"cannot be restored: {named(report.hits)}")
     if any(damage.kind == "structure" for damage in report.damage):
-        line("`hive salvage DIR` takes what is whole into a new store")
+        line(f"{hint('salvage', 'DIR')} takes what is whole into a new store")
 
 
 def _show_repair(report: RepairReport) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +21,7 @@ from hive.cli.output import line, write_json
 from hive.cli.progress import shown_waiting
 from hive.cli.quantities import parse_size
 from hive.cli.text import count, escape, size
+from hive.commands import command_line
 
 if TYPE_CHECKING:
     from manifests.importing import ImportReport
@@ -151,5 +151,5 @@ def backup(
     if as_json:
         write_json({"home": str(copy)})
     else:
-        look = f"hive runs --home {shlex.quote(str(copy))}"
-        line(f"copied to {escape(str(copy))}; `{escape(look)}` lists what is in it")
+        look = command_line("runs", home=str(copy))
+        line(f"copied to {escape(str(copy))}; `{look}` lists what is in it")

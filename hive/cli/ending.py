@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import shlex
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from hive.cli.failures import FAILED, say
+from hive.cli.hints import answer_options, hint, resume_hint
 from hive.cli.output import Column, line, table, write_json
 from hive.cli.text import count, escape
 from hive.cli.values import to_json
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hive.runner import RunResult, Wait
     from manifests import Checkpoint, Repository
 
-__all__ = ["command", "finish", "resume_command", "say_what_is_left", "wait_json"]
+__all__ = ["finish", "say_what_is_left", "wait_json"]
 
 
 def finish(result: RunResult, waits: list[Wait], as_json: bool) -> None:
@@ -62,17 +62,16 @@ def say_what_is_left(repo: Repository, name: str) -> None:
     if waits:
         _say_waits(name, waits)
     elif standing_of(repo, head) == "done":
-        say(f"run {name!r} is done all the same; {command('show', name)} shows what came of it")
+        say(f"run {name!r} is done all the same; {hint('show', name)} shows what came of it")
     else:
-        say(f"{resume_command(name)} continues after the last finished step")
+        say(f"{resume_hint(name)} continues after the last finished step")
 
 
 def _say_waits(name: str, waits: list[Wait]) -> None:
+    kinds: dict[str, str] = {wait.step: wait.kind for wait in waits}
     for wait in waits:
-        answer = ["--input", "{...}"] if wait.kind == "input" else ["--approve"]
-        if len(waits) > 1:
-            answer += ["--step", wait.step]
-        say(f"{_wait_text(wait)}; {resume_command(name, *answer)} continues")
+        answer = answer_options(kinds, wait.step)
+        say(f"{_wait_text(wait)}; {resume_hint(name, *answer)} continues")
 
 
 def _wait_text(wait: Wait) -> str:
@@ -101,16 +100,6 @@ def _short_path(path: Iterable[str]) -> str:
     return ", ".join(parts)
 
 
-def resume_command(name: str, *options: str) -> str:
-    """Return the command that continues a run, as it can be typed."""
-    return command("resume", name, *options)
-
-
-def command(*words: str) -> str:
-    """Return a command of Hive, as it can be typed."""
-    return f"`hive {' '.join(map(shlex.quote, words))}`"
-
-
 def _advice(result: RunResult) -> str:
     from hive.plan import ExecutionStatus, PlanExecutionResult
 
@@ -121,7 +110,7 @@ def _advice(result: RunResult) -> str:
         return "a person decided that, and the same plan cannot go on: start another run"
     what = "more" if isinstance(result, PlanExecutionResult) else "other"
     return (
-        f"when that is mended, {resume_command(result.run_id)} goes on from there, with {what} "
+        f"when that is mended, {resume_hint(result.run_id)} goes on from there, with {what} "
         "input if --input gives it"
     )
 

@@ -33,6 +33,7 @@ from typing import Final, ParamSpec
 
 import typer
 
+from hive.cli.hints import hint, hints_for
 from hive.cli.output import discard_output
 from hive.cli.text import escape, escape_lines
 
@@ -51,26 +52,27 @@ def guarded(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
 
     @functools.wraps(command)
     def wrapper(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
-        try:
-            command(*args, **kwargs)
-            if sys.stdout is not None:
-                # Now, while a full disk or a closed pipe can still be told from success.
-                sys.stdout.flush()
-        except (typer.Exit, typer.Abort, typer.BadParameter):
-            raise
-        except BrokenPipeError:
-            discard_output()
-            raise typer.Exit(BROKEN_PIPE) from None
-        except KeyboardInterrupt:
-            say("interrupted")
-            raise typer.Exit(INTERRUPTED) from None
-        except SystemExit as stop:
-            # Only a program that was loaded or run ends like this. Its code would pass for one of
-            # those above, 0 for a run that is done.
-            say(f"the program that was loaded or run called sys.exit({stop.code!r})")
-            raise typer.Exit(FAILED) from None
-        except Exception as error:
-            raise typer.Exit(_fail(error)) from None
+        with hints_for(kwargs.get("home")):
+            try:
+                command(*args, **kwargs)
+                if sys.stdout is not None:
+                    # Now, while a full disk or a closed pipe can still be told from success.
+                    sys.stdout.flush()
+            except (typer.Exit, typer.Abort, typer.BadParameter):
+                raise
+            except BrokenPipeError:
+                discard_output()
+                raise typer.Exit(BROKEN_PIPE) from None
+            except KeyboardInterrupt:
+                say("interrupted")
+                raise typer.Exit(INTERRUPTED) from None
+            except SystemExit as stop:
+                # Only a program that was loaded or run ends like this. Its code would pass for one
+                # of those above, 0 for a run that is done.
+                say(f"the program that was loaded or run called sys.exit({stop.code!r})")
+                raise typer.Exit(FAILED) from None
+            except Exception as error:
+                raise typer.Exit(_fail(error)) from None
 
     return wrapper
 
@@ -131,7 +133,8 @@ def _advice(error: Exception) -> str:
 
     if not isinstance(error, CorruptObjectError | MissingObjectError) or ";" in str(error):
         return ""
-    return "; `hive check` tells what that hits, and `hive check --repair` heals or drops it"
+    repair = hint("check", options=["--repair"])
+    return f"; {hint('check')} tells what that hits, and {repair} heals or drops it"
 
 
 def say(text: str) -> None:

@@ -11,6 +11,7 @@ import typer
 
 from hive.cli.completion import complete_run
 from hive.cli.describe import status
+from hive.cli.hints import hint
 from hive.cli.options import HomeOption, JsonOption, RunArgument, open_to_change, open_to_write
 from hive.cli.output import Column, line, table, write_json
 from hive.cli.policy import PolicyOptions, policy_from, with_policy_options
@@ -74,7 +75,7 @@ def forget(
         return
     show_plan(plan)
     if plan.dropped and not plan.dry_run:
-        line("`hive gc` frees the space")
+        line(f"{hint('gc')} frees the space")
 
 
 def forget_by_policy(
@@ -111,7 +112,8 @@ def rm(
         write_json({"run": run, "checkpoints": deleted})
     else:
         line(
-            f"deleted run {escape(run)}, {count(deleted, 'checkpoint')}; `hive gc` frees the space"
+            f"deleted run {escape(run)}, {count(deleted, 'checkpoint')}; {hint('gc')} frees the "
+            "space"
         )
 
 

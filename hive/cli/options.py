@@ -41,12 +41,17 @@ def parse_folder(text: str) -> Path:
     return Path(text)
 
 
+def _parse_home(text: str) -> Path:
+    # `hive resume` goes into another folder, and a node may; the store must not move with them.
+    return parse_folder(text).absolute()
+
+
 HomeOption = Annotated[
     Path | None,
     typer.Option(
         "--home",
         metavar="DIR",
-        parser=parse_folder,
+        parser=_parse_home,
         help="Hive's folder; without it $HIVE_HOME, else ~/.hive.",
         show_default=False,
     ),
@@ -76,7 +81,7 @@ def open_to_read(home: Path | None) -> Repository:
     """
     import hive
 
-    return hive.open(_absolute(home), create=False, read_only=True)
+    return hive.open(home, create=False, read_only=True)
 
 
 def open_to_write(home: Path | None, *, create: bool, agent: Agent | None = None) -> Repository:
@@ -84,7 +89,7 @@ def open_to_write(home: Path | None, *, create: bool, agent: Agent | None = None
     import hive
 
     options = {} if agent is None else {"registry": agent.registry, "redact": agent.redact}
-    return hive.open(_absolute(home), create=create, **options)
+    return hive.open(home, create=create, **options)
 
 
 def open_to_change(home: Path | None, *, dry_run: bool) -> Repository:
@@ -106,9 +111,4 @@ def home_of(home: Path | None) -> Path:
     from hive.home import home_directory
 
     # The command line may read the environment.
-    return _absolute(home) or home_directory(os.environ)  # noqa: TID251
-
-
-def _absolute(home: Path | None) -> Path | None:
-    # `hive resume` goes into another folder, and a node may; the store must not move with them.
-    return None if home is None else home.absolute()
+    return home or home_directory(os.environ)  # noqa: TID251

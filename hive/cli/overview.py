@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from hive.cli.describe import status
+from hive.cli.hints import resume_options, typed
 from hive.cli.options import home_of, open_to_read, open_to_write
 from hive.cli.output import line, write_json
 from hive.cli.text import age, count, escape, size
@@ -19,11 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["overview"]
 
-BEGIN: Final[tuple[tuple[str, str], ...]] = (
-    ("hive demo [FOLDER]", "see a run killed in the middle, and resumed"),
-    ("hive run FILE.py:GRAPH --input '{...}'", "run a graph of yours, with checkpoints"),
-    ("hive runs", "list the runs that are kept"),
-)
 EACH: Final = 3
 """Runs named for each thing there is to do."""
 MOST_LOOKED_AT: Final = 100_000
@@ -49,9 +44,6 @@ def overview(home: Path | None, *, as_json: bool) -> None:
         total, unreadable, steps, small = None, [], _begin(), False
     if total and small:
         steps += _gc(home)
-    if home is not None:
-        for step in steps:
-            step["command"] += f" --home {shlex.quote(str(home))}"
     if as_json:
         shown: OverviewJson = {
             "home": str(place),
@@ -72,9 +64,9 @@ def _show(place: Path, total: int | None, steps: list[NextStepJson]) -> None:
     else:
         line("Hive keeps the state of agent runs. Three ways to begin:")
     line()
-    width = max(len(escape(step["command"])) for step in steps)
+    width = max(len(step["command"]) for step in steps)
     for step in steps:
-        line(f"  {escape(step['command']):<{width}}   {escape(step['why'])}")
+        line(f"  {step['command']:<{width}}   {escape(step['why'])}")
     line()
     line("`hive COMMAND --help` explains a command, `hive --help` lists them all.")
 
@@ -85,18 +77,22 @@ def _answer(repo: Repository, info: RunInfo, moment: datetime) -> NextStepJson:
     from hive.threads import is_thread
 
     if is_thread(info.head):
-        return _step("hive show", info.name, f"what it asks; paused {_when(info, moment)}")
+        return _step("show", info.name, f"what it asks; paused {_when(info, moment)}")
     kinds = {wait["kind"] for wait in waits_in(repo, info.head)}
     if not kinds:
-        return _resume(repo, info.name, f"paused {_when(info, moment)}")
+        return _resume(repo, info, f"paused {_when(info, moment)}")
     asks = "input" not in kinds
     waits = f"waits for {'an approval' if asks else 'input'}; paused {_when(info, moment)}"
-    answer = "--approve" if asks else "--input '{...}'"
-    return _resume(repo, info.name, waits, answer)
+    return _resume(repo, info, waits)
 
 
 def _begin() -> list[NextStepJson]:
-    return [{"command": command, "why": why} for command, why in BEGIN]
+    run = typed("run", "FILE.py:GRAPH", options=["--input", "{...}"])
+    return [
+        {"command": typed("demo"), "why": "see a run killed in the middle, and resumed"},
+        {"command": run, "why": "run a graph of yours, with checkpoints"},
+        {"command": typed("runs"), "why": "list the runs that are kept"},
+    ]
 
 
 def _steps(
@@ -123,38 +119,36 @@ def _steps(
     steps = [step for stands in _DUE for step in found.get(stands, ())]
     if whole:
         latest = whole[0]
-        steps.append(_step("hive log", latest.name, f"the latest run, {_when(latest, moment)}"))
+        steps.append(_step("log", latest.name, f"the latest run, {_when(latest, moment)}"))
     if unreadable:
         names = ", ".join(repr(run.name) for run in unreadable[:EACH])
         more = f" and {len(unreadable) - EACH:,} more" if len(unreadable) > EACH else ""
-        steps.insert(0, {"command": "hive check", "why": f"cannot be read: {names}{more}"})
-    return [*steps, {"command": "hive runs", "why": "list all runs"}]
+        steps.insert(0, {"command": typed("check"), "why": f"cannot be read: {names}{more}"})
+    return [*steps, {"command": typed("runs"), "why": "list all runs"}]
 
 
 def _to_do(repo: Repository, info: RunInfo, stands: Status, moment: datetime) -> list[NextStepJson]:
     """Return the step that a run with that status waits for, if it does."""
     match stands:
         case "interrupted":
-            return [_resume(repo, info.name, f"interrupted {_when(info, moment)}")]
+            return [_resume(repo, info, f"interrupted {_when(info, moment)}")]
         case "paused":
             return [_answer(repo, info, moment)]
         case "failed":
-            return [_step("hive show", info.name, f"why it failed {_when(info, moment)}")]
+            return [_step("show", info.name, f"why it failed {_when(info, moment)}")]
     return []
 
 
-def _resume(repo: Repository, name: str, why: str, *options: str) -> NextStepJson:
+def _resume(repo: Repository, info: RunInfo, why: str) -> NextStepJson:
     """Say how a run goes on; one that a program of the user's own began needs its graph named."""
-    from hive.cli.launches import was_launched
-
-    if not was_launched(repo.home, name):
-        options = ("--target FILE.py:GRAPH", *options)
+    options = resume_options(repo, info.head)
+    if "--target" in options:
         why += "; or start its program again"
-    return _step("hive resume", name, why, *options)
+    return _step("resume", info.name, why, *options)
 
 
 def _step(command: str, name: str, why: str, *options: str) -> NextStepJson:
-    return {"command": " ".join([command, shlex.quote(name), *options]), "why": why}
+    return {"command": typed(command, name, options=options), "why": why}
 
 
 def _when(info: RunInfo, moment: datetime) -> str:
@@ -174,4 +168,9 @@ def _gc(home: Path | None) -> list[NextStepJson]:
         return []  # `hive doctor` and `hive check` tell why
     if freed < WORTH_BYTES or freed * 10 < disk:
         return []
-    return [{"command": "hive gc --compact", "why": f"frees {size(freed)} of {size(disk)}"}]
+    return [
+        {
+            "command": typed("gc", options=["--compact"]),
+            "why": f"frees {size(freed)} of {size(disk)}",
+        }
+    ]

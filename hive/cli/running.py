@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hive import errors
-from hive.cli.ending import finish, resume_command, say_what_is_left
+from hive.cli.ending import finish, say_what_is_left
+from hive.cli.hints import resume_hint
 from hive.cli.options import HomeOption, JsonOption, RunArgument, open_to_write
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def run(
             claim.enter_context(while_executing(repo.home, name))
             if _exists(repo, name):
                 raise ConflictError(
-                    f"there is a run {name!r} already; {resume_command(name)} continues it, "
+                    f"there is a run {name!r} already; {resume_hint(name)} continues it, "
                     "--run names another one",
                     run=name,
                 )

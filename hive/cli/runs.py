@@ -10,6 +10,7 @@ import typer
 
 from hive.cli.describe import checkpoint_json, status
 from hive.cli.failures import say
+from hive.cli.hints import hint
 from hive.cli.options import HomeOption, JsonOption, open_to_read
 from hive.cli.output import Column, line, table, write_json
 from hive.cli.progress import shown_waiting
@@ -126,9 +127,10 @@ def runs(
         if left_out:
             say("not measured what each run takes, as the store is large; --bytes does it")
     elif wanted or labels or since:
-        line("No such runs; `hive runs` lists all.")
+        line(f"No such runs; {hint('runs')} lists all.")
     else:
-        line("No runs yet: `hive demo` makes one, `hive run FILE.py:GRAPH` runs yours.")
+        begin = hint("run", "FILE.py:GRAPH")
+        line(f"No runs yet: {hint('demo')} makes one, {begin} runs yours.")
     say_unreadable(unreadable)
     exit_if_unreadable(unreadable)
 

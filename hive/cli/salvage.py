@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +12,7 @@ from hive.cli.options import HomeOption, JsonOption, home_of, parse_folder
 from hive.cli.output import line, write_json
 from hive.cli.progress import shown_progress
 from hive.cli.text import count, escape
+from hive.commands import command_line
 
 if TYPE_CHECKING:
     from manifests import SalvageReport
@@ -80,8 +80,9 @@ def _show(into: Path, report: SalvageReport) -> None:
         line(f"cannot be restored: {named(report.lost)}")
     if report.ok:
         line("nothing is missing")
-    look = f"hive runs --home {shlex.quote(str(into))}"
-    line(f"`{escape(look)}` lists what is in it; the old store is as it was")
+    line(
+        f"`{command_line('runs', home=str(into))}` lists what is in it; the old store is as it was"
+    )
 
 
 def _report_json(into: Path, report: SalvageReport) -> dict[str, Any]:

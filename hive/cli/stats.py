@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from hive.cli.hints import hint
 from hive.cli.options import HomeOption, JsonOption, open_to_read, open_to_write
 from hive.cli.output import Column, line, table, write_json
 from hive.cli.progress import shown_waiting
@@ -43,7 +44,7 @@ def stats(home: HomeOption = None, as_json: JsonOption = False) -> None:
     line(f"stored       {size(figures.stored_bytes):>8}   after compression")
     line(f"on disk      {size(figures.disk_bytes):>8}   the store's files")
     if freeable is not None:
-        line(f"to be freed  {size(freeable):>8}   by `hive gc`")
+        line(f"to be freed  {size(freeable):>8}   by {hint('gc')}")
     ratio = _ratio(figures)
     if ratio is not None:
         line(f"ratio        {ratio:>8,.1f}   logical to stored")

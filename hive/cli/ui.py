@@ -41,6 +41,7 @@ def ui(
         raise
 
     from hive.cli.describe import status
+    from hive.cli.hints import resume_options
     from hive.ui.links import Commands
     from manifests import system_clock
 
@@ -60,7 +61,11 @@ def ui(
             repo,
             system_clock,
             status_of=lambda head: status(repo, head),
-            commands=Commands(None if home is None else str(home.absolute())),
+            commands=Commands(
+                None if home is None else str(home),
+                repo,
+                lambda run: resume_options(repo, repo.log(run, limit=1)[0]),
+            ),
             place=str(place),
         )
         serve(site, listen(port), ready)

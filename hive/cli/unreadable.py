@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import typer
 
 from hive.cli.failures import exit_code, say
+from hive.cli.hints import hint
 
 if TYPE_CHECKING:
     from hive.cli.shapes import UnreadableRunJson
@@ -61,8 +62,9 @@ def say_unreadable(unreadable: Sequence[UnreadableRun]) -> None:
         say(f"and {len(unreadable) - _MOST_SAID:,} more")
     if any(run.is_damaged for run in unreadable):
         say(
-            "the others are whole as far as this looked; `hive check` tells all that is damaged, "
-            "and `hive check --repair` puts right or drops it (`--from BACKUP` without a loss)"
+            f"the others are whole as far as this looked; {hint('check')} tells all that is "
+            f"damaged, and {hint('check', options=['--repair'])} puts right or drops it "
+            "(--from BACKUP without a loss)"
         )
     elif unreadable:
         say("a later version of Hive wrote that; upgrade to read it")

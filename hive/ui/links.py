@@ -5,12 +5,12 @@ Names travel in the query of a link and never in its path, so none of them can l
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from urllib.parse import urlencode
 
+from hive.commands import command_line, free_name, reference
 from hive.errors import InvalidInputError
-from manifests import Checkpoint
+from manifests import Checkpoint, Repository
 from manifests.paths import Step
 from manifests.places import parse_path, path_of
 
@@ -51,53 +51,51 @@ def step_link(
 
 
 class Commands:
-    """Commands for a shell, with every name quoted so that it cannot be anything but a name."""
+    """Commands for a shell that mean what a page shows; see ``hive.commands``."""
 
-    def __init__(self, home: str | None) -> None:
-        """Name this home in every command; None if it is the one that they would choose."""
-        self._home = [] if home is None else ["--home", home]
+    def __init__(
+        self,
+        home: str | None,
+        repository: Repository | None = None,
+        options: Callable[[str], Sequence[str]] = lambda _run: (),
+    ) -> None:
+        """Name this home in every command; None if it is the one that they would choose.
+
+        With the ``repository``, a checkpoint is named by its id where ``run@12`` means another one,
+        and a fork gets a name that is free. ``options`` tells those that resuming a run needs.
+        """
+        self._home = home
+        self._repository = repository
+        self._options = options
 
     def resume(self, run: str) -> str:
         """The command that continues a run."""
-        return self._command("resume", run)
+        return command_line("resume", run, options=self._options(run), home=self._home)
 
     def fork(self, checkpoint: Checkpoint) -> str:
         """The command that starts a run at a checkpoint."""
-        return self._command("fork", _ref(checkpoint), f"{checkpoint.run}-fork")
+        name = checkpoint.run
+        fork = f"{name}-fork" if self._repository is None else free_name(self._repository, name)
+        return command_line("fork", self._ref(checkpoint), fork, home=self._home)
 
     def show(self, checkpoint: Checkpoint, path: Sequence[Step] = ()) -> str:
         """The command that prints a checkpoint, or what stands at a path of its state."""
-        return self._command("show", _ref(checkpoint), *([path_of(path)] if path else ()))
+        place = [path_of(path)] if path else []
+        return command_line("show", self._ref(checkpoint), *place, home=self._home)
 
     def check(self) -> str:
         """The command that looks for damage."""
-        return self._command("check")
+        return command_line("check", home=self._home)
 
     def effects(self, run: str) -> str:
         """The command that lists what a run did outside of its state."""
-        return self._command("effects", run)
+        return command_line("effects", run, home=self._home)
 
     def diff(self, before: Checkpoint, after: Checkpoint) -> str:
         """The command that compares two checkpoints."""
-        return self._command("diff", _ref(before), _ref(after))
+        return command_line("diff", self._ref(before), self._ref(after), home=self._home)
 
-    def _command(self, name: str, *arguments: str) -> str:
-        dashed = ["--"] if any(argument.startswith("-") for argument in arguments) else []
-        return " ".join(map(_quoted, ["hive", name, *self._home, *dashed, *arguments]))
-
-
-def _ref(checkpoint: Checkpoint) -> str:
-    return f"{checkpoint.run}@{checkpoint.sequence}"
-
-
-def _quoted(text: str) -> str:
-    """Quote for a shell; what is copied is what is seen, so nothing invisible stays in it."""
-    if text.isprintable():
-        return shlex.quote(text)
-    shown = "".join(
-        character
-        if character.isprintable() and character not in "\\'"
-        else "".join(f"\\x{byte:02x}" for byte in character.encode())
-        for character in text
-    )
-    return f"$'{shown}'"
+    def _ref(self, checkpoint: Checkpoint) -> str:
+        if self._repository is None:
+            return f"{checkpoint.run}@{checkpoint.sequence}"
+        return reference(self._repository, checkpoint)

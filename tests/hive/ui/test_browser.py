@@ -145,7 +145,7 @@ def test_from_a_failed_run_to_the_command_that_resumes_it(browser: Browser, serv
         page.get_by_role("button", name="Copy the command: Resume").click()
         page.get_by_role("button", name="Copied").or_(page.get_by_text("Copied")).first.wait_for()
         copied = page.evaluate("navigator.clipboard.readText()")
-        assert copied == f"hive resume --home {served.home} survey"
+        assert copied == f"hive resume --home {served.home} survey --target FILE.py:GRAPH"
 
 
 @pytest.mark.parametrize(("scheme", "width", "names"), SCREENS, ids=["light", "dark"])
