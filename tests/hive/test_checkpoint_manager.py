@@ -501,7 +501,7 @@ def test_a_manager_that_is_dropped_ends_its_thread(home: Path) -> None:
 
     thread = use()
     gc.collect()
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
 
 

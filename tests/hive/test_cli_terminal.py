@@ -84,6 +84,7 @@ def test_a_short_task_shows_no_bar(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(progress, "_is_seen", lambda: True)
+    monkeypatch.setattr(progress, "PATIENCE_SECONDS", 600.0)  # short, however busy the machine is
     with progress.shown_progress() as show, progress.shown_waiting("wait"):
         assert show is not None
         show(Progress("mark", 1, 2))

@@ -25,6 +25,7 @@ from hive.graph import (
 )
 from hive.graph.checkpoint_manager import CheckpointWarning
 from manifests import Repository
+from tests.hive.moments import let_pass
 
 GOAL = Goal(id="goal")
 
@@ -293,19 +294,21 @@ def test_an_attempt_that_takes_too_long_is_cancelled_and_retried() -> None:
 
     async def node(ctx: NodeContext) -> dict[str, Any]:
         try:
-            await asyncio.sleep(60 if ctx.attempt == 1 else 0)
+            if ctx.attempt == 1:
+                let_pass(61)
+                await asyncio.Event().wait()
         except asyncio.CancelledError:
             ended.append("cancelled")
             raise
         return {"attempt": ctx.attempt}
 
     runtime = Runtime()
-    graph = one(node, timeout_seconds=0.02, retry_on=["TimeoutError"])
+    graph = one(node, timeout_seconds=60, retry_on=["TimeoutError"])
     result = asyncio.run(GraphExecutor(runtime).execute(graph, GOAL, run="r"))
     assert result.output == {"attempt": 2}
     assert ended == ["cancelled"]
     (problem,) = runtime.record("r").problems
-    assert problem.description == "attempt 1 failed: TimeoutError: no result within 0.02 seconds"
+    assert problem.description == "attempt 1 failed: TimeoutError: no result within 60 seconds"
 
 
 def test_what_cannot_be_interrupted_cannot_have_a_timeout() -> None:

@@ -145,10 +145,10 @@ def test_what_is_not_of_the_language_is_refused_before_anything_is_evaluated(tex
     ],
 )
 def test_what_cannot_be_computed_within_bounds_is_an_error_and_quick(text: str) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()  # not what others of this machine took
     with pytest.raises(InvalidInputError):
         Expression(text).evaluate(NAMES)
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 1
 
 
 def test_joining_texts_is_bounded() -> None:

@@ -43,6 +43,7 @@ from manifests.effects import PreparedEffect
 from manifests.group import GroupCommitter
 from manifests.pending import PreparedWrites
 from tests.hive.crashing import in_child, memory_folder
+from tests.hive.moments import SavedBranches
 
 Durability = Literal["sync", "async", "exit"]
 Policy = Literal["raise", "warn"]
@@ -467,16 +468,17 @@ def test_closing_tells_of_what_could_not_be_written(
 
 @pytest.mark.parametrize("durability", ["sync", "async"])
 def test_what_branches_do_behind_a_lost_checkpoint_is_not_saved_with_another(
-    home: Path, disk: Disk, durability: Durability
+    home: Path, monkeypatch: pytest.MonkeyPatch, disk: Disk, durability: Durability
 ) -> None:
     """That one says nothing of what they began with, such as the answer to a question."""
+    branches = SavedBranches(monkeypatch)
 
     class Crash(BaseException):
         pass
 
     async def work(ctx: NodeContext) -> dict[str, Any]:
         if ctx.node_id == "b":
-            await asyncio.sleep(0.01)
+            await branches.wait_for("a")
             raise Crash
         return {ctx.node_id: 1}
 

@@ -760,7 +760,8 @@ def test_cancellation_is_not_a_failed_attempt() -> None:
         executor = GraphExecutor(runtime)
         graph = chain(NodeSpec(id="a", function=forever))
         task = asyncio.create_task(executor.execute(graph, GOAL, run="r"))
-        await asyncio.sleep(0.01)
+        while not calls:
+            await asyncio.sleep(0.001)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

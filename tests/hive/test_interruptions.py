@@ -40,6 +40,7 @@ from hive.graph.run_recorder import RunRecorder
 from manifests import Repository
 from manifests.events import Saved
 from tests.hive.crashing import in_child
+from tests.hive.moments import SavedBranches
 
 PROJECT = Path(__file__).resolve().parents[2]
 GOAL = Goal(id="goal")
@@ -599,10 +600,11 @@ def test_a_cancelled_task_ends_though_nobody_tells_it_what_a_thread_did(
 @pytest.mark.parametrize("durability", ["sync", "async", "exit"])
 @pytest.mark.parametrize("how", ["cancelled", "flushed and killed"])
 def test_a_branch_that_ended_is_not_repeated_where_another_is_broken_off(
-    home: Path, durability: Any, how: str
+    home: Path, monkeypatch: pytest.MonkeyPatch, durability: Any, how: str
 ) -> None:
     """Also under ``exit`` durability, which holds back what branches did with the checkpoint."""
     ran = home.with_suffix(".ran")
+    branches = SavedBranches(monkeypatch)
 
     def graph(reached: Callable[[], Awaitable[None]]) -> GraphSpec:
         async def work(ctx: NodeContext) -> dict[str, Any]:
@@ -628,9 +630,7 @@ def test_a_branch_that_ended_is_not_repeated_where_another_is_broken_off(
             hangs = asyncio.Event()
 
             async def hang() -> None:
-                while ran.read_text() != "aps":
-                    await asyncio.sleep(0.001)
-                await asyncio.sleep(0.02)  # until the branch has saved that
+                await branches.wait_for("s")
                 hangs.set()
                 await asyncio.Event().wait()
 

@@ -53,6 +53,7 @@ from hive.plan import (
     execution,
 )
 from manifests import Registry
+from tests.hive.moments import let_pass
 
 GOAL = Goal(id="goal", description="Do it.")
 
@@ -969,10 +970,11 @@ def test_a_long_step_goes_on_from_what_it_saved(home: Any) -> None:
 def test_a_step_can_have_a_timeout() -> None:
     async def hang(ctx: NodeContext) -> str:
         if ctx.attempt == 1:
+            let_pass(61)
             await asyncio.Event().wait()
         return "in time"
 
-    made = plan(step("a", "hang", timeout_seconds=0.01))
+    made = plan(step("a", "hang", timeout_seconds=60))
     result = execute(made, {"hang": hang})
     assert result.results == {"a": "in time"}
     assert result.steps_executed == 2

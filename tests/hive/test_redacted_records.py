@@ -48,6 +48,7 @@ from hive.runner import Agent, AgentRunner
 from manifests import Redaction, Registry, Repository
 from manifests.parts import Structure
 from tests.hive.command_line import fresh_imports, hive
+from tests.hive.moments import SavedBranches
 from tests.manifests.stored import stored
 
 MASK = "***"
@@ -179,7 +180,7 @@ class GraphJob:
         return {"b": self.places.at("branch")}
 
     async def _c(self, ctx: NodeContext) -> dict[str, Any]:
-        await asyncio.sleep(0.05)  # so that the other branch has ended
+        await self.branches.wait_for("b")
         await ctx.checkpoint({"so far": self.places.at("saved in a branch")})
         self._crash("c")
         self.ran.append("c")
@@ -230,6 +231,11 @@ class GraphJob:
 
     def drive(self, store: Store) -> ExecutionResult:
         """Go on from every crash in a store that is opened anew, with the input it began with."""
+        with pytest.MonkeyPatch.context() as patch:
+            self.branches = SavedBranches(patch)
+            return self._drive(store)
+
+    def _drive(self, store: Store) -> ExecutionResult:
         given = {"given": self.places.at("input"), "secret": self.places.bare("input key"), "n": 1}
         stops: list[ExecutionResult] = []
         for options in (
@@ -772,14 +778,17 @@ def test_what_a_node_saves_has_its_own_keys_or_one_name(
     assert MASK in repr(seen[1])
 
 
-def test_what_branches_write_stands_under_the_names_of_the_state(home: Path) -> None:
+def test_what_branches_write_stands_under_the_names_of_the_state(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A rule that begins at the state finds it in the pending write of a branch too."""
+    branches = SavedBranches(monkeypatch)
 
     async def b() -> dict[str, Any]:
         return {"token": "marker-1", "x": {"card": "marker-2"}}
 
     async def c() -> dict[str, Any]:
-        await asyncio.sleep(0.05)
+        await branches.wait_for("b")
         raise Crash
 
     graph = GraphSpec(

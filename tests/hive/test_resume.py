@@ -39,6 +39,7 @@ from hive.graph import (
 )
 from hive.graph.abandoned import abandon, reinstate
 from hive.graph.checkpoint_manager import CheckpointWarning
+from tests.hive.moments import SavedBranches
 
 GOAL = Goal(id="goal")
 
@@ -643,16 +644,16 @@ def test_a_run_without_any_checkpoint_goes_on_through_branches(
 
 
 @pytest.mark.parametrize("durability", ["sync", "async"])
-def test_a_branch_that_ended_is_not_run_again(home: Path, durability: Any) -> None:
+def test_a_branch_that_ended_is_not_run_again(
+    home: Path, monkeypatch: pytest.MonkeyPatch, durability: Any
+) -> None:
     ran: list[str] = []
     broken = [True]
+    branches = SavedBranches(monkeypatch)
 
     async def work(ctx: NodeContext) -> dict[str, Any]:
         if ctx.node_id == "b" and broken[0]:
-            while "a" not in ran:
-                await asyncio.sleep(0)
-            for _ in range(20):
-                await asyncio.sleep(0.001)
+            await branches.wait_for("a")
             raise Crash
         ran.append(ctx.node_id)
         return {ctx.node_id: 1}
@@ -1103,13 +1104,16 @@ def test_names_of_renamed_nodes_may_be_given_at_every_resume(manager: Checkpoint
     assert execute(manager, graph("ax"), run="new", **options).path == ["a", "x"]
 
 
-def test_nodes_are_renamed_within_branches_too(manager: CheckpointManager) -> None:
+def test_nodes_are_renamed_within_branches_too(
+    manager: CheckpointManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ran: list[str] = []
     crashes = [True]
+    branches = SavedBranches(monkeypatch)
 
     async def node(ctx: NodeContext) -> dict[str, Any]:
         if ctx.node_id == "d" and crashes:
-            await asyncio.sleep(0.05)  # the other branch has ended
+            await branches.wait_for("b")
             crashes.clear()
             raise Crash
         ran.append(ctx.node_id)
@@ -1154,7 +1158,7 @@ def crashed_in_a_section(manager: CheckpointManager) -> tuple[GraphSpec, list[st
 
     async def node(ctx: NodeContext) -> dict[str, Any]:
         if ctx.node_id == "c" and crashes:
-            await asyncio.sleep(0.05)
+            await branches.wait_for("b")
             crashes.clear()
             raise Crash
         ran.append(ctx.node_id)
@@ -1170,8 +1174,10 @@ def crashed_in_a_section(manager: CheckpointManager) -> tuple[GraphSpec, list[st
         ],
         parallel=[ParallelSpec(source="a", join="j")],
     )
-    with pytest.raises(Crash):
-        execute(manager, graph, run="r")
+    with pytest.MonkeyPatch.context() as patch:
+        branches = SavedBranches(patch)
+        with pytest.raises(Crash):
+            execute(manager, graph, run="r")
     return graph, ran
 
 

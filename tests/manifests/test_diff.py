@@ -211,9 +211,9 @@ def test_changes_of_a_long_list_lead_from_one_to_the_other(
 def test_items_with_few_values_do_not_take_for_ever(seed: int) -> None:
     dice = random.Random(seed)
     before, after = ([dice.randrange(2) for _ in range(1_900)] for _ in range(2))
-    started = time.monotonic()
+    started = time.thread_time()  # not what others of this machine took
     assert rebuilt(before, difference(before, after)) == after
-    assert time.monotonic() - started < 20
+    assert time.thread_time() - started < 20
 
 
 def test_lists_without_anything_in_common_are_compared_by_position() -> None:

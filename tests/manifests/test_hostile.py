@@ -344,10 +344,10 @@ def test_a_few_objects_cannot_stand_for_a_value_without_end(
     root = make(memory, 60 if make is not repeated_chunks else 4)
     assert len(memory.objects) < 200
     for read in (memory.read, memory.read_by_link, memory.read_by_forms):
-        started = time.monotonic()
+        started = time.thread_time()
         with pytest.raises(LimitError, match="repeats itself"):
             read(root)
-        assert time.monotonic() - started < 20
+        assert time.thread_time() - started < 20
 
 
 def nested_nodes(memory: Memory, leaf: bytes, kind: int, levels: int) -> Digest:
@@ -520,7 +520,7 @@ def test_mutated_objects_give_errors_of_this_project(
         original = dice.choice(addresses)
         item = memory.objects[original]
         root = memory.put(mutated(dice, item.payload, payloads), *item.links)
-        started = time.monotonic()
+        started = time.thread_time()
         for use in using(memory, root, original):
             try:
                 use()
@@ -530,7 +530,7 @@ def test_mutated_objects_give_errors_of_this_project(
             except KeyError as error:
                 if error.args not in (("a",), (7,)):
                     raise
-        assert time.monotonic() - started < 5
+        assert time.thread_time() - started < 5
         if root not in addresses:
             del memory.objects[root]
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before

@@ -740,7 +740,7 @@ def test_many_threads_share_one_saver(saver: HiveSaver) -> None:
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(60)
+        worker.join()
     assert set(results.values()) == {12}
 
 

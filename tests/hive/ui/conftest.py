@@ -21,7 +21,9 @@ _FLAGS = (
 )
 
 
-@pytest.fixture(scope="session")
+# Not of the session: while Playwright is at work its thread counts as one that runs an event loop,
+# in which no test that came behind could begin one of its own.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """The system's Chromium, headless. Without one, tests skip; in CI they fail."""
     path = next(filter(None, map(shutil.which, _NAMES)), None)
