@@ -131,9 +131,15 @@ def test_after_a_failed_commit_the_file_is_opened_anew(home: Path) -> None:
     assert in_child(work) == "+done"
 
 
+def address_bytes() -> int:
+    """Return how much of its address space this process takes, what it was forked with included."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    return pages * resource.getpagesize()
+
+
 def test_a_map_that_addresses_do_not_suffice_for_begins_smaller(home: Path) -> None:
     def work() -> str:
-        with temporary_limit(resource.RLIMIT_AS, 1 << 30):
+        with temporary_limit(resource.RLIMIT_AS, address_bytes() + (1 << 30)):
             with Environment.open(home / "objects", [ROWS], map_size=1 << 33) as environment:
                 environment.write(partial(put, 2 << 20))
                 return str(environment.read(lambda tx: len(tx.get(ROWS, b"key") or b"")))
@@ -146,17 +152,16 @@ def test_too_little_address_space_is_a_limit_and_no_damage(home: Path) -> None:
     """LMDB has given up the old map by then, and its environment with it."""
 
     def work() -> str:
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-
         def fill(environment: Environment) -> None:
             for number in range(200):
                 key = b"%d" % number
                 environment.write(partial(WriteTransaction.put, table=ROWS, key=key, value=chunk))
 
         chunk = bytes(1_000_000)
+        taken = address_bytes()
         with Environment.open(home / "objects", [ROWS], map_size=1 << 20) as environment:
             environment.write(partial(put, 10))
-            with temporary_limit(resource.RLIMIT_AS, pages * resource.getpagesize() + (40 << 20)):
+            with temporary_limit(resource.RLIMIT_AS, taken + (40 << 20)):
                 with pytest.raises(LimitError, match="the memory map of"):
                     fill(environment)
                 assert environment.read(lambda tx: tx.get(ROWS, b"key")) == b"x" * 10

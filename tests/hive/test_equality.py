@@ -11,7 +11,7 @@ import pytest
 from hive.graph.equality import is_same_data
 
 NAN = float("nan")
-NEVER = np.datetime64("NaT")
+NEVER = np.datetime64("NaT", "s")
 
 
 @pytest.mark.parametrize(
