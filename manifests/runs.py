@@ -6,9 +6,10 @@ run that is not there.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 from cas.errors import CorruptionError, CorruptStoreError, MissingObjectError
 from cas.records import UNREADABLE, RecordReader
@@ -20,6 +21,10 @@ from manifests.together import StoredObject
 
 __all__ = ["UnreadableRun", "readable_runs", "runs"]
 
+_BATCH: Final = 256
+"""Heads read in one transaction."""
+
+_Row = tuple[bytes, RunRow | CorruptionError]
 _Found = tuple[RunRow, CheckpointRow, StoredObject]
 
 
@@ -55,18 +60,63 @@ def readable_runs(reader: StoreReader) -> tuple[list[RunInfo], list[UnreadableRu
     """Return the runs whose heads can be read, and those whose heads cannot, both by name."""
     infos: list[RunInfo] = []
     unreadable: list[UnreadableRun] = []
-    for key, row in reader.run(_rows):
+    # At once: where keys are out of order, going on behind a key would pass over others.
+    rows = reader.run(_rows)
+    for at in range(0, len(rows), _BATCH):
+        some = rows[at : at + _BATCH]
         try:
-            info = _info(reader, key, row)
-        except UNREADABLE as error:
-            unreadable.append(UnreadableRun(_name(key, row), error))
-        else:
-            infos += [] if info is None else [info]
+            infos += _infos(reader, some)
+        except UNREADABLE:
+            # One of them is damaged, or was swept between two transactions.
+            _read_each(reader, some, infos, unreadable)
     return infos, unreadable
 
 
-def _rows(records: RecordReader) -> list[tuple[bytes, RunRow | CorruptionError]]:
+def _rows(records: RecordReader) -> list[_Row]:
     return list(Catalogue(records.transaction).runs_or_damage())
+
+
+def _infos(reader: StoreReader, rows: Sequence[_Row]) -> list[RunInfo]:
+    """Return some runs as they are now, those left out that are gone or list nothing yet.
+
+    One transaction finds all heads, and reads them in the order in which they were stored, for
+    neighbours share a pack: a quarter less than one after the other.
+    """
+    manifests = ManifestReader(reader.load)
+    found = reader.run(partial(_heads, reader, rows=rows))
+    return [_run_info(manifests, *each) for each in found]
+
+
+def _heads(reader: StoreReader, records: RecordReader, *, rows: Sequence[_Row]) -> list[_Found]:
+    catalogue = Catalogue(records.transaction)
+    listed = [_listed(catalogue, key, row) for key, row in rows]
+    heads = [each for each in listed if each is not None]
+    known = {
+        head.record: reader.known(records, head.record, head.id)
+        for _run, head in sorted(heads, key=lambda each: each[1].record)
+    }
+    return [(run, head, known[head.record]) for run, head in heads]
+
+
+def _read_each(
+    reader: StoreReader,
+    rows: Sequence[_Row],
+    infos: list[RunInfo],
+    unreadable: list[UnreadableRun],
+) -> None:
+    for key, row in rows:
+        try:
+            infos += _one(reader, key, row)
+        except UNREADABLE as error:
+            unreadable.append(UnreadableRun(_name(key, row), error))
+
+
+def _one(reader: StoreReader, key: bytes, row: RunRow | CorruptionError) -> list[RunInfo]:
+    try:
+        return _infos(reader, [(key, row)])
+    except MissingObjectError:
+        # Forgotten and swept between two transactions. What is missing again is damage.
+        return _infos(reader, [(key, row)])
 
 
 def _name(key: bytes, row: RunRow | CorruptionError) -> str:
@@ -74,36 +124,25 @@ def _name(key: bytes, row: RunRow | CorruptionError) -> str:
     return row.name if isinstance(row, RunRow) else key.decode(errors="replace")
 
 
-def _info(reader: StoreReader, key: bytes, row: RunRow | CorruptionError) -> RunInfo | None:
-    """Return a run as it is now, None if it is gone or lists nothing yet."""
+def _listed(
+    catalogue: Catalogue, key: bytes, row: RunRow | CorruptionError
+) -> tuple[RunRow, CheckpointRow] | None:
+    """Return a run and its head as they are now, None if it is gone or lists nothing yet."""
     if isinstance(row, CorruptionError):
         raise row
-    find = partial(_head, reader, key=key, name=row.name)
-    try:
-        return _read(reader, find)
-    except MissingObjectError:
-        # Forgotten and swept between two transactions. What is missing again is damage.
-        return _read(reader, find)
-
-
-def _head(reader: StoreReader, records: RecordReader, *, key: bytes, name: str) -> _Found | None:
-    catalogue = Catalogue(records.transaction)
-    run = catalogue.run(name)
+    run = catalogue.run(row.name)
     if run is None:
         if any(key == other for other, _row in catalogue.runs_or_damage()):
             raise CorruptStoreError("the keys of runs are out of order; check the store")
         return None  # deleted since the list was read
-    row = catalogue.listed_head(run)
-    return None if row is None else (run, row, reader.known(records, row.record, row.id))
+    head = catalogue.listed_head(run)
+    return None if head is None else (run, head)
 
 
-def _read(reader: StoreReader, find: Callable[[RecordReader], _Found | None]) -> RunInfo | None:
-    found = reader.run(find)
-    if found is None:
-        return None
-    run, row, record = found
-    manifest = ManifestReader(reader.load).read(record)
-    head = checkpoint_of(manifest, row.id, run.name, run.head, row)
+def _run_info(
+    manifests: ManifestReader, run: RunRow, row: CheckpointRow, record: StoredObject
+) -> RunInfo:
+    head = checkpoint_of(manifests.read(record), row.id, run.name, run.head, row)
     return RunInfo(
         name=run.name,
         head=head,

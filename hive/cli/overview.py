@@ -21,6 +21,8 @@ __all__ = ["overview"]
 
 EACH: Final = 3
 """Runs named for each thing there is to do."""
+MOST_RUNS: Final = 1_000
+"""Runs, the latest, of which it is found out how they stand: a third of a second for threads."""
 MOST_LOOKED_AT: Final = 100_000
 """Objects up to which it is found out what a gc would free: under a second."""
 _DUE: Final[tuple[Status, ...]] = ("interrupted", "paused", "failed")
@@ -114,7 +116,7 @@ def _steps(
             steps += _to_do(repo, info, stands, moment)
         whole.append(info)
 
-    for _looked_at in readable(infos, unreadable, look):
+    for _looked_at in readable(infos[:MOST_RUNS], unreadable, look):
         pass
     steps = [step for stands in _DUE for step in found.get(stands, ())]
     if whole:

@@ -26,7 +26,7 @@ from hive.cli.unreadable import (
 from hive.cli.waiting import show_waiting, waits_in
 
 if TYPE_CHECKING:
-    from hive.cli.shapes import RunJson, UnreadableRunJson
+    from hive.cli.shapes import RunJson, Status, UnreadableRunJson
     from manifests import Checkpoint, Repository, RunInfo, RunStats
 
 __all__ = ["runs"]
@@ -107,11 +107,12 @@ def runs(
         left_out = measured is None and repo.objects() > MOST_MEASURED
         with shown_waiting("measure"):
             stats = {} if measured is False or left_out or not infos else _measure(repo)
-        rows = [
-            row
-            for row in readable(infos, unreadable, lambda info: _row(repo, info, stats))
-            if not wanted or row["status"] in wanted
-        ]
+
+        def listed(info: RunInfo) -> RunJson | None:
+            stands = status(repo, info.head)
+            return _row(repo, info, stands, stats) if not wanted or stands in wanted else None
+
+        rows = [row for row in readable(infos, unreadable, listed) if row is not None]
     # What is asked for of a damaged run cannot be told: it is listed only among all.
     odd = [
         row
@@ -165,12 +166,12 @@ def _has_labels(head: Checkpoint, wanted: list[str]) -> bool:
     return True
 
 
-def _row(repo: Repository, info: RunInfo, stats: Mapping[str, RunStats]) -> RunJson:
+def _row(repo: Repository, info: RunInfo, stands: Status, stats: Mapping[str, RunStats]) -> RunJson:
     steps, last_node = _progress(repo, info.head)
     bytes_of = stats.get(info.name)
     return {
         "run": info.name,
-        "status": status(repo, info.head),
+        "status": stands,
         "steps": steps,
         "last_node": last_node,
         "checkpoints": info.checkpoints,

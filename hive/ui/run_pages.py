@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import Final
 
 from hive.errors import CorruptionError, NotFoundError, UnsupportedFormatError
@@ -16,39 +18,57 @@ __all__ = ["changed", "newer", "run", "runs"]
 _RUNS: Final = 50
 _MOST_UNREADABLE: Final = 20
 """Runs that are named although they cannot be read."""
+_MOST_COUNTED: Final = 2_000
+"""Runs up to which it is found out at every look how all of them stand: under a second."""
 _PARTS: Final = 4
 """Changed parts of a state that a timeline names for each step."""
 
 
 def runs(site: Site, query: Query) -> str:
-    """The list of runs, the latest first; ``q`` and ``status`` limit it, ``page`` counts from 0."""
+    """The list of runs, the latest first; ``q`` and ``status`` limit it, ``page`` counts from 0.
+
+    Of many runs it is only found out how those stand that are shown, unless a status is asked for.
+    """
     wanted, status, page = query.text("q").strip(), query.text("status"), query.number("page")
     infos, unreadable = site.repository.readable_runs()
     infos.sort(key=lambda info: (info.updated_at, info.name), reverse=True)
-    counts = dict.fromkeys(STATUSES, 0)
-    found: list[tuple[RunInfo, str]] = []
-    for info in infos:
-        try:
-            stands = site.status_of(info.head)
-        except (CorruptionError, UnsupportedFormatError) as error:
-            unreadable.append(UnreadableRun(info.name, error))
-            continue
-        counts[stands] = counts.get(stands, 0) + 1
-        if wanted.casefold() in info.name.casefold() and status in ("", stands):
-            found.append((info, stands))
+    total, are_few = len(infos) + len(unreadable), len(infos) <= _MOST_COUNTED
+    named = [info for info in infos if wanted.casefold() in info.name.casefold()]
+    shown = slice(page * _RUNS, (page + 1) * _RUNS)
+    looked_at = infos if are_few else named if status else named[shown]
+    standing = _standing(site, looked_at, unreadable)
+    if status:
+        named = [info for info in named if standing.get(info.name) == status]
+    elif are_few:
+        named = [info for info in named if info.name in standing]
+    counts = Counter(standing.values())
     return site.render(
         "runs.html",
-        rows=found[page * _RUNS : (page + 1) * _RUNS],
-        found=len(found),
-        total=len(infos) + len(unreadable),
+        rows=[(info, standing[info.name]) for info in named[shown] if info.name in standing],
+        found=len(named),
+        total=total,
         unreadable=unreadable[:_MOST_UNREADABLE],
         unreadable_count=len(unreadable),
-        counts={name: number for name, number in counts.items() if number},
+        counts={name: counts[name] for name in STATUSES if counts[name]} if are_few else None,
+        statuses=STATUSES,
         wanted=wanted,
         status=status,
         page=page,
-        pages=max(1, -(-len(found) // _RUNS)),
+        pages=max(1, -(-len(named) // _RUNS)),
     )
+
+
+def _standing(
+    site: Site, infos: Iterable[RunInfo], unreadable: list[UnreadableRun]
+) -> dict[str, str]:
+    """Return how some runs stand, by name; those that cannot be read join ``unreadable``."""
+    standing: dict[str, str] = {}
+    for info in infos:
+        try:
+            standing[info.name] = site.status_of(info.head)
+        except (CorruptionError, UnsupportedFormatError) as error:
+            unreadable.append(UnreadableRun(info.name, error))
+    return standing
 
 
 def run(site: Site, query: Query) -> str:

@@ -71,6 +71,21 @@ def test_hive_alone_says_what_to_do_next(repo: Repository) -> None:
     assert not any("gc" in step["command"] for step in steps)
 
 
+def test_hive_alone_looks_at_the_latest_runs_only(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("old", "newer", "newest"):
+        repo.commit(name, {}, kind="failed")
+    monkeypatch.setattr("hive.cli.overview.MOST_RUNS", 2)
+    shown = hive("--json").json
+    assert shown["runs"] == 4
+    assert [step["command"] for step in shown["next"]][:2] == [
+        "hive show newest",
+        "hive show newer",
+    ]
+    assert not any("old" in step["command"] for step in shown["next"])
+
+
 def test_hive_alone_suggests_a_gc_that_pays(repo: Repository, home: Path) -> None:
     repo.commit("big", {"x": os.urandom(2_500_000)})
     repo.delete_run("big")

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from hive.ui.links import Commands
-from manifests import PendingWrite, Repository
+from manifests import Checkpoint, PendingWrite, Repository
 from tests.hive.ui.sites import HOSTILE, commit_survey, pages_of, store_of_hostile_names
 
 
@@ -494,6 +494,34 @@ def test_an_unexpected_error_shows_nothing_of_what_it_met(
     assert "CANARY" not in pages.get("/", expects=500)
     assert "page / raised RuntimeError in fail" in caplog.text
     assert "CANARY" not in caplog.text
+
+
+def test_of_many_runs_only_those_shown_are_looked_at(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(6):
+        repo.commit(f"run-{number}", {}, kind="failed" if number == 1 else "final")
+    looked_at: list[str] = []
+
+    def status_of(head: Checkpoint) -> str:
+        looked_at.append(head.run)
+        return "done" if head.kind == "final" else "failed"
+
+    pages = pages_of(repo, status_of=status_of)
+    assert "done (5)" in pages.get("/")
+    assert len(looked_at) == 6
+    monkeypatch.setattr("hive.ui.run_pages._MOST_COUNTED", 5)
+    monkeypatch.setattr("hive.ui.run_pages._RUNS", 2)
+    looked_at.clear()
+    page = pages.get("/", page=1)
+    assert looked_at == ["run-3", "run-2"]
+    assert "all (6)" in page
+    assert ">done</option>" in page
+    assert "Page 2 of 3, 6 runs" in page
+    page = pages.get("/", status="failed")
+    assert set(looked_at) == {f"run-{number}" for number in range(6)}
+    assert "run-1" in page
+    assert "run-3" not in page
 
 
 def test_damage_is_told_apart(repo: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
