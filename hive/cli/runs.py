@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -71,6 +72,12 @@ def runs(
             show_default=False,
         ),
     ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit", "-n", min=1, metavar="N", help="The N latest of them.", show_default=False
+        ),
+    ] = None,
     measured: Annotated[
         bool | None,
         typer.Option(
@@ -112,7 +119,9 @@ def runs(
             stands = status(repo, info.head)
             return _row(repo, info, stands, stats) if not wanted or stands in wanted else None
 
-        rows = [row for row in readable(infos, unreadable, listed) if row is not None]
+        found = (row for row in readable(infos, unreadable, listed) if row is not None)
+        rows = list(islice(found, limit))
+        more = limit is not None and next(found, None) is not None
     # What is asked for of a damaged run cannot be told: it is listed only among all.
     odd = [
         row
@@ -127,6 +136,8 @@ def runs(
         _show(rows, odd, moment, measured=bool(stats))
         if left_out:
             say("not measured what each run takes, as the store is large; --bytes does it")
+        if more:
+            say("there are more; without --limit all are listed")
     elif wanted or labels or since:
         line(f"No such runs; {hint('runs')} lists all.")
     else:

@@ -334,6 +334,30 @@ def names(*options: str) -> list[str]:
     return sorted(row["run"] for row in hive("runs", "--json", *options).json)
 
 
+def test_the_latest_runs_are_listed_alone(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        repo.commit(f"run-{number}", {}, kind="failed" if number % 2 else "final")
+    looked_at: list[str] = []
+    claim_of = Repository.claim_of
+
+    def noting(repo: Repository, run: str) -> object:
+        looked_at.append(run)
+        return claim_of(repo, run)
+
+    monkeypatch.setattr(Repository, "claim_of", noting)
+    ran = hive("runs", "--limit", "1", "--no-bytes")
+    assert "run-3" in ran.output
+    assert "run-2" not in ran.output
+    assert "there are more" in ran.errors
+    assert looked_at == ["run-3", "run-2"]
+    ran = hive("runs", "-n", "9", "--status", "done", "--json", "--no-bytes")
+    assert [row["run"] for row in ran.json] == ["run-2", "run-0"]
+    assert "more" not in ran.errors
+    assert hive("runs", "--limit", "0").code == 2
+
+
 def test_runs_say_what_they_take(repo: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     row = next(row for row in hive("runs", "--json").json if row["run"] == "bees")
     stats = repo.stats().runs["bees"]
