@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -48,6 +49,12 @@ Step = Any
 """A ``Field``, an index of a list, a key of a dict or an ``Entry``."""
 
 _LONGEST_KEY: Final = 60
+_INDEX: Final = re.compile(r"""(?<=[^.\[])\[(\*|-?\d+|'[^']*'|"[^"]*")\](?=\.|\[|$)""")
+"""What people write for an item who think of ``messages[*].key``; nothing would be replaced."""
+
+
+def _as_step(index: re.Match[str]) -> str:
+    return "." + index[1].strip("'\"")
 
 
 def path_text(steps: Sequence[Step], root: str = "state") -> str:
@@ -95,6 +102,12 @@ class Redaction:
         for pattern in self.patterns:
             if not pattern or any(not part for part in pattern.split(".")):
                 raise InvalidInputError(f"{pattern!r} is no redaction pattern; write 'a.*.b'")
+            if _INDEX.search(pattern):
+                steps = _INDEX.sub(_as_step, pattern).removeprefix("state.")
+                raise InvalidInputError(
+                    f"{pattern!r} would match no path: an index and a key are steps of their own, "
+                    f"as in {steps!r}; of a key that is spelt like that, write ? for its brackets"
+                )
 
     def matches(self, steps: Sequence[Step]) -> bool:
         """Whether the value at ``steps`` has to be replaced."""

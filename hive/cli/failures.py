@@ -5,7 +5,7 @@ code   meaning
 =====  ==============================================================================
 0      done
 1      the run failed or its program called ``sys.exit``, or the demo's proof failed
-2      wrong usage: an option, a name or a value (``InvalidInputError``)
+2      wrong usage: an option, a name or a value, a missing package (``InvalidInputError``)
 3      not found: store, run, checkpoint, tag or key (``NotFoundError``)
 4      conflict: somebody else moved first, or the run exists (``ConflictError``)
 5      damaged store (``CorruptionError`` and its kinds)

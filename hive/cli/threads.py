@@ -51,7 +51,7 @@ def import_langgraph(
     try:
         from hive.adapters.langgraph.importing import import_threads
     except ImportError as error:
-        raise errors.NotFoundError(str(error)) from error
+        raise errors.InvalidInputError(str(error)) from error
     with shown_progress() as progress:
         report = import_threads(
             url, home_of(home), threads=thread, compact=and_compact, progress=progress

@@ -143,6 +143,31 @@ class Expression:
         self.text = text
         self._tree = _parse(text)
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The free names in it, but for functions and named constants."""
+        called = self._called()
+        return frozenset(
+            each.id
+            for each in ast.walk(self._tree)
+            if isinstance(each, ast.Name) and each not in called and each.id not in _NAMED_CONSTANTS
+        )
+
+    def parts_of(self, name: str) -> frozenset[str]:
+        """The parts that it takes of a free name: ``draft`` of ``visits.draft``."""
+        called = self._called()
+        found = set()
+        for each in ast.walk(self._tree):
+            match each:
+                case ast.Attribute(value=ast.Name(id=owner), attr=part) if each not in called:
+                    found |= {part} if owner == name else set()
+                case ast.Subscript(value=ast.Name(id=owner), slice=ast.Constant(value=str(part))):
+                    found |= {part} if owner == name else set()
+        return frozenset(found)
+
+    def _called(self) -> set[ast.expr]:
+        return {each.func for each in ast.walk(self._tree) if isinstance(each, ast.Call)}
+
     def evaluate(self, names: Mapping[str, Any]) -> Any:
         """Compute the value with ``names`` for the free names.
 

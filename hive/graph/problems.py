@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hive import errors
 from hive.graph.edge import EdgeCondition
 from hive.graph.expression import Expression
+from hive.graph.goal import Goal
 from hive.graph.names import bad_name
 
 if TYPE_CHECKING:
@@ -77,10 +78,7 @@ def _edge(edge: EdgeSpec, graph: GraphSpec, known: set[str]) -> Iterator[str]:
     if conditional and not edge.condition_expr:
         yield f"{place}.condition_expr: missing, a conditional edge needs one"
     elif conditional and edge.condition_expr:
-        try:
-            Expression(edge.condition_expr)
-        except errors.InvalidInputError as error:
-            yield f"{place}.condition_expr: {error}"
+        yield from _condition(f"{place}.condition_expr", edge.condition_expr, known)
     elif edge.condition_expr:
         yield f"{place}.condition_expr: ignored unless the condition is 'conditional'"
     if edge.source in graph.terminal_nodes and edge.condition in {
@@ -88,6 +86,19 @@ def _edge(edge: EdgeSpec, graph: GraphSpec, known: set[str]) -> Iterator[str]:
         EdgeCondition.CONDITIONAL,
     }:
         yield f"{place}: never followed, the run ends when terminal node {edge.source!r} succeeds"
+
+
+def _condition(place: str, text: str, known: set[str]) -> Iterator[str]:
+    """Check what can be known: other names are keys of the memory, which a run's input may have."""
+    try:
+        expression = Expression(text)
+    except errors.InvalidInputError as error:
+        yield f"{place}: {error}"
+        return
+    for node in sorted(expression.parts_of("visits")):
+        yield from _unknown(f"{place}: visits.{node}", node, known)
+    for field in sorted(expression.parts_of("goal") - Goal.model_fields.keys()):
+        yield f"{place}: goal.{field}: a goal has no {field!r}"
 
 
 def _parallel(spec: ParallelSpec, graph: GraphSpec, known: set[str]) -> Iterator[str]:

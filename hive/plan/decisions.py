@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hive.plan.plan import Plan, PlanStep
     from hive.plan.progress import PlanProgress, StepState
 
-__all__ = ["answer_all", "answered"]
+__all__ = ["answer_all", "answered", "came_too_late"]
 
 _AGAINST: Final = frozenset({ApprovalDecision.REJECT, ApprovalDecision.ABORT})
 
@@ -60,15 +60,17 @@ def answer_all(plan: Plan, progress: PlanProgress, answers: Mapping[str, Any]) -
         InvalidInputError: An answer is none, nobody asks, or it contradicts what was answered
             before; nothing was changed then.
     """
-    if progress.status is ExecutionStatus.ABORTED:
-        return False
     parsed = {step: result_of(answer, f"approvals[{step!r}]") for step, answer in answers.items()}
+    known = {step.id: step for step in plan.steps}
+    for name in parsed:
+        if name not in known:
+            raise errors.InvalidInputError(f"approvals[{name!r}]: the plan has no such step")
+    if progress.status is ExecutionStatus.ABORTED:
+        return False  # `came_too_late` tells which of them change nothing for that reason
     changed: dict[str, StepState] = {}
     aborts: str | None = None
     for name, answer in parsed.items():
-        step = plan.get_step(name)
-        if step is None:
-            raise errors.InvalidInputError(f"approvals[{name!r}]: the plan has no such step")
+        step = known[name]
         state = progress.step_states[name]
         waits = state.status is StepStatus.AWAITING_APPROVAL
         will_ask = step.requires_approval and state.status is StepStatus.PENDING
@@ -89,6 +91,26 @@ def answer_all(plan: Plan, progress: PlanProgress, answers: Mapping[str, Any]) -
     elif changed and progress.status.is_waiting:
         progress.status, progress.feedback = ExecutionStatus.RUNNING, None
     return bool(changed)
+
+
+def came_too_late(progress: PlanProgress, answers: Mapping[str, Any]) -> list[str]:
+    """Return the steps of an aborted run whose answers change nothing, as nothing runs any more.
+
+    An answer that was given before did what it says, and so did one that aborts the run.
+    """
+    if progress.status is not ExecutionStatus.ABORTED:
+        return []
+    late = []
+    for name, given in answers.items():
+        decision = result_of(given, f"approvals[{name!r}]").decision
+        state = progress.step_states[name]
+        rejected = decision is ApprovalDecision.REJECT and state.status is StepStatus.REJECTED
+        waits = state.status is StepStatus.AWAITING_APPROVAL
+        had = (state.approved and not waits) or state.status is StepStatus.COMPLETED
+        approved = decision not in _AGAINST and had
+        if not (decision is ApprovalDecision.ABORT or rejected or approved):
+            late.append(name)
+    return late
 
 
 def _refuse_late(step: PlanStep, state: StepState, answer: ApprovalResult) -> None:

@@ -176,7 +176,8 @@ class FlexibleGraphExecutor:
                 One that failed or needs another plan tries again, with the same plan or with one
                 of a higher ``revision``, whose unchanged completed steps are kept.
             approvals: ``{step id: answer}`` for steps that wait for a person, or will: True,
-                False, ``"approve"``, ``"reject"``, ``"abort"`` or an ``ApprovalResult``.
+                False, ``"approve"``, ``"reject"``, ``"abort"`` or an ``ApprovalResult``. A run
+                that was aborted stays so: an answer to it is told as a problem in the report.
             accept_changed_plan: Resume although plan or goal are not what the run was made with.
 
         Returns:
@@ -218,6 +219,9 @@ class FlexibleGraphExecutor:
             run=start.run,
             decisions=start.decisions,
         )
+        for name in start.late:
+            text = f"the run was aborted before, so the answer about {name!r} changes nothing"
+            self.runtime.report_problem("warning", text, node_id=name, run=start.run)
         result = await self._go_on(request, start, actions, manager)
         self._report(result)
         return result

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from hive import errors
 from hive.graph.expression import Expression
+from hive.graph.goal import Goal
 from hive.text import kind_of
 
 if TYPE_CHECKING:
-    from hive.graph.goal import Goal
     from hive.plan.plan import PlanStep
 
 __all__ = [
@@ -28,6 +28,15 @@ __all__ = [
     "StepOutcome",
     "judge_of",
 ]
+
+
+_NAMES: Final = frozenset(
+    (
+        *("success", "result", "error", "error_type", "attempt", "max_attempts"),
+        *("step", "goal", "context"),
+    )
+)
+"""What conditions of rules can name."""
 
 
 class JudgmentAction(StrEnum):
@@ -139,8 +148,8 @@ class HybridJudge:
         """Check the rules.
 
         Raises:
-            InvalidInputError: A condition is no expression; the message names every such rule. Or
-                the function is none.
+            InvalidInputError: A condition is no expression, or it names what no rule knows; the
+                message names every such rule. Or the function is none.
         """
         if function is not None and not callable(function):
             raise errors.InvalidInputError(
@@ -150,10 +159,8 @@ class HybridJudge:
         self._function = function
         problems = []
         for rule in self._rules:
-            try:
-                Expression(rule.condition)
-            except errors.InvalidInputError as error:
-                problems.append(f"rules[{rule.id!r}].condition: {error}")
+            place = f"rules[{rule.id!r}].condition"
+            problems += [f"{place}: {problem}" for problem in _problems_of(rule.condition)]
         if problems:
             raise errors.InvalidInputError("; ".join(problems))
 
@@ -214,6 +221,18 @@ def _judgment(answer: object, outcome: StepOutcome) -> Judgment:
     raise errors.InvalidInputError(
         f"the judge returned {what}; return a Judgment or one of {', '.join(JudgmentAction)}"
     )
+
+
+def _problems_of(condition: str) -> Iterator[str]:
+    try:
+        expression = Expression(condition)
+    except errors.InvalidInputError as error:
+        yield str(error)
+        return
+    for name in sorted(expression.names - _NAMES):
+        yield f"there is no {name!r}; a rule knows {', '.join(sorted(_NAMES))}"
+    for part in sorted(expression.parts_of("goal") - Goal.model_fields.keys()):
+        yield f"a goal has no {part!r}"
 
 
 def _names(

@@ -15,7 +15,7 @@ from hive.graph.fingerprint import canonical_text, changes_of, shortened, text_o
 from hive.graph.found import ResumePoint, point_of, unused_name
 from hive.graph.records import reading
 from hive.graph.runtime import Decision
-from hive.plan.decisions import answer_all
+from hive.plan.decisions import answer_all, came_too_late
 from hive.plan.progress import PlanProgress
 from hive.plan.replan import adopt, restart
 from hive.plan.status import ExecutionStatus, StepStatus
@@ -42,6 +42,7 @@ class PlanStart:
         tip: The run's head, which the next checkpoint goes on top of; None if the run is new.
         unsaved: The kind of checkpoint for what no checkpoint of the run has yet; None if there is
             nothing.
+        late: The steps whose answers change nothing, as the run was aborted before.
     """
 
     run: str
@@ -49,6 +50,7 @@ class PlanStart:
     decisions: list[Decision] = field(default_factory=list)
     tip: Checkpoint | None = None
     unsaved: Kind | None = None
+    late: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,8 @@ class PlanStartRequest:
         self._add_context(start, point.discretion)
         if answer_all(self.plan, start.progress, self.approvals):
             start.unsaved = "answered"
+        if waited is ExecutionStatus.ABORTED:
+            start.late = came_too_late(start.progress, self.approvals)
         if waited in {ExecutionStatus.NEEDS_REPLAN, ExecutionStatus.FAILED}:
             restart(start.progress)
         return start

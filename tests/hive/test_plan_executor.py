@@ -652,6 +652,45 @@ def test_an_answer_does_not_contradict_an_earlier_one(home: Any) -> None:
         assert run("aborted", True) == aborted, "an aborted run stays so"
 
 
+def test_an_answer_to_an_aborted_run_is_told(home: Any) -> None:
+    """It was ignored, and whoever gave it could believe that the step would run."""
+    with CheckpointManager(home) as manager:
+
+        def run(answers: dict[str, Any]) -> list[str]:
+            runtime = Runtime()
+            executor = FlexibleGraphExecutor(runtime, manager, FUNCTIONS)
+            made = executor.execute_plan(
+                approving(), Goal(id="g", name="g"), run="r", resume=True, approvals=answers
+            )
+            assert asyncio.run(made).status in ("aborted", "awaiting_approval")
+            return [problem.description for problem in runtime.record("r").problems]
+
+        assert run({}) == []
+        assert run({"b": "abort"}) == []
+        assert run({"b": "abort"}) == []
+        assert run({}) == []
+        late = ["the run was aborted before, so the answer about 'b' changes nothing"]
+        assert run({"b": True}) == late
+        assert run({"b": False}) == late
+        with pytest.raises(InvalidInputError, match="no such step"):
+            run({"x": True})
+        with pytest.raises(InvalidInputError, match="is no answer"):
+            run({"b": "yes"})
+
+
+def test_a_callback_that_fails_is_told() -> None:
+    def fail(_request: ApprovalRequest) -> bool:
+        raise RuntimeError("no line")
+
+    for ask, why in ((fail, "RuntimeError: no line"), (lambda _request: "perhaps", "is no answer")):
+        runtime = Runtime()
+        executor = FlexibleGraphExecutor(runtime, None, FUNCTIONS, approval_callback=ask)
+        made = executor.execute_plan(approving(), Goal(id="g", name="g"), run="r")
+        assert asyncio.run(made).status is ExecutionStatus.AWAITING_APPROVAL
+        (problem,) = runtime.record("r").problems
+        assert (problem.severity, why in problem.description) == ("warning", True)
+
+
 def test_an_escalated_result_can_be_accepted_rejected_or_made_anew(home: Any) -> None:
     def judge(step: PlanStep, outcome: StepOutcome, goal: Goal, context: Any) -> str:
         return "escalate" if outcome.outputs.get("a") == 1 else "accept"
@@ -1263,3 +1302,16 @@ def test_a_record_that_no_executor_wrote_is_refused(home: Any) -> None:
                 with pytest.raises(InvalidInputError):
                     execute(made, functions, manager=manager, run=name, resume=resume)
             assert repo.resolve(name).sequence == 1
+
+
+def test_rules_that_name_what_no_rule_knows_are_refused() -> None:
+    """They escalated when the first step was judged."""
+
+    def rule(condition: str) -> EvaluationRule:
+        return EvaluationRule(id="r", condition=condition, action=JudgmentAction.RETRY)
+
+    HybridJudge([rule("success and result.x and step.id == 'a' and goal.id and context.get('k')")])
+    with pytest.raises(InvalidInputError, match=r"rules\['r'\]\.condition: there is no 'outputs'"):
+        HybridJudge([rule("success and outputs.x")])
+    with pytest.raises(InvalidInputError, match="a goal has no 'ID'"):
+        HybridJudge([rule("goal.ID == 'x'")])

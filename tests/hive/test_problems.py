@@ -101,6 +101,25 @@ def test_a_node_that_something_may_jump_to_is_not_called_unreachable() -> None:
     assert graph(nodes=nodes, edges=[]).validate() == []
 
 
+@pytest.mark.parametrize(
+    ("condition", "problems"),
+    [
+        ("visits.a < 3 and visits['b'] < 3 and goal.context.x and visits.get('c')", []),
+        ("any_key_of_the_input.x and steps < 3 and len(output) > 0 and true", []),
+        ("visits.A < 3", ["visits.A: there is no node 'A'"]),
+        ("steps < 2 or visits['c'] < 3", ["visits.c: there is no node 'c'"]),
+        ("goal.contxt.x", ["goal.contxt: a goal has no 'contxt'"]),
+    ],
+)
+def test_names_in_conditions_that_no_run_has(condition: str, problems: list[str]) -> None:
+    """They were found when the edge was tried, which may be hours into a run."""
+    when = EdgeCondition.CONDITIONAL
+    edge = EdgeSpec(id="ab", source="a", target="b", condition=when, condition_expr=condition)
+    assert graph(edges=[edge]).validate() == [
+        f"edges['ab'].condition_expr: {problem}" for problem in problems
+    ]
+
+
 def test_a_misspelt_field_is_refused() -> None:
     with pytest.raises(ValidationError, match="max_retry"):
         NodeSpec(id="a", max_retry=3)  # type: ignore[call-arg]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from typing import Any
 
 import numpy as np
@@ -266,3 +267,21 @@ def test_a_value_that_could_not_be_encoded_lets_no_secret_through() -> None:
         encoder.state({"members": {object()}})
     sink.seal(encoder.state({"secret": SECRET}))
     assert not any(SECRET.encode() in found.payload for found in sink.objects.values())
+
+
+@pytest.mark.parametrize(
+    ("pattern", "steps"),
+    [
+        ("messages[*].key", "messages.*.key"),
+        ("a[0][-1]", "a.0.-1"),
+        ("state['config'].token", "config.token"),
+    ],
+)
+def test_a_pattern_written_like_a_path_is_refused(pattern: str, steps: str) -> None:
+    """It matched nothing, so the secret was stored."""
+    with pytest.raises(InvalidInputError, match=re.escape(f"as in {steps!r}")):
+        Redaction([pattern], lambda _path, value: value)
+
+
+def test_brackets_may_stand_for_characters() -> None:
+    assert Redaction(["k[ab]"], lambda _path, value: value).matches(["ka"])

@@ -108,8 +108,9 @@ def opened_source(url: str) -> Iterator[Source]:
     """Open the database that a URL names: ``sqlite:///FILE``, or ``postgresql://...``.
 
     Raises:
-        InvalidInputError: The URL is of another kind, or there are no checkpoints in the database.
-        NotFoundError: There is no such file, or the package for that database is not installed.
+        InvalidInputError: The URL is of another kind, there are no checkpoints in the database, or
+            the package for it is not installed.
+        NotFoundError: There is no such file.
     """
     scheme = urlsplit(url).scheme
     if scheme == "sqlite" and url.removeprefix("sqlite:///") not in (url, ""):
@@ -130,7 +131,7 @@ def _sqlite(file: Path) -> Iterator[Source]:
     try:
         from langgraph.checkpoint.sqlite import SqliteSaver
     except ImportError as error:
-        raise NotFoundError(
+        raise InvalidInputError(
             "reading SQLite databases needs another package: pip install "
             "langgraph-checkpoint-sqlite"
         ) from error
@@ -169,7 +170,7 @@ def _postgres(url: str) -> Iterator[Source]:
         from langgraph.checkpoint.postgres import PostgresSaver
         from psycopg.rows import dict_row
     except ImportError as error:
-        raise NotFoundError(
+        raise InvalidInputError(
             "reading PostgreSQL databases needs other packages: pip install "
             "langgraph-checkpoint-postgres 'psycopg[binary]'"
         ) from error

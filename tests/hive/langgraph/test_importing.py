@@ -220,7 +220,7 @@ def test_a_package_that_is_missing_is_named_as_it_is_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "langgraph.checkpoint.sqlite", None)
-    with pytest.raises(NotFoundError, match="pip install langgraph-checkpoint-sqlite"):
+    with pytest.raises(InvalidInputError, match="pip install langgraph-checkpoint-sqlite"):
         import_threads(f"sqlite:///{tmp_path}/none", tmp_path / "home")
 
 
