@@ -67,7 +67,7 @@ class CommitEncoder:
         _check_names(place.run, kind, node, next_nodes)
         # A member of an enumeration is a text too, and would be stored as what it is.
         next_nodes = [str.__str__(name) for name in next_nodes]
-        _check_shapes(execution, labels, created_at)
+        _check_shapes(execution, labels)
         old = self._memories.take(place)
         memory = self._memory(place, old, changed, trust_identity=trust_identity)
         lease = Lease(self._store)
@@ -184,13 +184,9 @@ def _check_names(run: str, kind: str, node: str | None, next_nodes: Sequence[str
 
 
 def _check_shapes(
-    execution: Mapping[str, Any] | Structure | None,
-    labels: Mapping[str, str] | None,
-    created_at: dt.datetime,
+    execution: Mapping[str, Any] | Structure | None, labels: Mapping[str, str] | None
 ) -> None:
     if execution is not None and not isinstance(execution, Mapping | Structure):
         raise InvalidInputError("an execution record is a mapping")
     if labels is not None and not isinstance(labels, Mapping):
         raise InvalidInputError("labels are a mapping of texts to texts")
-    if created_at.tzinfo is None:
-        raise InvalidInputError("the clock must return moments with a time zone")

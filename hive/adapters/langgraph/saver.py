@@ -115,8 +115,8 @@ class HiveSaver(Closing, Threads, BaseCheckpointSaver[Any]):
                 one of their checkpoints is tagged or pinned.
             compact: Also return the space that became free to the disk.
             fencing: Refuse a save whose parent is not the newest checkpoint any more, unless that
-                parent was asked for by its id: two workers on one thread then get an error instead
-                of two histories.
+                parent was asked for by its id, or a copy is saved: two workers on one thread then
+                get an error instead of two histories.
             trust_identity: Promise that a message which is still the same object as at the last
                 save has not changed inside; saves are faster then, and miss such a change.
             clock: Says what time it is.
@@ -203,7 +203,9 @@ class HiveSaver(Closing, Threads, BaseCheckpointSaver[Any]):
         is_listed: bool = True,
     ) -> HiveCheckpoint:
         listed = parent_id if is_listed else None
-        may_branch = self._journeys.may_branch(place.run, parent_id)
+        # A copy stands behind the parent of what was asked for; what it changed there is not said.
+        is_copy = metadata.get("source") == "fork"
+        may_branch = is_copy or self._journeys.may_branch(place.run, parent_id)
         redacts = self.repository.redaction is not None
         redacted = partial(self.repository.redacted, typed=False) if redacts else None
 
@@ -215,7 +217,7 @@ class HiveSaver(Closing, Threads, BaseCheckpointSaver[Any]):
                 kind=kind_of(metadata),
                 execution=Structure(record),
                 parent=None if listed is None else (place.run, listed),
-                changed=new_versions.keys(),
+                changed=None if is_copy else new_versions.keys(),
                 trust_identity=self._trust_identity,
                 key=checkpoint["id"],
                 needs_parent=listed is not None and bool(channels_behind(checkpoint, metadata)),

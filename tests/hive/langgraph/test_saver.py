@@ -709,6 +709,36 @@ def test_fencing_lets_travellers_branch(tmp_path: Path) -> None:
         ask(graph, "two")
 
 
+def test_fencing_lets_copies_be_made(tmp_path: Path) -> None:
+    with HiveSaver(tmp_path, fencing=True) as saver:
+        graph = chat_graph(saver)
+        ask(graph, "one")
+        for old in list(graph.get_state_history(config_of("chat")))[1::-1]:
+            copied = graph.update_state(old.config, None, as_node="__copy__")
+            assert graph.get_state(config_of("chat")).config == copied
+            assert graph.get_state(copied).values == old.values
+        assert len(ask(graph, "two")) == 8
+
+
+def test_a_copy_holds_what_it_was_made_of_though_that_is_gone(tmp_path: Path) -> None:
+    """It stands behind another checkpoint, which is the newest then, and names no change."""
+    with HiveSaver(tmp_path) as saver, HiveSaver(tmp_path) as other:
+
+        def save(
+            saver: HiveSaver, parent: Any, log: list[str], source: str, new_versions: dict[str, Any]
+        ) -> Any:
+            made = empty_checkpoint()
+            made["channel_values"], made["channel_versions"] = {"log": log}, {"log": len(log)}
+            return saver.put(parent, made, {"source": source, "step": 1}, new_versions)  # type: ignore[typeddict-item]
+
+        first = save(saver, config_of("t", checkpoint_ns=""), ["a"], "loop", {"log": 1})
+        second = save(other, first, ["a", "b"], "loop", {"log": 2})
+        other.repository.withdraw("t", [second["configurable"]["checkpoint_id"]])
+        found = saver.get_tuple(save(saver, first, ["a", "b"], "fork", {}))
+        assert found is not None
+        assert found.checkpoint["channel_values"] == {"log": ["a", "b"]}
+
+
 def test_of_too_many_journeys_the_one_begun_longest_ago_is_forgotten(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
