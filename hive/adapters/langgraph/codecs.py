@@ -196,6 +196,14 @@ def _dumped(value: Any) -> list[Any]:
             f"serializer ({type(error).__name__}: {error}) nor by a codec: "
             f"{remedy([type(value)])}"
         ) from error
+    try:
+        # It writes some that it cannot read, such as arrays of objects. The thread would be lost.
+        _load_with(serializer, kind, bytes(data))
+    except HiveError as error:
+        raise InvalidInputError(
+            f"values of type {_name_of(type(value))} cannot be stored, since LangGraph's "
+            f"serializer could not read this one again ({error}): {remedy([type(value)])}"
+        ) from error
     if isinstance(serializer, JsonPlusSerializer):
         warn_of_strangers(value, serializer)
     return [kind, bytes(data)]

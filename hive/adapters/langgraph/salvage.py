@@ -61,7 +61,9 @@ def _wrapped(value: Any, serializer: SerializerProtocol, refusal: HiveError) -> 
         kind, data = serializer.dumps_typed(value)
     except Exception:
         raise refusal from None
-    return Opaque(kind, bytes(data))
+    opaque = Opaque(kind, bytes(data))
+    _unwrapped(opaque, serializer, refusal)  # it writes some values that it cannot read
+    return opaque
 
 
 def _unwrapped(opaque: Opaque, serializer: SerializerProtocol, refusal: HiveError) -> Any:

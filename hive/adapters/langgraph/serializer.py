@@ -21,6 +21,7 @@ from langgraph.checkpoint.serde.jsonplus import (
     EXT_CONSTRUCTOR_KW_ARGS,
     EXT_CONSTRUCTOR_POS_ARGS,
     EXT_CONSTRUCTOR_SINGLE_ARG,
+    EXT_DELTA_SNAPSHOT,
     EXT_METHOD_SINGLE_ARG,
     EXT_PYDANTIC_V1,
     EXT_PYDANTIC_V2,
@@ -106,6 +107,9 @@ class StrictSerializer(JsonPlusSerializer):
         raise InvalidInputError(f"a value of kind {kind!r} is not read: reading it could run code")
 
     def _extension(self, code: int, content: bytes) -> Any:
+        if code in OF_CLASSES or code == EXT_DELTA_SNAPSHOT:
+            # What cannot be rebuilt in it would be None in what LangGraph makes of the record.
+            ormsgpack.unpackb(content, ext_hook=self._extension, option=ormsgpack.OPT_NON_STR_KEYS)
         value = self._unpack_ext_hook(code, content)
         if value is None and not (code in OF_CLASSES and _holds_none(content)):
             raise ValueError(f"an extension record of type {code} could not be rebuilt")

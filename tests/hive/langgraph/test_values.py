@@ -420,6 +420,34 @@ def test_arrays_come_back(saver: HiveSaver) -> None:
     assert found.tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
+@dataclasses.dataclass
+class Table:
+    rows: Any
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [lambda rows: rows, lambda rows: {"k": [rows]}, Table],
+    ids=["alone", "in a dict", "in a class"],
+)
+def test_what_could_not_be_read_again_is_refused_when_it_is_saved(
+    saver: HiveSaver, wrap: Any
+) -> None:
+    """Of an array of objects, LangGraph's serializer writes their addresses in this process."""
+    first = round_trip(saver, {"fine": 1})
+    rows = np.array([1, "a"], dtype=object)
+    with pytest.raises(InvalidInputError, match="cannot be stored"):
+        round_trip(saver, wrap(rows))
+    config = config_of("t", checkpoint_ns="")
+    assert [found.checkpoint["channel_values"]["value"] for found in saver.list(config)] == [first]
+    newest = saver.get_tuple(config)
+    assert newest is not None
+    with pytest.raises(InvalidInputError, match="cannot be stored"):
+        saver.put_writes(newest.config, [("value", wrap(rows))], "other")
+    again = saver.get_tuple(config)
+    assert again == newest
+
+
 # -- hostile bytes --------------------------------------------------------------------------------
 
 
