@@ -129,7 +129,7 @@ def test_how_threads_stand(tmp_path: Path) -> None:
         waiting = hive("runs", "--waiting", "--home", home, "--json").json
         question = {"kind": "input", "step": "ask", "message": "{'ask': 'go on?'}"}
         assert [row["waits"] for row in waiting] == [[question]] * 3
-        assert "hive show alice" in hive("--home", home).output
+        assert f"hive show --home {home} alice" in hive("--home", home).output
         for thread, answer in (("alice", "fine"), ("bob", "bad")):
             graph.invoke(Command(resume=answer), config_of(thread))
         # Both came to the join, and the graph was told to stop before what is behind it.
