@@ -131,7 +131,7 @@ class _Import:
         report = self._report
         self._open_existing()
         report.threads = len({place.thread for place in self._places})
-        waiting = {place: self._source.ids(place) for place in self._places}
+        waiting = {place: self._source.ids(place) for place in filter(self._may_be, self._places)}
         total, done = sum(map(len, waiting.values())), 0
         for place, ids in waiting.items():
             known = self._known(place, ids)
@@ -150,6 +150,14 @@ class _Import:
                 repository.compact()
             report.bytes_after = repository.stats().disk_bytes
         return report
+
+    def _may_be(self, place: Place) -> bool:
+        """Whether a thread can have its name here; if not, say so, and leave it out."""
+        try:
+            return bool(place.run)
+        except HiveError as error:
+            self._note(f"thread {place.thread!r}", error)
+            return False
 
     def _known(self, place: Place, ids: Collection[str]) -> set[str]:
         """Return which checkpoints not to import: those that are there, or were in what is cut.
@@ -171,11 +179,12 @@ class _Import:
 
     def _take(self, place: Place, checkpoint_id: str, versions: dict[str, ChannelVersions]) -> None:
         """Save a checkpoint with its writes; the writes first, so that it never lacks them."""
+        where = f"thread {place.thread!r}, checkpoint {checkpoint_id}"
         try:
             found = self._source.checkpoint(place, checkpoint_id)
             writes = self._writes_of(place, checkpoint_id)
         except HiveError as error:
-            self._note(place, checkpoint_id, error)
+            self._note(where, error)
             return
         self._moment = _made(found)
         saver = self._opened()
@@ -193,15 +202,14 @@ class _Import:
         except HiveError as error:
             if error.code in _OF_THE_STORE:
                 raise
-            self._note(place, checkpoint_id, error)
+            self._note(where, error)
             return
         versions[checkpoint_id] = held
         self._report.checkpoints += 1
         self._report.writes += sum(map(len, writes))
 
-    def _note(self, place: Place, checkpoint_id: str, error: HiveError) -> None:
+    def _note(self, where: str, error: HiveError) -> None:
         if len(self._report.problems) < _MOST_PROBLEMS:
-            where = f"thread {place.thread!r}, checkpoint {checkpoint_id}"
             text = str(error)
             self._report.problems.append(text if where in text else f"{where}: {text}")
 

@@ -15,6 +15,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 from hive.adapters.langgraph.places import Place
 from hive.adapters.langgraph.verbatim import VerbatimSerializer
 from hive.errors import HiveError, InvalidInputError, NotFoundError
+from hive.threads import DELTA_COUNTERS
 
 __all__ = ["Source", "StoredWrite", "opened_source"]
 
@@ -67,7 +68,12 @@ class Source:
             place.thread,
             place.namespace,
         )
-        return sorted(row[0] for row in found)
+        ids = [row[0] for row in found]
+        if not all(isinstance(each, str) for each in ids):
+            raise InvalidInputError(
+                f"a checkpoint of thread {place.thread!r} has an id that is none"
+            )
+        return sorted(ids)
 
     def checkpoint(self, place: Place, checkpoint_id: str) -> CheckpointTuple:
         """Return a checkpoint, without its writes.
@@ -83,10 +89,16 @@ class Source:
             raise InvalidInputError(f"{type(error).__name__}: {error}") from error
         if found is None:
             raise NotFoundError("it was deleted meanwhile")
+        if not _makes_sense(found):
+            raise InvalidInputError("what is stored of it makes no sense")
         return found
 
     def writes(self, place: Place, checkpoint_id: str) -> Iterator[StoredWrite]:
-        """Yield the pending writes of a checkpoint."""
+        """Yield the pending writes of a checkpoint.
+
+        Raises:
+            HiveError: One of them cannot be read.
+        """
         path = "task_path" if self._has_path else "''"
         query = (
             f"SELECT task_id, {path}, idx, channel, type, {self._value_column} FROM "
@@ -96,11 +108,38 @@ class Source:
         for task, where, index, channel, kind, data in self._rows(
             query, place.thread, place.namespace, checkpoint_id
         ):
+            if not (
+                all(isinstance(text, str) for text in (task, where or "", channel, kind or ""))
+                and isinstance(index, int)
+                and isinstance(data, bytes | memoryview | None)
+            ):
+                raise InvalidInputError("a pending write of it makes no sense")
             yield StoredWrite(task, where or "", index, channel, kind or "null", bytes(data or b""))
 
     @property
     def _writes_table(self) -> str:
         return "writes" if self._value_column == "value" else "checkpoint_writes"
+
+
+def _makes_sense(found: CheckpointTuple) -> bool:
+    """Whether a checkpoint has the shape that LangGraph gives it, whatever its values are."""
+    checkpoint: Any = found.checkpoint
+    metadata: Any = found.metadata
+    if not isinstance(checkpoint, dict) or not isinstance(metadata, dict):
+        return False
+    parts = ("channel_values", "channel_versions", "versions_seen")
+    return (
+        all(isinstance(checkpoint.get(name), str) for name in ("id", "ts"))
+        and all(_is_keyed(checkpoint.get(name)) for name in parts)
+        and all(map(_is_keyed, checkpoint["versions_seen"].values()))
+        and isinstance(checkpoint.get("updated_channels"), list | None)
+        and _is_keyed(metadata)
+        and _is_keyed(metadata.get(DELTA_COUNTERS) or {})
+    )
+
+
+def _is_keyed(part: Any) -> bool:
+    return isinstance(part, dict) and all(isinstance(key, str) for key in part)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
+import ormsgpack
 import pydantic
 import pytest
 from langchain_core.messages import AnyMessage, HumanMessage, ToolMessage
@@ -191,6 +192,71 @@ def test_without_a_checkpoint_that_can_be_read_no_store_is_made(
         connection.commit()
     assert hive("import-langgraph", f"sqlite:///{database}", "--home", str(home)).code == 0
     assert not home.exists()
+
+
+def changed(database: Path, thread: str, change: Any) -> None:
+    """Change what is stored of the first checkpoint of a thread."""
+    with closing(sqlite3.connect(database)) as connection:
+        row, data = connection.execute(
+            "SELECT rowid, checkpoint FROM checkpoints WHERE thread_id = ? ORDER BY checkpoint_id",
+            [thread],
+        ).fetchone()
+        held = ormsgpack.unpackb(data, ext_hook=ormsgpack.Ext)
+        change(held)
+        connection.execute(
+            "UPDATE checkpoints SET checkpoint = ? WHERE rowid = ?", [ormsgpack.packb(held), row]
+        )
+        connection.commit()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda held: held.pop("id"),
+        lambda held: held.pop("channel_versions"),
+        lambda held: held.update(channel_values=5),
+        lambda held: held.update(versions_seen={"agent": 5}),
+        lambda held: held.update(updated_channels="log"),
+        lambda held: held.update(ts=None),
+    ],
+    ids=["no id", "no versions", "no values", "nothing seen", "a text", "no moment"],
+)
+def test_a_checkpoint_of_another_shape_is_named_and_the_rest_comes(
+    database: Path, tmp_path: Path, change: Any
+) -> None:
+    changed(database, "one", change)
+    report = import_threads(f"sqlite:///{database}", tmp_path / "home", threads=["one"])
+    assert (report.checkpoints, len(report.problems)) == (39, 1)
+    assert "makes no sense" in report.problems[0]
+
+
+def test_what_only_a_damaged_database_holds_is_named(database: Path, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("UPDATE writes SET channel = x'00' WHERE thread_id = 'waits'")
+        connection.execute("UPDATE checkpoints SET metadata = '[]' WHERE thread_id = 'two'")
+        connection.execute(
+            "UPDATE checkpoints SET checkpoint_id = CAST(checkpoint_id AS BLOB) "
+            "WHERE thread_id = 'delta'"
+        )
+        connection.commit()
+    url = f"sqlite:///{database}"
+    for thread in ("waits", "two"):
+        report = import_threads(url, tmp_path / "home", threads=[thread])
+        assert "makes no sense" in report.problems[0]
+    with pytest.raises(InvalidInputError, match="has an id that is none"):
+        import_threads(url, tmp_path / "home", threads=["delta"])
+
+
+def test_a_thread_that_cannot_have_its_name_here_keeps_no_other_back(
+    database: Path, tmp_path: Path
+) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("UPDATE checkpoints SET thread_id = 'a\nb' WHERE thread_id = 'one'")
+        connection.commit()
+    report = import_threads(f"sqlite:///{database}", tmp_path / "home")
+    assert report.problems == [r"thread 'a\nb': the thread_id has a control character"]
+    with HiveSaver(tmp_path / "home") as saver:
+        assert "two" in saver.repository.keyed_runs()
 
 
 def test_a_home_that_cannot_be_used_is_no_problem_of_each_checkpoint(
