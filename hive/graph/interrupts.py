@@ -102,10 +102,11 @@ def _is_over(handler: Any) -> bool:
 
 def _is_waited_for(task: asyncio.Task[Any]) -> bool:
     """Whether the event loop runs until this task is done; yes where that cannot be told."""
-    waits = getattr(asyncio.base_events, "_run_until_complete_cb", None)
-    if waits is None or not isinstance(task.get_loop(), asyncio.BaseEventLoop):
+    if not hasattr(task, "_callbacks"):
         return True
-    return any(call is waits for call, _ in getattr(task, "_callbacks", None) or ())
+    # The loops of asyncio and of uvloop leave a callback there meanwhile, by this name.
+    names = [getattr(call, "__qualname__", "") for call, _ in task._callbacks or ()]
+    return any("run_until_complete" in name for name in names)
 
 
 _watcher = _Watcher()

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from hive import CheckpointConfig, CheckpointManager, ConflictError, StoreFullError
 from hive.graph import (
@@ -751,9 +752,10 @@ def test_a_write_in_a_thread_ends_before_a_run_that_the_loop_leaves_behind(
     assert paid == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize("loop", [asyncio, uvloop], ids=["asyncio", "uvloop"])
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
 def test_a_branch_that_ends_the_program_leaves_no_handler_behind(
-    manager: CheckpointManager, error: type[BaseException]
+    manager: CheckpointManager, error: type[BaseException], loop: Any
 ) -> None:
     """It ends the event loop, and ``asyncio.run`` looks for its handler before the run ends."""
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -767,8 +769,8 @@ def test_a_branch_that_ends_the_program_leaves_no_handler_behind(
 
     executor = GraphExecutor(Runtime(), manager)
     executor.register_function("b", stop)
-    with pytest.raises(error):
-        asyncio.run(executor.execute(graph, GOAL, {"n": 1}, run="r", resume=True))
+    with pytest.raises(error), asyncio.Runner(loop_factory=loop.new_event_loop) as runner:
+        runner.run(executor.execute(graph, GOAL, {"n": 1}, run="r", resume=True))
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     result = asyncio.run(executor.execute(graph, GOAL, {"n": 1}, run="r", resume=True))
     assert result.path == ["a", "b", "d", "c", "j"]
