@@ -355,7 +355,8 @@ def check_structure(environment: Environment) -> list[Damage]:
         except StoreFullError as error:
             raise StoreFullError(
                 f"a check looks at a copy of the store's file, and there is no room for it in "
-                f"{directory.parent}; free some, then repeat"
+                f"{directory.parent}; free some, or name another folder in the environment "
+                "variable TMPDIR, and repeat"
             ) from error
         try:
             problems = _problems(copy)

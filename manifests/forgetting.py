@@ -285,8 +285,10 @@ def _judge(
 
 
 def _conflict(checkpoint: Checkpoint, reason: Reason) -> ConflictError:
+    of_run = reason.rule in ("head", "resumable")
+    instead = "; to be rid of the whole run, delete it (hive rm)" if of_run else ""
     return ConflictError(
-        f"{checkpoint.run}@{checkpoint.sequence} cannot be forgotten: {reason.text}",
+        f"{checkpoint.run}@{checkpoint.sequence} cannot be forgotten: {reason.text}{instead}",
         run=checkpoint.run,
     )
 

@@ -32,7 +32,7 @@ __all__ = ["backup", "export", "import_bundle"]
 def export(
     refs: Annotated[
         list[str],
-        typer.Argument(metavar="REF...", help="The checkpoints.", autocompletion=complete_ref),
+        typer.Argument(metavar="REF", help="The checkpoints.", autocompletion=complete_ref),
     ],
     file: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="The bundle to write.")

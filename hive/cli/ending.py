@@ -31,7 +31,8 @@ def finish(result: RunResult, waits: list[Wait], as_json: bool) -> None:
         write_json({**shown, "output": to_json(shown["output"])})
     else:
         line(f"run {escape(shown['run'])}: {shown['status']} after {count(shown['steps'], 'step')}")
-        line(f"path: {escape(_short_path(shown['path']))}")
+        if shown["path"]:
+            line(f"path: {escape(_short_path(shown['path']))}")
         if shown["output"]:
             line()
             table(

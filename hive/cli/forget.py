@@ -32,7 +32,7 @@ ROWS_SHOWN: Final = 100
 def forget(
     refs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[REF]...", help="Exactly these.", show_default=False),
+        typer.Argument(metavar="REF", help="Exactly these.", show_default=False),
     ] = None,
     *,
     run: Annotated[

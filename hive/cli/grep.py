@@ -34,7 +34,7 @@ def grep(
     refs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[REF]...",
+            metavar="REF",
             help="Search these checkpoints only; without them, all of all runs.",
             show_default=False,
             autocompletion=complete_ref,

@@ -15,7 +15,7 @@ import typer
 
 from hive import errors
 from hive.cli.ending import finish, say_what_is_left
-from hive.cli.hints import resume_hint
+from hive.cli.hints import hint, resume_hint
 from hive.cli.options import HomeOption, JsonOption, RunArgument, open_to_write
 
 if TYPE_CHECKING:
@@ -233,10 +233,13 @@ def _read_input(given: str) -> dict[str, Any]:
 
 def _expect_run(repo: Repository, name: str) -> None:
     """Refuse what is not the name of a run, such as ``run@3``, and a thread of LangGraph."""
-    from hive import InvalidInputError
+    from hive import InvalidInputError, NotFoundError
     from hive.threads import is_thread
 
-    found = repo.resolve(name)
+    try:
+        found = repo.resolve(name)
+    except NotFoundError as error:
+        raise NotFoundError(f"there is no run {name!r}; {hint('runs')} lists them") from error
     if is_thread(found):
         raise InvalidInputError(
             f"run {name!r} is a thread of LangGraph, so its own program goes on with it: "

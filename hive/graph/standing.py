@@ -50,8 +50,11 @@ def failure_of(repository: Repository, checkpoint: Checkpoint) -> str:
         return failure_of_thread(repository, checkpoint)
     if checkpoint.kind != "failed":
         return ""
-    try:
-        found = repository.execution_outline(checkpoint, ["error"])
-    except errors.NotFoundError:
-        return ""
-    return found.value if isinstance(found.value, str) else ""
+    for name in ("error", "feedback"):  # a plan that a person or a judge stopped has the latter
+        try:
+            found = repository.execution_outline(checkpoint, [name]).value
+        except errors.NotFoundError:
+            continue
+        if isinstance(found, str) and found:
+            return found
+    return ""

@@ -9,6 +9,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -135,13 +136,21 @@ def test_what_others_filled_the_disk_with_keeps_nothing_from_being_deleted(disk:
 
 
 @needs_root
-def test_a_check_that_has_no_room_for_its_copy_says_so(disk: Path) -> None:
+def test_a_check_that_has_no_room_for_its_copy_says_so(
+    disk: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     with Repository.open(disk / "home") as repo:
         repo.commit("r", noise(0))
         with open(disk / "rest", "wb") as rest, pytest.raises(OSError, match="space"):
             rest.write(bytes(8 << 20))
+        assert repo.check().ok, "it takes what room there is for temporary files"
+        monkeypatch.setattr(tempfile, "tempdir", str(disk))
         with pytest.raises(StoreFullError, match="a check looks at a copy of the store's file"):
             repo.check()
+        assert {place.name for place in disk.iterdir()} == {"home", "rest"}
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        assert repo.check().ok
+        assert list(tmp_path.glob("hive-check-*")) == []
         (disk / "rest").unlink()
         assert repo.check().ok
 

@@ -99,6 +99,28 @@ def test_a_rejected_step_ends_the_run(folder: Path) -> None:
     assert again.code == 1
     assert "start another run" in again.errors, "resuming does not change what a person decided"
     assert "when that is mended" not in again.errors
+    assert "error       rejected: 'first'\n" in hive("show", "x").output, "as `hive` says it does"
+
+
+def test_what_stops_at_once_has_no_path(folder: Path) -> None:
+    (folder / "ask.json").write_text(
+        '{"plan": {"id": "ask", "steps": [{"id": "s", "action": "f", "requires_approval": true}]}, '
+        '"functions": {"f": "market:gather"}}'
+    )
+    assert hive("run", "ask.json").output == "run ask-1: paused after 0 steps\n"
+
+
+def test_a_run_that_is_not_there_is_not_resumed(folder: Path) -> None:
+    """Only a run resumes, so the ways to name a checkpoint were no help."""
+    hive("run", "agent.yaml", "--run", "x")
+    ran = hive("resume", "y")
+    assert (ran.code, ran.errors) == (
+        3,
+        "hive: error (not-found): there is no run 'y'; `hive runs` lists them\n",
+    )
+    ran = hive("forget", "x")
+    assert ran.code == 4
+    assert "delete it (hive rm)" in ran.errors
 
 
 @pytest.mark.parametrize(
