@@ -116,7 +116,7 @@ def _steps(
             steps += _to_do(repo, info, stands, moment)
         whole.append(info)
 
-    for _looked_at in readable(infos[:MOST_RUNS], unreadable, look):
+    for _looked_at in readable(repo, infos[:MOST_RUNS], unreadable, look):
         pass
     steps = [step for stands in _DUE for step in found.get(stands, ())]
     if whole:

@@ -119,7 +119,7 @@ def runs(
             stands = status(repo, info.head)
             return _row(repo, info, stands, stats) if not wanted or stands in wanted else None
 
-        found = (row for row in readable(infos, unreadable, listed) if row is not None)
+        found = (row for row in readable(repo, infos, unreadable, listed) if row is not None)
         rows = list(islice(found, limit))
         more = limit is not None and next(found, None) is not None
     # What is asked for of a damaged run cannot be told: it is listed only among all.

@@ -9,7 +9,7 @@ import pytest
 
 from cas.errors import CorruptionError, UnsupportedFormatError
 from hive.ui.links import Commands
-from manifests import Repository
+from manifests import Repository, RetentionPolicy, RunInfo, UnreadableRun
 from manifests.rows import checkpoint_key
 from tests.damage import Vandal, flip
 from tests.hive.command_line import hive
@@ -137,3 +137,26 @@ def test_a_lost_head_is_no_run_that_keeps_nothing(head: bytes, home: Path) -> No
     assert hive("check", "--repair", "--yes").code == 0
     assert hive("runs").code == 0
     assert hive("show", "bees").code == 0
+
+
+def test_runs_that_go_on_while_they_are_listed(
+    head: bytes, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where only the newest checkpoint is kept, the one that was listed is gone a moment later."""
+    assert head
+    read = Repository.readable_runs
+
+    def late(repo: Repository) -> tuple[list[RunInfo], list[UnreadableRun]]:
+        found = read(repo)
+        with Repository.open(home) as other:
+            other.commit("bees", {"n": 4}, node="later")
+            other.forget(RetentionPolicy(keep_last=1), run="bees")
+            other.delete_run("wasps")
+            other.commit("wasps", {"n": 0})
+            other.delete_run("ants")
+        return found
+
+    monkeypatch.setattr(Repository, "readable_runs", late)
+    ran = hive("runs", "--json", "--no-bytes")
+    assert ran.code == 0, ran.errors
+    assert {row["run"]: row["last_node"] for row in ran.json} == {"bees": "later", "wasps": None}
