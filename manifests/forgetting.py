@@ -314,10 +314,10 @@ def _refuse_last_resumable(reader: StoreReader, name: str, going: list[Checkpoin
 
 def _survey(reader: StoreReader, only: str | None, progress: OnProgress) -> Iterator[Candidate]:
     """Yield every listed checkpoint, of one run or of all, with what decides about it."""
-    sizes, tags, pins = reader.run(_protections)
+    sizes, tags, pins = reader.run(partial(_protections, only=only))
     manifests = ManifestReader(reader.load)
     names = sizes if only is None else [only]
-    total, done = sum(sizes.get(name, 0) for name in names), 0
+    total, done = sum(sizes.values()), 0
     for name in names:
         rank = 0
         try:
@@ -347,14 +347,16 @@ def _survey(reader: StoreReader, only: str | None, progress: OnProgress) -> Iter
 
 
 def _protections(
-    reader: RecordReader,
+    reader: RecordReader, only: str | None
 ) -> tuple[dict[str, int], dict[Digest, list[str]], dict[Digest, PinRow]]:
-    """Return how many checkpoints each run has, and tags and pins by the id they name."""
+    """Return how many checkpoints each run has, or one, and tags and pins by the id they name."""
     catalogue = Catalogue(reader.transaction)
     tags: dict[Digest, list[str]] = {}
     for tag in catalogue.tags():
         tags.setdefault(tag.id, []).append(tag.name)
-    sizes = {run.name: run.kept for run in catalogue.runs()}
+    # Of one run it is asked often, for each of the threads of a saver say, of which there are many.
+    runs = catalogue.runs() if only is None else filter(None, [catalogue.run(only)])
+    sizes = {run.name: run.kept for run in runs}
     return sizes, tags, {pin.id: pin for pin in catalogue.pins()}
 
 

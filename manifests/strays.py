@@ -31,10 +31,18 @@ def drop_strays(store: ObjectStore, names: Collection[str] | None = None) -> Non
     to save the checkpoint then has not. (No clock could tell that more surely.) So it is with runs
     that list nothing, which go with all runs.
     """
-    for run in store.read(lambda reader: list(Catalogue(reader.transaction).runs())):
-        if (names is None or run.name in names) and store.read(partial(_has_strays, run=run)):
+    for run in store.read(partial(_runs, names=names)):
+        if store.read(partial(_has_strays, run=run)):
             drop = partial(_drop, name=run.name, whole=names is None)
             store.write(drop, frees_space=True)
+
+
+def _runs(reader: RecordReader, names: Collection[str] | None) -> list[RunRow]:
+    catalogue = Catalogue(reader.transaction)
+    if names is None:
+        return list(catalogue.runs())
+    found = (catalogue.run(name) for name in sorted(names))
+    return [run for run in found if run is not None]
 
 
 def _has_strays(reader: RecordReader, run: RunRow) -> bool:

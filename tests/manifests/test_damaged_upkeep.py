@@ -244,3 +244,19 @@ def test_nothing_is_forgotten_of_a_run_that_lost_its_head(home: Path, run: str |
         assert [repo.restore(("r", at)) for at in (1, 2, 3)] == [{"n": n} for n in range(3)]
         repo.forget(RetentionPolicy(mode="latest_only"), run="other")
         assert [found.sequence for found in repo.log("other")] == [4]
+
+
+def test_of_one_run_is_forgotten_without_a_look_at_all_others(home: Path) -> None:
+    """There may be very many, and one of them may be damaged."""
+    with Repository.open(home) as repo:
+        for run in ("before", "r", "z"):
+            for number in range(3):
+                repo.commit(run, {"n": number})
+    rows = Vandal(objects(home)).rows("runs")
+    for key in (min(rows), max(rows)):
+        Vandal(objects(home)).put("runs", key, rows[key][:-1] + bytes([rows[key][-1] ^ 1]))
+    with Repository.open(home) as repo:
+        plan = repo.forget(RetentionPolicy(keep_last=1), run="r")
+        assert [found.sequence for found in plan.dropped] == [2, 1]
+        with pytest.raises(CorruptStoreError):
+            repo.forget(RetentionPolicy(keep_last=1))

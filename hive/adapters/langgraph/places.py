@@ -70,7 +70,9 @@ class Place:
         plain = self.thread and _COMPOSED.fullmatch(self.thread) is None
         if plain and not self.namespace:
             return self.thread
-        return f"{self.thread}/{self.namespace}#{len(self.thread)}"
+        run = f"{self.thread}/{self.namespace}#{len(self.thread)}"
+        check_name(run, "thread_id with its checkpoint_ns")
+        return run
 
     def config(self, checkpoint_id: str) -> RunnableConfig:
         """Return the config of a checkpoint there."""

@@ -76,7 +76,7 @@ class Threads:
             ConflictError: There is a thread of that name; nothing is changed.
         """
         source, target = thread_of(source_thread_id), thread_of(target_thread_id)
-        held = self.repository.keyed_runs()
+        held = self.repository.keyed_runs(source)
         names = {
             place.run: Place(target, place.namespace).run
             for place in self._namespaces(source)

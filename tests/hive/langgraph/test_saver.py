@@ -783,6 +783,11 @@ def test_a_thread_id_that_cannot_be_a_name_is_called_so(saver: HiveSaver, thread
         saver.delete_thread(thread)
 
 
+def test_a_namespace_that_is_too_long_is_called_so(saver: HiveSaver) -> None:
+    with pytest.raises(InvalidInputError, match="a thread_id with its checkpoint_ns has 1 to 1024"):
+        saver.get_tuple(config_of("t", checkpoint_ns="x" * 1_024))
+
+
 def test_arguments_that_cannot_be_used_are_refused(saver: HiveSaver, tmp_path: Path) -> None:
     wrong: list[Any] = [[5], 5, {"five": 5}]
     for types in wrong:
