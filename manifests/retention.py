@@ -16,6 +16,7 @@ import pydantic
 
 from cas.errors import InvalidInputError
 from manifests.manifest import Checkpoint
+from manifests.spans import Span
 
 __all__ = [
     "NEEDED",
@@ -77,7 +78,7 @@ class RetentionPolicy(_Frozen):
 
     mode: Literal["all", "latest_only", "prune_old"] = "all"
     keep_last: int | None = pydantic.Field(default=None, ge=1)
-    keep_within: dt.timedelta | None = pydantic.Field(default=None, ge=dt.timedelta(0))
+    keep_within: Span | None = pydantic.Field(default=None, ge=dt.timedelta(0))
     keep_every: tuple[KeepEvery, ...] = ()
     keep_tagged: bool = False
     keep_kinds: frozenset[str] = frozenset()

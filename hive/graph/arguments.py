@@ -13,7 +13,7 @@ from hive.text import kind_of, one
 if TYPE_CHECKING:
     from hive.graph.checkpoint_manager import CheckpointManager
 
-__all__ = ["check_instance", "check_services", "enabled", "run_name", "text_keyed"]
+__all__ = ["check_instance", "check_resume", "check_services", "enabled", "run_name", "text_keyed"]
 
 
 def check_services(runtime: object, checkpoint_manager: object) -> None:
@@ -53,6 +53,18 @@ def check_instance(value: object, kind: type, name: str) -> None:
 
 def _what(value: object) -> str:
     return f"the class {value.__name__}" if isinstance(value, type) else kind_of(value)
+
+
+def check_resume(resume: object) -> None:
+    """Refuse what says neither yes nor no: None was taken for yes, and continued the run.
+
+    Raises:
+        InvalidInputError: It is None, or a number.
+    """
+    if resume is None or type(resume) is int:
+        raise errors.InvalidInputError(
+            f"resume is True, False or a reference such as 'run@7', not {resume!r}"
+        )
 
 
 def text_keyed(name: str, given: object) -> dict[str, Any]:

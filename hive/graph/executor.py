@@ -8,7 +8,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hive import errors
-from hive.graph.arguments import check_instance, check_services, enabled, text_keyed
+from hive.graph.arguments import (
+    check_instance,
+    check_resume,
+    check_services,
+    enabled,
+    text_keyed,
+)
 from hive.graph.execution import Execution
 from hive.graph.goal import Goal
 from hive.graph.implementation import node_for
@@ -137,6 +143,7 @@ class GraphExecutor:
         """
         check_instance(graph, GraphSpec, "graph")
         check_instance(goal, Goal, "goal")
+        check_resume(resume)
         nodes = self.implementations(graph)
         manager = enabled(self.checkpoint_manager)
         request = StartRequest(

@@ -8,7 +8,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hive import errors
-from hive.graph.arguments import check_instance, check_services, enabled, text_keyed
+from hive.graph.arguments import (
+    check_instance,
+    check_resume,
+    check_services,
+    enabled,
+    text_keyed,
+)
 from hive.graph.executor import GraphExecutor
 from hive.graph.goal import Goal
 from hive.graph.recording import recording
@@ -194,6 +200,7 @@ class FlexibleGraphExecutor:
         """
         check_instance(plan, Plan, "plan")
         check_instance(goal, Goal, "goal")
+        check_resume(resume)
         given = text_keyed("context", context)
         actions = self._actions_of(plan, given if resume is False else None)
         answers = text_keyed("approvals", approvals)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 __all__ = ["CheckpointConfig"]
 
@@ -63,6 +63,13 @@ class CheckpointConfig(BaseModel):
     write_attempts: int = Field(default=4, ge=1)
     retry_delay_seconds: float = Field(default=0.05, ge=0.0)
     max_pending: int = Field(default=64, ge=1)
+
+    @field_validator("max_age", mode="before")
+    @classmethod
+    def _refuse_number(cls, value: Any) -> Any:
+        from manifests.spans import refuse_number  # late: importing this loads no store
+
+        return refuse_number(value)
 
     @model_validator(mode="after")
     def _check_retention(self) -> Self:

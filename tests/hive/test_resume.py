@@ -39,6 +39,7 @@ from hive.graph import (
 )
 from hive.graph.abandoned import abandon, reinstate
 from hive.graph.checkpoint_manager import CheckpointWarning
+from hive.plan import ActionSpec, FlexibleGraphExecutor, Plan, PlanStep
 from tests.hive.moments import SavedBranches
 
 GOAL = Goal(id="goal")
@@ -157,6 +158,19 @@ def test_a_run_that_exists_is_not_started_again_by_mistake(manager: CheckpointMa
     crash(manager)
     with pytest.raises(ConflictError, match=r"there is a run 'r' already .*resume=True"):
         execute(manager, count_to(5), {"n": 0}, run="r")
+
+
+@pytest.mark.parametrize("resume", [None, 0, 1])
+def test_what_says_neither_yes_nor_no_is_no_resume(manager: CheckpointManager, resume: Any) -> None:
+    """None continued a run, and 0 was taken for a reference."""
+    executor = GraphExecutor(Runtime(), manager)
+    with pytest.raises(InvalidInputError, match="resume is True, False or a reference"):
+        asyncio.run(executor.execute(count_to(2), GOAL, {"n": 0}, run="r", resume=resume))
+    plans = FlexibleGraphExecutor(Runtime(), manager, {"f": dict})
+    plan = Plan(id="p", steps=[PlanStep(id="s", action=ActionSpec(name="f"))])
+    with pytest.raises(InvalidInputError, match="resume is True, False or a reference"):
+        asyncio.run(plans.execute_plan(plan, GOAL, run="r", resume=resume))
+    assert manager.repository.runs() == []
 
 
 def test_resume_needs_the_name_of_the_run(manager: CheckpointManager) -> None:

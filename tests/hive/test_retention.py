@@ -291,3 +291,9 @@ def test_what_was_not_dropped_is_said_and_the_run_goes_on(home: Path, forgets: F
         manager.save("r", {"n": 3})
         with pytest.raises(ZeroDivisionError):
             manager.flush()
+
+
+def test_an_age_without_a_unit_is_refused() -> None:
+    """It was taken for seconds: a checkpoint of ten seconds ago went."""
+    with pytest.raises(ValidationError, match="a number has no unit"):
+        CheckpointConfig(retention="prune_old", max_age=7)  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from typing import Any
 
 import pytest
@@ -272,3 +273,15 @@ def test_a_larger_number_never_drops_more(found: list[Candidate], last: int, mor
     few = plan(found, RetentionPolicy(keep_last=last), NOON)
     many = plan(found, RetentionPolicy(keep_last=last + more), NOON)
     assert {c.id for c in few.kept} <= {c.id for c in many.kept}
+
+
+@pytest.mark.parametrize("span", [7, 0.5, True])
+def test_a_span_without_a_unit_is_refused(span: Any) -> None:
+    """It was taken for seconds, and nearly everything went."""
+    with pytest.raises(ValidationError, match="a number has no unit"):
+        RetentionPolicy(keep_within=span)
+    with pytest.raises(ValidationError, match="a number has no unit"):
+        RetentionPolicy.model_validate_json(f'{{"keep_within": {json.dumps(span)}}}')
+    week = RetentionPolicy(keep_within=dt.timedelta(days=7))
+    assert RetentionPolicy.model_validate_json(week.model_dump_json()) == week
+    assert RetentionPolicy.model_validate({"keep_within": "P7D"}) == week
