@@ -343,9 +343,9 @@ class HiveSaver(Closing, Threads, BaseCheckpointSaver[Any]):
         expect(filter, dict, "filter")
         below = None if before is None else checkpoint_id_of(before)
         wanted = None if config is None else checkpoint_id_of(config)
-        places = self._places_of(config)
+        places = self._places_of(config).items()
         found = heapq.merge(
-            *(self._ids_of(place, below, wanted) for place in places),
+            *(self._ids_of(place, below, wanted, newest) for place, newest in places),
             key=lambda item: item[0],
             reverse=True,
         )

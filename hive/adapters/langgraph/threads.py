@@ -110,13 +110,14 @@ class Threads:
 
     # Finding
 
-    def _places_of(self, config: RunnableConfig | None) -> Sequence[Place]:
+    def _places_of(self, config: RunnableConfig | None) -> Mapping[Place, str | None]:
+        """Return the places that a config means, of all each with its newest id."""
         if config is None:
-            return [Place.of_run(run) for run in self.repository.keyed_runs()]
+            return {Place.of_run(run): head for run, head in self.repository.keyed_runs().items()}
         place = Place.of(config)
         if config.get("configurable", {}).get("checkpoint_ns") is not None:
-            return [place]
-        return self._namespaces(place.thread)
+            return {place: None}
+        return dict.fromkeys(self._namespaces(place.thread))
 
     def _namespaces(self, thread: str) -> Sequence[Place]:
         """Return the places of a thread: its root namespace, and those of its subgraphs."""
@@ -134,12 +135,16 @@ class Threads:
         return False
 
     def _ids_of(
-        self, place: Place, below: str | None, wanted: str | None
+        self, place: Place, below: str | None, wanted: str | None, newest: str | None = None
     ) -> Iterator[tuple[str, Place]]:
+        """Yield the ids below one, newest first. ``newest`` spares a look where few are used."""
         if wanted is not None:
             if below is None or wanted < below:
                 yield wanted, place
             return
+        if newest is not None and (below is None or newest < below):
+            yield newest, place
+            below = newest
         while True:
             try:
                 batch = self.repository.keys(place.run, below=below, limit=_BATCH)

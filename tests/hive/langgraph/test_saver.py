@@ -783,6 +783,30 @@ def test_a_thread_id_that_cannot_be_a_name_is_called_so(saver: HiveSaver, thread
         saver.delete_thread(thread)
 
 
+def test_all_threads_are_listed_newest_first_and_no_more_is_read_than_asked_for(
+    saver: HiveSaver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [put(saver, f"thread {number % 4}") for number in range(12)][::-1]
+    before: Any = config_of("any", checkpoint_id=made[5])
+
+    def listed(**more: Any) -> list[str]:
+        return [found.checkpoint["id"] for found in saver.list(None, **more)]
+
+    assert listed() == made
+    assert listed(before=before) == made[6:]
+    assert listed(before=before, limit=2) == made[6:8]
+    looks: list[str] = []
+    keys = saver.repository.keys
+
+    def counted(run: str, **more: Any) -> list[str]:
+        looks.append(run)
+        return keys(run, **more)
+
+    monkeypatch.setattr(saver.repository, "keys", counted)
+    assert listed(limit=1) == made[:1]
+    assert set(looks) <= {"thread 3"}
+
+
 def test_a_namespace_that_is_too_long_is_called_so(saver: HiveSaver) -> None:
     with pytest.raises(InvalidInputError, match="a thread_id with its checkpoint_ns has 1 to 1024"):
         saver.get_tuple(config_of("t", checkpoint_ns="x" * 1_024))
