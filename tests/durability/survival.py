@@ -12,7 +12,7 @@ from typing import Any
 from cas.errors import ConflictError
 from manifests import PendingWrite, Repository
 
-__all__ = ["Journal", "assert_survived", "disturb", "pending_of", "state_of"]
+__all__ = ["Journal", "Patience", "assert_survived", "disturb", "pending_of", "state_of"]
 
 _SHARED = [{"role": "system", "content": "policy " * 200}]
 
@@ -43,6 +43,21 @@ class Journal:
 
     def tell(self, what: str, run: str, sequence: int) -> None:
         os.write(self._descriptor, f"{what} {run} {sequence}\n".encode())
+
+
+class Patience:
+    """How long a writer lives at most before it is killed: longer while most die too early.
+
+    So about half of them have done something, on whatever machine and disk. Never longer than it
+    takes: they write ever more, and all of it is looked at.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = self._least = seconds
+
+    def learn(self, *, far_enough: bool) -> None:
+        wanted = self.seconds * (0.8 if far_enough else 1.3)
+        self.seconds = min(max(wanted, self._least), 50 * self._least)
 
 
 def disturb(repo: Repository, journal: Journal, seed: int, run: str, what: str) -> None:

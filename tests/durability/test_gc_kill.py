@@ -28,7 +28,10 @@ def test_killed_while_forgetting_collecting_and_compacting(
     told = "kept first 1\n"
     hits = dict.fromkeys(WORKS, 0)
     took = dict.fromkeys(WORKS, 0.01)
-    for turn in range(rounds(12, 300)):
+    turns = rounds(12, 300)
+    for turn in range(10 * turns):
+        if turn >= turns and any(hits.values()):  # on a busy machine every kill may come too late
+            break
         what = WORKS[turn % len(WORKS)]
         run = rng.choice(["first", "second", "third"])
         delay = rng.random() * took[what]

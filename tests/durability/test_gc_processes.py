@@ -25,15 +25,14 @@ _WRITERS = 4
 _READERS = 2
 
 
-def _write(home: Path, run: str, seconds: float, journal: Journal, seed: int) -> str:
+def _write(home: Path, run: str, shift: _Shift, journal: Journal, seed: int) -> str:
     """Commit, now and then forget and fork; returns the number of commits."""
     rng = random.Random(seed)
     count = 0
-    end = time.monotonic() + seconds
     with Repository.open(home) as repo:
         known = {info.name: info.head.sequence for info in repo.runs()}
         sequence = known.get(run, 0)
-        while time.monotonic() < end:
+        while shift.goes_on():
             sequence = repo.commit(run, state_of(run, sequence + 1)).sequence
             count += 1
             journal.tell("kept", run, sequence)
@@ -55,13 +54,12 @@ def _write(home: Path, run: str, seconds: float, journal: Journal, seed: int) ->
     return str(count)
 
 
-def _read(home: Path, seconds: float, seed: int) -> str:
+def _read(home: Path, shift: _Shift, seed: int) -> str:
     """Restore what is listed; whatever is returned must be right."""
     rng = random.Random(seed)
     count = 0
-    end = time.monotonic() + seconds
     with Repository.open(home, read_only=True) as repo:
-        while time.monotonic() < end:
+        while shift.goes_on():
             for info in repo.runs():
                 try:
                     found = rng.choice(repo.log(info.name, limit=20))
@@ -73,32 +71,50 @@ def _read(home: Path, seconds: float, seed: int) -> str:
     return str(count)
 
 
-def _collect(home: Path, seconds: float) -> str:
+def _collect(home: Path, shift: _Shift) -> str:
     removed = 0
-    end = time.monotonic() + seconds
     with Repository.open(home) as repo:
-        while time.monotonic() < end:
+        while shift.goes_on():
             removed += repo.gc().objects_removed
             time.sleep(0.02)
     return str(removed)
 
 
-def _compact(home: Path, seconds: float, every: float) -> str:
+def _compact(home: Path, shift: _Shift, every: float) -> str:
     count = 0
-    end = time.monotonic() + seconds
+    due = time.monotonic() + every
     with Repository.open(home) as repo:
-        while time.monotonic() + every < end:
-            time.sleep(every)
+        while shift.goes_on():
+            if time.monotonic() < due:
+                time.sleep(0.02)
+                continue
             repo.compact()
             count += 1
-        time.sleep(max(0.0, end - time.monotonic()))  # who ended early could not be killed
+            due = time.monotonic() + every
     return str(count)
+
+
+class _Shift:
+    """Tells children when to end: not before they are told, else they could not be killed."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._parent = os.getpid()
+        file.touch()
+
+    def goes_on(self) -> bool:
+        """Whether it goes on; not without the parent that would end it."""
+        return self._file.exists() and os.getppid() == self._parent
+
+    def end(self) -> None:
+        """Let all children end. May be repeated."""
+        self._file.unlink(missing_ok=True)
 
 
 class _Crew:
     """Children by name; whoever is killed is replaced. What they counted is in ``counts``."""
 
-    def __init__(self, works: dict[str, Callable[[float], str]], seconds: float) -> None:
+    def __init__(self, works: dict[str, Callable[[], str]], seconds: float) -> None:
         self.counts = dict.fromkeys(works, 0)
         self.killed: list[str] = []
         self._works = works
@@ -127,15 +143,16 @@ class _Crew:
             self.counts[name] += int(told[1:])
 
     def _start(self, name: str) -> tuple[int, int]:
-        return start_child(partial(self._works[name], max(0.1, self.left)))
+        return start_child(self._works[name])
 
 
 @pytest.mark.torture
 @pytest.mark.timeout(600)
 def test_nine_processes_lose_nothing(
-    home: Path, seed: int, rounds: Callable[[int, int], int]
+    home: Path, tmp_path: Path, seed: int, rounds: Callable[[int, int], int]
 ) -> None:
     seconds, kills = float(rounds(4, 60)), rounds(4, 20)
+    shift = _Shift(tmp_path / "shift")
     rng = random.Random(seed)
     with Repository.open(home) as repo:
         repo.commit("base", state_of("base", 1))
@@ -149,22 +166,25 @@ def test_nine_processes_lose_nothing(
             while data := os.read(told, 1 << 16):
                 log.append(data.decode())
 
-    works: dict[str, Callable[[float], str]] = {
+    works: dict[str, Callable[[], str]] = {
         **{
-            f"w{n}": partial(_write, home, f"w{n}", journal=journal, seed=seed + n)
+            f"w{n}": partial(_write, home, f"w{n}", shift, journal, seed + n)
             for n in range(_WRITERS)
         },
-        **{f"reader {n}": partial(_read, home, seed=seed + n) for n in range(_READERS)},
-        "gc": partial(_collect, home),
-        "compact": partial(_compact, home, every=max(1.0, seconds / 6)),
+        **{f"reader {n}": partial(_read, home, shift, seed + n) for n in range(_READERS)},
+        "gc": partial(_collect, home, shift),
+        "compact": partial(_compact, home, shift, max(1.0, seconds / 6)),
     }
     crew = _Crew(works, seconds)
-    while crew.left > 0:
-        drain()
-        time.sleep(0.02)
-        share_left = (kills - len(crew.killed)) / (kills + 1)
-        if share_left and crew.left < seconds * share_left:
-            crew.kill(rng.choice(list(works)))
+    try:
+        while crew.left > 0:
+            drain()
+            time.sleep(0.02)
+            share_left = (kills - len(crew.killed)) / (kills + 1)
+            if share_left and crew.left < seconds * share_left:
+                crew.kill(rng.choice(list(works)))
+    finally:
+        shift.end()
     crew.finish()
     drain()
     os.close(writer)

@@ -15,11 +15,13 @@ from typing import Any
 import pytest
 
 from manifests import Repository
+from tests.durability.survival import Patience
 
 Work = Callable[[Path, int, int], None]
 
 SHORTEST, LONGEST = 0.005, 0.060
-"""Seconds after its start, or after it opened the store, at which a writer is killed."""
+"""Seconds after its start, or after it opened the store, at which a writer is killed. Where few
+acknowledge anything in that time, longer."""
 READY = b"ready\n"
 
 
@@ -152,6 +154,7 @@ def torment(
         What they told, and what of it is lost.
     """
     acknowledged = Acknowledged()
+    patience = Patience(LONGEST)
     lost: list[tuple[int, int]] = []
     for _ in range(rounds):
         numbers = rng.sample(range(3), rng.choice([2, 3]))
@@ -160,9 +163,10 @@ def torment(
         if rng.random() < 0.7:  # the others are killed while they open the store, or soon after
             children[-1].wait_until_ready()
         for child in children:
-            time.sleep(rng.uniform(SHORTEST, LONGEST) / len(children))
+            time.sleep(rng.uniform(SHORTEST, patience.seconds) / len(children))
             told.append(child.kill())
         new = set().union(*map(acknowledged.add, told))
+        patience.learn(far_enough=bool(new))
         with Repository.open(home) as repo:
             lost += losses(repo, new)
             if lost:
@@ -236,13 +240,14 @@ def test_a_killed_creation_leaves_a_store_or_none(tmp_path: Path, seed: int) -> 
             os.write(pipe, f"commit {number} 1\n".encode())
             time.sleep(60)
 
-    stores = 0
+    stores, patience = 0, Patience(0.3)
     for number in range(40):
         home = tmp_path / f"home {number}"
         child = Child.start(create, home, number)
-        time.sleep(0.001 + 0.3 * rng.random() ** 3)  # soon, mostly; on a busy machine, far enough
+        time.sleep(0.001 + patience.seconds * rng.random() ** 3)  # soon, mostly
         new = Acknowledged().add(child.kill())
         stores += (home / "objects").exists()
+        patience.learn(far_enough=stores > 0)
         with Repository.open(home) as repo:
             assert losses(repo, new) == []
             assert repo.commit("next", 1).sequence == 1

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from manifests import Repository
-from tests.durability.survival import Journal, state_of
+from tests.durability.survival import Journal, Patience, state_of
 
 RUNS = ("first", "second", "third")
 
@@ -32,9 +32,11 @@ def write_for_ever(home: Path, journal: Journal, seed: int, *, acknowledge_early
             journal.tell("kept", run, sequence)
 
 
-def kill_a_writer(home: Path, rng: random.Random, *, acknowledge_early: bool = False) -> list[str]:
+def kill_a_writer(
+    home: Path, rng: random.Random, patience: Patience, *, acknowledge_early: bool = False
+) -> list[str]:
     """Let a child write for a moment, kill it, and return the lines it could tell in full."""
-    seed, moment = rng.getrandbits(32), rng.uniform(0.005, 0.06)
+    seed, moment = rng.getrandbits(32), rng.uniform(0.005, patience.seconds)
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -53,7 +55,9 @@ def kill_a_writer(home: Path, rng: random.Random, *, acknowledge_early: bool = F
     assert os.WIFSIGNALED(os.waitpid(pid, 0)[1]), "the writer ended by itself"
     # A line that the kill cut off was acknowledged to nobody.
     lines = told[: told.rfind("\n") + 1].splitlines()
-    return [line for line in lines if line.startswith("kept")]
+    kept = [line for line in lines if line.startswith("kept")]
+    patience.learn(far_enough=bool(kept))
+    return kept
 
 
 def lost(repo: Repository, told: list[str]) -> list[str]:
@@ -75,10 +79,10 @@ def test_a_writer_killed_at_any_moment_loses_nothing_acknowledged(
     home: Path, seed: int, rounds: Callable[[int, int], int]
 ) -> None:
     """300 kills in every run of the tests, 10,000 under torture."""
-    rng = random.Random(seed)
+    rng, patience = random.Random(seed), Patience(0.06)
     kills, told = rounds(300, 10_000), 0
     for _ in range(kills):
-        acknowledged = kill_a_writer(home, rng)
+        acknowledged = kill_a_writer(home, rng, patience)
         told += len(acknowledged)
         with Repository.open(home) as repo:
             assert lost(repo, acknowledged) == []
@@ -97,9 +101,9 @@ def test_a_writer_killed_at_any_moment_loses_nothing_acknowledged(
 
 def test_a_writer_that_acknowledges_too_early_is_noticed(home: Path, seed: int) -> None:
     """Negative control: an acknowledgement before the commit is found to be a loss."""
-    rng = random.Random(seed)
+    rng, patience = random.Random(seed), Patience(0.06)
     for _ in range(200):
-        told = kill_a_writer(home, rng, acknowledge_early=True)
+        told = kill_a_writer(home, rng, patience, acknowledge_early=True)
         with Repository.open(home) as repo:
             if lost(repo, told):
                 return

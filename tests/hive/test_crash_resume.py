@@ -238,7 +238,7 @@ def test_async_durability_loses_at_most_a_tail_and_never_leaves_a_gap(
         place = folder / str(number)
         place.mkdir()
         crashes = Crashes(zygote, case, place, "async")
-        assert crashes.die_at("attempt", number, slow_seconds=0.004) == -signal.SIGKILL
+        assert crashes.die_at("attempt", number, slow_seconds=0.02) == -signal.SIGKILL
         outcome = crashes.finish()
         where = f"{case.name}: killed at attempt {number}"
         assert outcome.result == whole.result, where
