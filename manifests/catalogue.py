@@ -108,14 +108,9 @@ class Catalogue:
         for key, row in self.transaction.items(RUNS):
             yield _run_at(key, row)
 
-    def runs_or_damage(
-        self, start: bytes = b""
-    ) -> Iterator[tuple[bytes, RunRow | CorruptionError]]:
-        """Yield the keys of all runs, by name, each with its row or what is wrong with that.
-
-        ``start`` is the key to begin with (inclusive).
-        """
-        for key, sealed in self.transaction.items(RUNS.sealed, start):
+    def runs_or_damage(self) -> Iterator[tuple[bytes, RunRow | CorruptionError]]:
+        """Yield the keys of all runs, by name, each with its row or what is wrong with that."""
+        for key, sealed in self.transaction.items(RUNS.sealed):
             try:
                 yield key, _run_at(key, RUNS.unseal(key, sealed))
             except CorruptionError as error:
