@@ -175,9 +175,13 @@ def test_allocated_bytes_are_those_of_the_disk(tmp_path: Path) -> None:
 def test_the_peak_of_memory_is_seen_after_it_has_gone() -> None:
     if anonymous_bytes() == 0:
         pytest.skip("this system does not tell a process's anonymous memory")
-    before = anonymous_bytes()
-    with MemoryPeak() as peak:
-        block = b"1" * (64 * 2**20)
-        time.sleep(0.2)
-        del block
-    assert peak.bytes >= before + 60 * 2**20
+    before = seen = anonymous_bytes()
+    for seconds in (0.2, 1.0, 5.0):  # who looks is another process, which may have to wait
+        with MemoryPeak() as peak:
+            block = b"1" * (64 * 2**20)
+            time.sleep(seconds)
+            del block
+        seen = peak.bytes
+        if seen >= before + 60 * 2**20:
+            break
+    assert seen >= before + 60 * 2**20

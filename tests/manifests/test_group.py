@@ -205,7 +205,7 @@ def test_an_interrupt_while_commits_wait_leaves_the_lead_to_others(
     with pytest.raises(KeyboardInterrupt):
         repo.write_all(prepared)
     assert committer._queue == []
-    assert repo.submit(repo.prepare("after", {"n": 1})).result(10).sequence == 1
+    assert repo.submit(repo.prepare("after", {"n": 1})).result(30).sequence == 1
     assert [run.name for run in repo.runs()] == ["after"]
 
 
@@ -323,10 +323,10 @@ def test_an_interrupted_leader_loses_nobody_who_waits(
         repo.commit("gone", {"n": 0})
     if taken:
         with pytest.raises(HiveError, match="interrupted"):
-            others[0].result(10)
+            others[0].result(30)
     else:
-        assert others[0].result(10).sequence == 1
-    assert repo.submit(repo.prepare("after", {"n": 1})).result(10).sequence == 1
+        assert others[0].result(30).sequence == 1
+    assert repo.submit(repo.prepare("after", {"n": 1})).result(30).sequence == 1
     assert "gone" not in [run.name for run in repo.runs()]
 
 
@@ -364,8 +364,8 @@ def test_an_interrupt_behind_a_transaction_loses_nobody_who_waits(
         monkeypatch.setattr(committer, "_finish", interrupted)
     with pytest.raises(KeyboardInterrupt):
         repo.commit("leads", {"n": 0})
-    assert others[0].result(10).sequence == 1
-    assert repo.submit(repo.prepare("after", {"n": 1})).result(10).sequence == 1
+    assert others[0].result(30).sequence == 1
+    assert repo.submit(repo.prepare("after", {"n": 1})).result(30).sequence == 1
     assert repo.commit("leads", {"n": 1}).sequence == 2
 
 
@@ -416,7 +416,7 @@ def test_a_queued_commit_cannot_be_cancelled(
     queued = [repo.submit(repo.prepare(f"run-{at}", {"n": at})) for at in range(3)]
     assert not any([first.cancel(), queued[0].cancel()])
     gathering.go_on.set()
-    assert [future.result(10).sequence for future in (first, *queued)] == [1] * 4
+    assert [future.result(30).sequence for future in (first, *queued)] == [1] * 4
 
 
 def test_where_no_thread_can_be_started_the_caller_leads(
@@ -428,7 +428,7 @@ def test_where_no_thread_can_be_started_the_caller_leads(
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refused)
-    assert repo.submit(repo.prepare("first", {"n": 0})).result(10).sequence == 1
+    assert repo.submit(repo.prepare("first", {"n": 0})).result(30).sequence == 1
     write = repo._store.write
     others: list[Future[Checkpoint]] = []
 
@@ -439,7 +439,7 @@ def test_where_no_thread_can_be_started_the_caller_leads(
 
     monkeypatch.setattr(repo._store, "write", busy_write)
     assert repo.commit("second", {"n": 0}).sequence == 1
-    assert others[0].result(10).sequence == 1
+    assert others[0].result(30).sequence == 1
 
 
 def test_a_forked_child_has_a_queue_of_its_own(repo: Repository) -> None:
