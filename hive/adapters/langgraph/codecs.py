@@ -185,6 +185,11 @@ def _name_of(cls: type) -> str:
 def _dumped(value: Any) -> list[Any]:
     if isinstance(value, Opaque):
         return [value.kind, value.data]
+    return _written(value)[0]
+
+
+def _written(value: Any) -> tuple[list[Any], Any]:
+    """Return what is stored of a value, and that read again."""
     serializer = current_serializer() or _STRICT
     try:
         kind, data = serializer.dumps_typed(value)
@@ -198,7 +203,7 @@ def _dumped(value: Any) -> list[Any]:
         ) from error
     try:
         # It writes some that it cannot read, such as arrays of objects. The thread would be lost.
-        _load_with(serializer, kind, bytes(data))
+        again = _load_with(serializer, kind, bytes(data))
     except HiveError as error:
         raise InvalidInputError(
             f"values of type {_name_of(type(value))} cannot be stored, since LangGraph's "
@@ -206,7 +211,7 @@ def _dumped(value: Any) -> list[Any]:
         ) from error
     if isinstance(serializer, JsonPlusSerializer):
         warn_of_strangers(value, serializer)
-    return [kind, bytes(data)]
+    return [kind, bytes(data)], again
 
 
 def _laid_open(value: Any) -> Any:
@@ -214,12 +219,10 @@ def _laid_open(value: Any) -> Any:
 
     No rule finds anything in its bytes. Mostly it comes back as plain data: then that is stored.
     """
-    dumped = _dumped(value)
-    if not isinstance(value, Opaque):
-        again = _loaded(dumped)
-        if type(again) is not type(value):
-            return Instead(again)
-    return [*map(Structure, dumped)]
+    if isinstance(value, Opaque):
+        return [*map(Structure, _dumped(value))]
+    written, again = _written(value)
+    return [*map(Structure, written)] if type(again) is type(value) else Instead(again)
 
 
 def _loaded(fields: Any) -> Any:

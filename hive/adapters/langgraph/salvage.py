@@ -45,8 +45,8 @@ def enveloped(
             if _is_plain(value):
                 wrapped[name] = value
                 continue
-            opaque = _wrapped(value, serializer, refusal)
-            wrapped[name] = _unwrapped(opaque, serializer, refusal) if is_discreet else opaque
+            opaque, again = _wrapped(value, serializer, refusal)
+            wrapped[name] = again if is_discreet else opaque
         return store(wrapped)
 
 
@@ -56,19 +56,12 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | float | bytes | Opaque)
 
 
-def _wrapped(value: Any, serializer: SerializerProtocol, refusal: HiveError) -> Opaque:
+def _wrapped(value: Any, serializer: SerializerProtocol, refusal: HiveError) -> tuple[Opaque, Any]:
+    """Return a value as the serializer writes it, and that read again: some it cannot read."""
     try:
         kind, data = serializer.dumps_typed(value)
-    except Exception:
-        raise refusal from None
-    opaque = Opaque(kind, bytes(data))
-    _unwrapped(opaque, serializer, refusal)  # it writes some values that it cannot read
-    return opaque
-
-
-def _unwrapped(opaque: Opaque, serializer: SerializerProtocol, refusal: HiveError) -> Any:
-    try:
-        return serializer.loads_typed((opaque.kind, opaque.data))
+        opaque = Opaque(kind, bytes(data))
+        return opaque, serializer.loads_typed((opaque.kind, opaque.data))
     except Exception:
         raise refusal from None
 

@@ -38,6 +38,7 @@ __all__ = [
     "current_serializer",
     "serializer_for",
     "serving",
+    "unpacked",
 ]
 
 OF_CLASSES: Final = frozenset(
@@ -54,6 +55,8 @@ OF_CLASSES: Final = frozenset(
 
 Their data may be None: what a refused constructor would have been given.
 """
+_NESTING: Final = OF_CLASSES | {EXT_DELTA_SNAPSHOT}
+"""Records that have others in them."""
 _LEAST_PARTS: Final = 3
 
 _CURRENT: ContextVar[SerializerProtocol] = ContextVar("hive-langgraph-serializer")
@@ -96,8 +99,7 @@ class StrictSerializer(JsonPlusSerializer):
         kind, content = data
         try:
             if kind == "msgpack":
-                option = ormsgpack.OPT_NON_STR_KEYS
-                return ormsgpack.unpackb(content, ext_hook=self._extension, option=option)
+                return unpacked(content, self._extension)
             if kind == "json":
                 return json.loads(content, object_hook=self._record)
             if kind in ("null", "bytes", "bytearray"):
@@ -107,13 +109,28 @@ class StrictSerializer(JsonPlusSerializer):
         raise InvalidInputError(f"a value of kind {kind!r} is not read: reading it could run code")
 
     def _extension(self, code: int, content: bytes) -> Any:
-        if code in OF_CLASSES or code == EXT_DELTA_SNAPSHOT:
-            # What cannot be rebuilt in it would be None in what LangGraph makes of the record.
-            ormsgpack.unpackb(content, ext_hook=self._extension, option=ormsgpack.OPT_NON_STR_KEYS)
+        holds_none = code in _NESTING and self._look(code, content)
         value = self._unpack_ext_hook(code, content)
-        if value is None and not (code in OF_CLASSES and _holds_none(content)):
+        if value is None and not holds_none:
             raise ValueError(f"an extension record of type {code} could not be rebuilt")
         return value
+
+    def _look(self, code: int, content: bytes) -> bool:
+        """Refuse a record in which something cannot be rebuilt: LangGraph makes None of it.
+
+        No class is called for that: in a deep record it would be once for each level. Returns
+        whether the record's data is None itself.
+        """
+        if code not in _NESTING:
+            self._extension(code, content)
+            return False
+        # One frame for each level, as LangGraph has it: no record is too deep for this alone.
+        parts = ormsgpack.unpackb(content, ext_hook=self._look, option=ormsgpack.OPT_NON_STR_KEYS)
+        if code == EXT_DELTA_SNAPSHOT:
+            return False
+        if not isinstance(parts, list) or len(parts) < _LEAST_PARTS:
+            raise ValueError(f"an extension record of type {code} is cut off")
+        return parts[2] is None
 
     def _record(self, record: dict[str, Any]) -> Any:
         """Return the message that a record describes; any other record as it stands."""
@@ -125,12 +142,9 @@ class StrictSerializer(JsonPlusSerializer):
         return make(**fields)
 
 
-def _holds_none(content: bytes) -> bool:
-    """Whether the data in a record is None itself, rather than something that failed."""
-    parts = ormsgpack.unpackb(
-        content, ext_hook=lambda _code, _data: "", option=ormsgpack.OPT_NON_STR_KEYS
-    )
-    return isinstance(parts, list) and len(parts) >= _LEAST_PARTS and parts[2] is None
+def unpacked(content: bytes, hook: Callable[[int, bytes], Any]) -> Any:
+    """Return what msgpack bytes hold; ``hook`` makes the values of extension records."""
+    return ormsgpack.unpackb(content, ext_hook=hook, option=ormsgpack.OPT_NON_STR_KEYS)
 
 
 def serializer_for(

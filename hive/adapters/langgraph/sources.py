@@ -62,18 +62,16 @@ class Source:
         return [Place(thread, namespace) for thread, namespace in found]
 
     def ids(self, place: Place) -> list[str]:
-        """Return the ids of the checkpoints in a place, oldest first."""
+        """Return the ids of the checkpoints in a place, oldest first.
+
+        Damage may have made one something else than a text: ``checkpoint`` refuses it.
+        """
         found = self._rows(
             "SELECT checkpoint_id FROM checkpoints WHERE thread_id = %s AND checkpoint_ns = %s",
             place.thread,
             place.namespace,
         )
-        ids = [row[0] for row in found]
-        if not all(isinstance(each, str) for each in ids):
-            raise InvalidInputError(
-                f"a checkpoint of thread {place.thread!r} has an id that is none"
-            )
-        return sorted(ids)
+        return sorted((row[0] for row in found), key=str)
 
     def checkpoint(self, place: Place, checkpoint_id: str) -> CheckpointTuple:
         """Return a checkpoint, without its writes.
@@ -89,7 +87,7 @@ class Source:
             raise InvalidInputError(f"{type(error).__name__}: {error}") from error
         if found is None:
             raise NotFoundError("it was deleted meanwhile")
-        if not _makes_sense(found):
+        if not _makes_sense(found, checkpoint_id):
             raise InvalidInputError("what is stored of it makes no sense")
         return found
 
@@ -121,8 +119,8 @@ class Source:
         return "writes" if self._value_column == "value" else "checkpoint_writes"
 
 
-def _makes_sense(found: CheckpointTuple) -> bool:
-    """Whether a checkpoint has the shape that LangGraph gives it, whatever its values are."""
+def _makes_sense(found: CheckpointTuple, checkpoint_id: str) -> bool:
+    """Whether a checkpoint is that one, and of LangGraph's shape, whatever its values are."""
     checkpoint: Any = found.checkpoint
     metadata: Any = found.metadata
     if not isinstance(checkpoint, dict) or not isinstance(metadata, dict):
@@ -130,6 +128,7 @@ def _makes_sense(found: CheckpointTuple) -> bool:
     parts = ("channel_values", "channel_versions", "versions_seen")
     return (
         all(isinstance(checkpoint.get(name), str) for name in ("id", "ts"))
+        and checkpoint["id"] == checkpoint_id  # an empty one is taken for the newest
         and all(_is_keyed(checkpoint.get(name)) for name in parts)
         and all(map(_is_keyed, checkpoint["versions_seen"].values()))
         and isinstance(checkpoint.get("updated_channels"), list | None)

@@ -13,7 +13,12 @@ from langgraph.checkpoint.serde.jsonplus import EXT_DELTA_SNAPSHOT
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 
 from hive.adapters.langgraph.codecs import MESSAGES, Opaque
-from hive.adapters.langgraph.serializer import OF_CLASSES, StrictSerializer, allows_name
+from hive.adapters.langgraph.serializer import (
+    OF_CLASSES,
+    StrictSerializer,
+    allows_name,
+    unpacked,
+)
 
 __all__ = ["VerbatimSerializer"]
 
@@ -26,7 +31,7 @@ class VerbatimSerializer(StrictSerializer):
 
     def _extension(self, code: int, content: bytes) -> Any:
         if code == EXT_DELTA_SNAPSHOT:
-            return _DeltaSnapshot(_unpacked(content, self._extension))
+            return _DeltaSnapshot(unpacked(content, self._extension))
         if self._has_strangers(code, content):
             return Opaque("msgpack", ormsgpack.packb(ormsgpack.Ext(code, content)))
         return super()._extension(code, content)
@@ -39,14 +44,10 @@ class VerbatimSerializer(StrictSerializer):
             within.append(self._has_strangers(code, content))
             return ""
 
-        parts = _unpacked(content, look)
+        parts = unpacked(content, look)
         if code not in OF_CLASSES:
             return any(within)
         match parts:
             case [str(module), str(name), *_]:
                 return any(within) or not allows_name(self, module, name)
         return True  # of what is no class: LangGraph would tell a log what stands there instead
-
-
-def _unpacked(content: bytes, hook: Any) -> Any:
-    return ormsgpack.unpackb(content, ext_hook=hook, option=ormsgpack.OPT_NON_STR_KEYS)

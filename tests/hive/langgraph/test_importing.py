@@ -238,13 +238,16 @@ def test_what_only_a_damaged_database_holds_is_named(database: Path, tmp_path: P
             "UPDATE checkpoints SET checkpoint_id = CAST(checkpoint_id AS BLOB) "
             "WHERE thread_id = 'delta'"
         )
+        connection.execute(
+            "UPDATE checkpoints SET checkpoint_id = '' WHERE checkpoint_id = "
+            "(SELECT min(checkpoint_id) FROM checkpoints WHERE thread_id = 'one')"
+        )
         connection.commit()
-    url = f"sqlite:///{database}"
-    for thread in ("waits", "two"):
-        report = import_threads(url, tmp_path / "home", threads=[thread])
+    for thread in ("waits", "two", "delta", "one"):
+        home = tmp_path / thread
+        report = import_threads(f"sqlite:///{database}", home, threads=[thread])
         assert "makes no sense" in report.problems[0]
-    with pytest.raises(InvalidInputError, match="has an id that is none"):
-        import_threads(url, tmp_path / "home", threads=["delta"])
+        assert report.checkpoints or thread != "one", "one without an id keeps no other back"
 
 
 def test_a_thread_that_cannot_have_its_name_here_keeps_no_other_back(

@@ -16,7 +16,7 @@ import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -45,7 +45,7 @@ from langgraph.types import Command, Interrupt, Overwrite, Send, TimeoutPolicy
 
 from hive.adapters.langgraph import HiveSaver, strangers
 from hive.adapters.langgraph.codecs import MESSAGES, Opaque, ThreadRegistry
-from hive.adapters.langgraph.serializer import StrictSerializer, serving
+from hive.adapters.langgraph.serializer import StrictSerializer, serializer_for, serving
 from hive.adapters.langgraph.verbatim import VerbatimSerializer
 from hive.errors import CorruptionError, HiveError, InvalidInputError
 from manifests import Redaction, Repository, UnregisteredValue
@@ -446,6 +446,31 @@ def test_what_could_not_be_read_again_is_refused_when_it_is_saved(
         saver.put_writes(newest.config, [("value", wrap(rows))], "other")
     again = saver.get_tuple(config)
     assert again == newest
+
+
+@dataclasses.dataclass
+class Link:
+    """Counts how often one is made."""
+
+    inner: Any
+    made: ClassVar[int] = 0
+
+    def __post_init__(self) -> None:
+        Link.made += 1
+
+
+def made_by(serializer: Any, depth: int) -> int:
+    value: Any = np.arange(3)
+    for _ in range(depth):
+        value = Link(value)
+    written = serializer.dumps_typed(value)
+    Link.made = 0
+    serializer.loads_typed(written)
+    return Link.made
+
+
+def test_no_value_is_made_once_for_each_record_around_it() -> None:
+    assert [made_by(serializer_for(None, [Link], {}), depth) for depth in (1, 300)] == [1, 300]
 
 
 # -- hostile bytes --------------------------------------------------------------------------------
