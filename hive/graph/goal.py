@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-__all__ = ["Constraint", "Goal", "SuccessCriterion"]
+__all__ = ["Constraint", "Goal", "SuccessCriterion", "parts_of_no_goal"]
 
 
 class SuccessCriterion(BaseModel):
@@ -46,3 +48,18 @@ class Goal(BaseModel):
     success_criteria: list[SuccessCriterion] = Field(default_factory=list)
     constraints: list[Constraint] = Field(default_factory=list)
     context: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+def parts_of_no_goal(parts: Iterable[str]) -> list[str]:
+    """Return the parts that no goal has, sorted: classes that a program made of ``Goal`` count."""
+    classes = list(_classes(Goal))
+    if any(each.model_config.get("extra") == "allow" for each in classes):
+        return []
+    known = {name for each in classes for name in (*each.model_fields, *each.model_computed_fields)}
+    return sorted(set(parts) - known)
+
+
+def _classes(goal: type[Goal]) -> Iterator[type[Goal]]:
+    yield goal
+    for each in goal.__subclasses__():
+        yield from _classes(each)

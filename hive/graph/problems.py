@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hive import errors
 from hive.graph.edge import EdgeCondition
 from hive.graph.expression import Expression
-from hive.graph.goal import Goal
+from hive.graph.goal import parts_of_no_goal
 from hive.graph.names import bad_name
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def _condition(place: str, text: str, known: set[str]) -> Iterator[str]:
         return
     for node in sorted(expression.parts_of("visits")):
         yield from _unknown(f"{place}: visits.{node}", node, known)
-    for field in sorted(expression.parts_of("goal") - Goal.model_fields.keys()):
+    for field in parts_of_no_goal(expression.parts_of("goal")):
         yield f"{place}: goal.{field}: a goal has no {field!r}"
 
 

@@ -12,10 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hive import errors
 from hive.graph.expression import Expression
-from hive.graph.goal import Goal
+from hive.graph.goal import parts_of_no_goal
 from hive.text import kind_of
 
 if TYPE_CHECKING:
+    from hive.graph.goal import Goal
     from hive.plan.plan import PlanStep
 
 __all__ = [
@@ -231,7 +232,7 @@ def _problems_of(condition: str) -> Iterator[str]:
         return
     for name in sorted(expression.names - _NAMES):
         yield f"there is no {name!r}; a rule knows {', '.join(sorted(_NAMES))}"
-    for part in sorted(expression.parts_of("goal") - Goal.model_fields.keys()):
+    for part in parts_of_no_goal(expression.parts_of("goal")):
         yield f"a goal has no {part!r}"
 
 

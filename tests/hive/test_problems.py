@@ -6,9 +6,10 @@ import re
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import ValidationError, computed_field
 
-from hive.graph import EdgeCondition, EdgeSpec, GraphSpec, NodeSpec
+from hive.graph import EdgeCondition, EdgeSpec, Goal, GraphSpec, NodeSpec
+from hive.plan import EvaluationRule, HybridJudge, JudgmentAction
 
 
 def graph(**changes: Any) -> GraphSpec:
@@ -118,6 +119,29 @@ def test_names_in_conditions_that_no_run_has(condition: str, problems: list[str]
     assert graph(edges=[edge]).validate() == [
         f"edges['ab'].condition_expr: {problem}" for problem in problems
     ]
+
+
+def test_a_goal_of_a_class_of_its_own_has_fields_of_its_own() -> None:
+    """They can be known of every program that has such a goal; the graph was refused."""
+
+    class RankedGoal(Goal):
+        rank: int = 0
+
+        @computed_field
+        def is_first(self) -> bool:
+            return self.rank == 1
+
+    edge = EdgeSpec(
+        id="ab",
+        source="a",
+        target="b",
+        condition=EdgeCondition.CONDITIONAL,
+        condition_expr="goal.rank > 2 or goal.is_first or goal.runk",
+    )
+    place = "edges['ab'].condition_expr"
+    assert graph(edges=[edge]).validate() == [f"{place}: goal.runk: a goal has no 'runk'"]
+    rule = EvaluationRule(id="r", condition="goal.rank > 2", action=JudgmentAction.ACCEPT)
+    HybridJudge([rule])
 
 
 def test_a_misspelt_field_is_refused() -> None:
