@@ -74,6 +74,6 @@ def _is_taken(repository: Repository, name: str) -> bool:
         repository.log(name, limit=1)
     except errors.NotFoundError:
         return False
-    except errors.CorruptionError:
-        return True  # it is there, and damaged
+    except (errors.CorruptionError, errors.UnsupportedFormatError):
+        return True  # it is there, and cannot be read
     return True

@@ -11,7 +11,7 @@ from hive.cli.hints import resume_options, typed
 from hive.cli.options import home_of, open_to_read, open_to_write
 from hive.cli.output import line, write_json
 from hive.cli.text import age, count, escape, size
-from hive.cli.unreadable import exit_if_unreadable, readable, say_unreadable, unreadable_json
+from hive.cli.unreadable import exit_if_unreadable, say_unreadable, unreadable_json
 
 if TYPE_CHECKING:
     from hive.cli.shapes import NextStepJson, OverviewJson, Status
@@ -101,6 +101,7 @@ def _steps(
     repo: Repository, infos: list[RunInfo], unreadable: list[UnreadableRun]
 ) -> list[NextStepJson]:
     """Return what there is to do; runs that turn out to be damaged join ``unreadable``."""
+    from hive.listing import readable
     from manifests.clock import system_clock
 
     if not infos and not unreadable:

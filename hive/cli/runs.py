@@ -20,7 +20,6 @@ from hive.cli.text import age, size
 from hive.cli.unreadable import (
     UNREADABLE_STATUSES,
     exit_if_unreadable,
-    readable,
     say_unreadable,
     unreadable_json,
 )
@@ -98,6 +97,7 @@ def runs(
     A run that cannot be read is listed as damaged (exit code 5), or as newer if a later version of
     Hive wrote it (exit code 6). Where only some runs are asked for, it is named beside them.
     """
+    from hive.listing import readable
     from manifests.clock import system_clock
 
     moment = system_clock()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Final, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
 
 import typer
 
@@ -12,59 +12,18 @@ from hive.cli.hints import hint
 
 if TYPE_CHECKING:
     from hive.cli.shapes import UnreadableRunJson
-    from manifests import Repository, RunInfo, UnreadableRun
+    from manifests import UnreadableRun
 
 __all__ = [
     "UNREADABLE_STATUSES",
     "exit_if_unreadable",
-    "readable",
     "say_unreadable",
     "unreadable_json",
 ]
 
-T = TypeVar("T")
-
 UNREADABLE_STATUSES: Final = ("damaged", "newer")
 """How a run stands that cannot be read: it is damaged, or a later version of Hive wrote it."""
 _MOST_SAID: Final = 5
-_MOST_TRIES: Final = 8
-
-
-def readable(
-    repo: Repository,
-    infos: Iterable[RunInfo],
-    unreadable: list[UnreadableRun],
-    work: Callable[[RunInfo], T],
-) -> Iterator[T]:
-    """Yield what ``work`` makes of each run; those that it cannot read join ``unreadable``.
-
-    One that went on since it was listed, so that its head may be forgotten, is taken as it is now.
-    One that was deleted is left out.
-    """
-    from cas.errors import CorruptionError, UnsupportedFormatError
-    from manifests import UnreadableRun
-
-    for info in infos:
-        try:
-            yield from _tried(repo, info, work)
-        except (CorruptionError, UnsupportedFormatError) as error:
-            unreadable.append(UnreadableRun(info.name, error))
-
-
-def _tried(repo: Repository, info: RunInfo, work: Callable[[RunInfo], T]) -> list[T]:
-    from cas.errors import NotFoundError
-
-    for _ in range(_MOST_TRIES):
-        try:
-            return [work(info)]
-        except NotFoundError:
-            try:
-                heads = repo.log(info.name, limit=1)
-            except NotFoundError:
-                return []
-            for head in heads:
-                info = info.model_copy(update={"head": head, "updated_at": head.created_at})
-    return [work(info)]
 
 
 def unreadable_json(run: UnreadableRun) -> UnreadableRunJson:

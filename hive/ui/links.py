@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from urllib.parse import urlencode
 
 from hive.commands import command_line, free_name, reference
-from hive.errors import InvalidInputError
+from hive.errors import HiveError, InvalidInputError
 from manifests import Checkpoint, Repository
 from manifests.paths import Step
 from manifests.places import parse_path, path_of
@@ -70,7 +70,11 @@ class Commands:
 
     def resume(self, run: str) -> str:
         """The command that continues a run."""
-        return command_line("resume", run, options=self._options(run), home=self._home)
+        try:
+            options = self._options(run)
+        except HiveError:
+            options = ()  # its head is damaged or gone, which hides no page of an older checkpoint
+        return command_line("resume", run, options=options, home=self._home)
 
     def fork(self, checkpoint: Checkpoint) -> str:
         """The command that starts a run at a checkpoint."""
@@ -82,6 +86,14 @@ class Commands:
         """The command that prints a checkpoint, or what stands at a path of its state."""
         place = [path_of(path)] if path else []
         return command_line("show", self._ref(checkpoint), *place, home=self._home)
+
+    def demo(self) -> str:
+        """The command that makes a run to look at."""
+        return command_line("demo", home=self._home)
+
+    def run(self) -> str:
+        """The command that runs a graph of the user's own."""
+        return command_line("run", "FILE.py:GRAPH", home=self._home)
 
     def check(self) -> str:
         """The command that looks for damage."""

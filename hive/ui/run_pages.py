@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
-from hive.errors import CorruptionError, NotFoundError, UnsupportedFormatError
+from hive.errors import NotFoundError
 from hive.graph.standing import failure_of
+from hive.listing import readable
 from hive.ui.request import Query
 from hive.ui.site import STATUSES, Site
 from hive.ui.timeline import checkpoints_of, timeline_of, window_of
@@ -62,13 +63,11 @@ def _standing(
     site: Site, infos: Iterable[RunInfo], unreadable: list[UnreadableRun]
 ) -> dict[str, str]:
     """Return how some runs stand, by name; those that cannot be read join ``unreadable``."""
-    standing: dict[str, str] = {}
-    for info in infos:
-        try:
-            standing[info.name] = site.status_of(info.head)
-        except (CorruptionError, UnsupportedFormatError) as error:
-            unreadable.append(UnreadableRun(info.name, error))
-    return standing
+
+    def look(info: RunInfo) -> tuple[str, str]:
+        return info.name, site.status_of(info.head)
+
+    return dict(readable(site.repository, infos, unreadable, look))
 
 
 def run(site: Site, query: Query) -> str:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cas.errors import CorruptionError, UnsupportedFormatError
+from cas.errors import CorruptionError, NotFoundError, UnsupportedFormatError
 from hive.ui.links import Commands
-from manifests import Repository, RetentionPolicy, RunInfo, UnreadableRun
+from manifests import Checkpoint, Repository, RetentionPolicy, RunInfo, UnreadableRun
 from manifests.rows import checkpoint_key
 from tests.damage import Vandal, flip
 from tests.hive.command_line import hive
@@ -160,3 +160,36 @@ def test_runs_that_go_on_while_they_are_listed(
     ran = hive("runs", "--json", "--no-bytes")
     assert ran.code == 0, ran.errors
     assert {row["run"]: row["last_node"] for row in ran.json} == {"bees": "later", "wasps": None}
+
+
+def test_a_page_lists_runs_that_go_on_meanwhile(head: bytes, home: Path) -> None:
+    """All of it was not found where the head of one was forgotten a moment ago."""
+    assert head
+    with Repository.open(home) as repo:
+
+        def status_of(found: Checkpoint) -> str:
+            if (found.run, found.sequence) == ("bees", 3):
+                repo.commit("bees", {"n": 4})
+                raise NotFoundError("forgotten")
+            if found.run == "ants":
+                repo.delete_run("ants")
+                raise NotFoundError("deleted")
+            return "running" if found.sequence == 4 else "done"
+
+        page = pages_of(repo, status_of=status_of).get("/")
+    assert "all (3)" in page
+    assert ("running (1)" in page, "done (1)" in page) == (True, True)
+    assert (">bees<" in page, ">wasps<" in page, ">ants<" in page) == (True, True, False)
+
+
+def test_a_damaged_head_hides_no_page_of_an_older_step(head: bytes, home: Path) -> None:
+    """The command that resumes the run is printed there, and was made from the head."""
+    assert head
+    with Repository.open(home) as repo:
+        repo.commit("bees", {"n": 4}, graph="graph", node="n")
+        last = repo.commit("bees", {"n": 5}, graph="graph", node="n")
+    manifest_of_head(Vandal(home / "objects"), bytes(last.id))
+    with Repository.open(home, read_only=True) as repo:
+        commands = Commands(None, repo, lambda run: [repo.log(run, limit=1)[0].kind])
+        page = pages_of(repo, commands=commands).get("/step", run="bees", at=4)
+    assert "hive resume bees" in page

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from cas.errors import UnsupportedFormatError
 from hive.commands import command_line, free_name, reference
 from hive.ui.links import Commands
-from manifests import Repository
+from manifests import Checkpoint, Repository
 from tests.hive.command_line import Ran, fresh_imports, hive
 from tests.hive.ui.sites import HOSTILE, pages_of
 
@@ -156,6 +157,23 @@ def test_a_reference_that_means_something_else_is_not_printed(home: Path) -> Non
         repo.fork(mine, "run-fork")
         assert free_name(repo, "run") == "run-fork-2"
         assert len(free_name(repo, "é" * 512).encode()) <= 1_024
+
+
+def test_a_name_that_a_later_version_took_is_not_free(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page of every step of the run that a fork was named after failed."""
+    with Repository.open(home) as repo:
+        repo.commit("run", {})
+        read = Repository.log
+
+        def later(self: Repository, run: str, *, limit: int | None = None) -> list[Checkpoint]:
+            if run == "run-fork":
+                raise UnsupportedFormatError("written by a later version")
+            return read(self, run, limit=limit)
+
+        monkeypatch.setattr(Repository, "log", later)
+        assert free_name(repo, "run") == "run-fork-2"
 
 
 def test_a_run_that_reads_like_a_tag_has_checkpoints_with_numbers(home: Path) -> None:

@@ -75,6 +75,9 @@ def links(page: str, to: str) -> list[str]:
 
 def test_an_empty_store_says_how_to_begin(repo: Repository) -> None:
     assert "hive demo" in pages_of(repo).get("/")
+    page = pages_of(repo, commands=Commands("/another")).get("/")
+    assert "hive demo --home /another" in page
+    assert "hive run --home /another FILE.py:GRAPH" in page
 
 
 def test_the_list_of_runs(repo: Repository) -> None:
@@ -99,7 +102,11 @@ def test_runs_are_found_by_name_and_status(repo: Repository) -> None:
     found = links(pages.get("/", q="run 01", status="paused"), "/run")
     assert found == [f"/run?name=Run+01{number}" for number in (8, 6, 4, 2, 0)]
     assert "No run is like that" in pages.get("/", q="nothing")
-    assert "No run is like that" in pages.get("/", page=9)
+    beyond = pages.get("/", page=9)
+    assert "No run is like that" in beyond
+    assert [page.split("page=")[1] for page in links(beyond, "/") if "page=" in page] == ["2"]
+    assert "page=0" in pages.get("/", q="run 001", page=1)
+    assert 'value="failed" selected>failed (0)' in pages.get("/", status="failed")
 
 
 def test_statuses_come_from_whoever_knows_more(repo: Repository) -> None:
