@@ -16,6 +16,7 @@ from cas.ballast import BALLAST_BYTES, BALLAST_FILE
 from cas.errors import CorruptionError, HiveError, NotFoundError
 from cas.leftovers import find_leftovers
 from cas.mounts import file_system_of
+from hive.commands import command_line
 from hive.home import open_repository
 from manifests import Repository, UnreadableRun
 from manifests.repository import OBJECTS_FOLDER
@@ -44,39 +45,47 @@ class Finding:
     text: str
 
 
-def diagnose(home: Path, *, default_home: Path | None) -> list[Finding]:
+_Look = Callable[[Path, str | None], Iterator[Finding]]
+"""Looks at a home; commands that it tells to type name the second one, unless it is None."""
+
+
+def diagnose(
+    home: Path, *, default_home: Path | None, named_home: str | None = None
+) -> list[Finding]:
     """Look at everything that can be wrong around a store.
 
     Args:
         home: The home to look at.
         default_home: The home that is used when nobody names one, for the warning about other
             programs that clean up there.
+        named_home: The home to name in commands that people are told to type; None if it is the
+            one that these choose.
 
     Returns:
         A finding for each thing looked at, the good ones included.
     """
-    looks: list[Callable[[Path], Iterator[Finding]]] = [
+    looks: list[_Look] = [
         _versions,
         _permissions,
         _file_system,
         _disk,
         _store,
     ]
-    found = [finding for look in looks for finding in _guarded(look, home)]
+    found = [finding for look in looks for finding in _guarded(look, home, named_home)]
     if default_home is not None and home == default_home:
-        found += _guarded(_janitor, home)
+        found += _guarded(_janitor, home, named_home)
     return found
 
 
-def _guarded(look: Callable[[Path], Iterator[Finding]], home: Path) -> Iterator[Finding]:
+def _guarded(look: _Look, home: Path, named: str | None) -> Iterator[Finding]:
     """Turn what stops one look into a finding: the others still tell something."""
     try:
-        yield from look(home)
+        yield from look(home, named)
     except OSError as error:
         yield Finding(look.__name__.strip("_"), "error", f"{home}: {error.strerror}")
 
 
-def _versions(_home: Path) -> Iterator[Finding]:
+def _versions(_home: Path, _named: str | None) -> Iterator[Finding]:
     import lmdb
 
     versions = [f"Python {platform.python_version()}"]
@@ -89,7 +98,7 @@ def _versions(_home: Path) -> Iterator[Finding]:
     yield Finding("versions", "ok", f"{', '.join(versions)}, LMDB engine {engine}")
 
 
-def _permissions(home: Path) -> Iterator[Finding]:
+def _permissions(home: Path, _named: str | None) -> Iterator[Finding]:
     store = home / OBJECTS_FOLDER
     if not store.exists():
         return
@@ -124,7 +133,7 @@ def _permissions(home: Path) -> Iterator[Finding]:
         yield Finding("permissions", "ok", f"only you can read {store}")
 
 
-def _file_system(home: Path) -> Iterator[Finding]:
+def _file_system(home: Path, _named: str | None) -> Iterator[Finding]:
     kind = file_system_of(_existing(home))
     if kind in ("tmpfs", "ramfs"):
         yield Finding(
@@ -136,31 +145,35 @@ def _file_system(home: Path) -> Iterator[Finding]:
         yield Finding("file-system", "ok", f"{home} is on {kind}")
 
 
-def _disk(home: Path) -> Iterator[Finding]:
+def _disk(home: Path, named: str | None) -> Iterator[Finding]:
     free = shutil.disk_usage(_existing(home)).free
     size = sum(path.stat().st_size for path in (home / OBJECTS_FOLDER).glob("g*/data.mdb"))
     text = f"{free / 1e9:,.1f} GB free; the store has {size / 1e6:,.1f} MB"
     if free < LEAST_FREE_BYTES:
-        yield Finding("disk", "error", f"{text}: forget runs, then `hive gc`")
+        yield Finding("disk", "error", f"{text}: forget runs, then {_hint('gc', home=named)}")
     elif free < size + LEAST_FREE_BYTES:
+        compact = _hint("compact", home=named)
         yield Finding(
-            "disk", "warning", f"{text}: too little for `hive compact`, which needs room for a copy"
+            "disk", "warning", f"{text}: too little for {compact}, which needs room for a copy"
         )
     else:
         yield Finding("disk", "ok", text)
 
 
-def _store(home: Path) -> Iterator[Finding]:
+def _store(home: Path, named: str | None) -> Iterator[Finding]:
     store = home / OBJECTS_FOLDER
     try:
         repo = open_repository(home, create=False, read_only=True)
     except NotFoundError:
-        yield Finding("store", "note", f"there is no store in {home} yet; `hive demo` makes one")
+        run = _hint("run", "FILE.py:GRAPH", home=named)
+        text = f"there is no store in {home} yet; {run} makes one"
+        yield Finding("store", "note", text)
         return
     except HiveError as error:
         yield Finding("store", "error", f"the store does not open ({error.code}): {error}")
         if isinstance(error, CorruptionError):
-            text = "`hive salvage DIR` takes all that is whole in it into a new store"
+            salvage = _hint("salvage", "DIR", home=named)
+            text = f"{salvage} takes all that is whole in it into a new store"
             yield Finding("salvage", "note", text)
         return
     with repo:
@@ -168,7 +181,7 @@ def _store(home: Path) -> Iterator[Finding]:
             infos, unreadable = repo.readable_runs()
             runs = f"{len(infos) + len(unreadable):,} runs and {repo.objects():,} objects"
             yield Finding("store", "ok", f"opens, with {runs}")
-            yield from _unreadable(unreadable)
+            yield from _unreadable(unreadable, named)
         except HiveError as error:
             yield Finding("store", "error", f"its runs cannot be listed ({error.code}): {error}")
         yield from _readers(repo)
@@ -176,13 +189,13 @@ def _store(home: Path) -> Iterator[Finding]:
     yield from _leftovers(store)
 
 
-def _unreadable(unreadable: Sequence[UnreadableRun]) -> Iterator[Finding]:
+def _unreadable(unreadable: Sequence[UnreadableRun], named: str | None) -> Iterator[Finding]:
     for run in unreadable[:MOST_NAMED]:
         text = f"run {run.name!r} cannot be read: {run.error}"
         yield Finding("runs", "error", text)
     if len(unreadable) > MOST_NAMED:
-        text = f"{len(unreadable) - MOST_NAMED:,} more runs cannot be read; `hive runs` lists them"
-        yield Finding("runs", "error", text)
+        more = f"{len(unreadable) - MOST_NAMED:,} more runs cannot be read"
+        yield Finding("runs", "error", f"{more}; {_hint('runs', home=named)} lists them")
 
 
 def _readers(repo: Repository) -> Iterator[Finding]:
@@ -225,18 +238,22 @@ def _leftovers(store: Path) -> Iterator[Finding]:
         yield Finding("leftovers", "ok", "nothing was left behind by a compact")
 
 
-def _janitor(home: Path) -> Iterator[Finding]:
+def _janitor(home: Path, named: str | None) -> Iterator[Finding]:
     store = home / OBJECTS_FOLDER
     size = sum(path.stat().st_size for path in store.rglob("*") if path.is_file())
     advice = (
         f"Aden Hive uses {home} as well, and its `hive janitor run --junk --execute` deletes "
         "unknown folders over 50 MB in it, this store included. If you use it, copy the store "
-        "elsewhere (`hive backup DIR`) and set HIVE_HOME to that folder"
+        f"elsewhere ({_hint('backup', 'DIR', home=named)}) and set HIVE_HOME to that folder"
     )
     if size > JANITOR_BYTES:
         yield Finding("janitor", "warning", f"{advice}; the store has {size / 1e6:,.0f} MB now")
     elif size:
         yield Finding("janitor", "note", advice)
+
+
+def _hint(name: str, *arguments: str, home: str | None) -> str:
+    return f"`{command_line(name, *arguments, home=home)}`"
 
 
 def _existing(path: Path) -> Path:

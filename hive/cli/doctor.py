@@ -36,7 +36,11 @@ def doctor(home: HomeOption = None, as_json: JsonOption = False) -> None:
     from hive.diagnosis import diagnose
 
     place = home_of(home)
-    findings = diagnose(place, default_home=_default_home())
+    findings = diagnose(
+        place,
+        default_home=_default_home(),
+        named_home=None if home is None else str(home),
+    )
     bad = any(finding.level in ("warning", "error") for finding in findings)
     if as_json:
         report: DoctorJson = {

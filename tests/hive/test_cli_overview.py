@@ -18,6 +18,7 @@ from cas.readers import Reader, parse_readers
 from hive.cli.app import app
 from hive.cli.completion import complete_ref, complete_run, complete_tag
 from hive.cli.launches import Launch, record_launch
+from hive.commands import command_line
 from hive.diagnosis import diagnose
 from manifests import Repository
 from tests.cas.children import in_child, nobody
@@ -126,6 +127,17 @@ def test_doctor_creates_nothing(home: Path) -> None:
     ran = hive("doctor")
     assert (ran.code, "no store" in ran.output) == (0, True)
     assert not home.exists()
+
+
+def test_doctor_tells_commands_for_the_home_that_it_was_given(tmp_path: Path) -> None:
+    """What was pasted made, or freed, something in another one."""
+    other = tmp_path / "it's another"
+    run = command_line("run", "FILE.py:GRAPH", home=str(other))
+    assert f"`{run}` makes one" in hive("doctor", "--home", str(other)).output
+    Repository.open(other).close()
+    (other / "objects" / "g1" / "data.mdb").write_bytes(b"no store")
+    salvage = command_line("salvage", "DIR", home=str(other))
+    assert f"`{salvage}` takes all" in hive("doctor", "--home", str(other)).output
 
 
 def test_doctor_warns(repo: Repository, home: Path) -> None:
