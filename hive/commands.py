@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["command_line", "free_name", "quoted", "reference"]
 
 _MOST_NAME_BYTES: Final = 1_024
+_MOST_UNREADABLE: Final = 4
 
 
 def command_line(
@@ -59,21 +60,19 @@ def reference(repository: Repository, checkpoint: Checkpoint) -> str:
 
 
 def free_name(repository: Repository, name: str) -> str:
-    """Return a name for a fork of a run that no run has."""
-    number = 1
+    """Return a name for a fork of a run that no run has, as far as a damaged store tells."""
+    number = unreadable = 0
     while True:
+        number += 1
         end = "-fork" if number == 1 else f"-fork-{number}"
         fork = name.encode()[: _MOST_NAME_BYTES - len(end)].decode(errors="ignore") + end
-        if not _is_taken(repository, fork):
+        try:
+            repository.log(fork, limit=1)
+        except errors.NotFoundError:
             return fork
-        number += 1
-
-
-def _is_taken(repository: Repository, name: str) -> bool:
-    try:
-        repository.log(name, limit=1)
-    except errors.NotFoundError:
-        return False
-    except (errors.CorruptionError, errors.UnsupportedFormatError):
-        return True  # it is there, and cannot be read
-    return True
+        except (errors.CorruptionError, errors.UnsupportedFormatError):
+            # It is there. Or the damage is elsewhere, so that of no name it can be told whether a
+            # run has it: then this would never end.
+            unreadable += 1
+            if unreadable == _MOST_UNREADABLE:
+                return fork

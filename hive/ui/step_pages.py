@@ -9,7 +9,7 @@ from hive.threads import delta_channels_of
 from hive.ui.links import step_link
 from hive.ui.request import MovedError, Query
 from hive.ui.site import Site
-from hive.ui.timeline import neighbours
+from hive.ui.timeline import despite_damage, neighbours
 from hive.ui.tree import PAGE, TEXT_BYTES, TextView, Tree, briefly, crumbs, text_of, tree_of
 from manifests import Checkpoint, Outline
 
@@ -33,6 +33,10 @@ def step(site: Site, query: Query) -> str:
     focused = bool(path) or record
     older, newer, parent = neighbours(repository, found)
     touched = [] if focused or parent is None else repository.touched([found])[0] or []
+    unread: list[str] = []
+    tags: list[str] = []
+    with despite_damage(unread, "tags"):
+        tags = repository.tagged().get(found.id, [])
     return site.render(
         "step.html",
         found=found,
@@ -50,7 +54,8 @@ def step(site: Site, query: Query) -> str:
         parent=parent,
         touched=touched[:_TOUCHED],
         touched_more=len(touched) - _TOUCHED,
-        tags=repository.tagged().get(found.id, []),
+        tags=tags,
+        unread=unread,
         error="" if focused else failure_of(repository, found),
         elsewhere=[] if focused else delta_channels_of(repository, found),
         pending=0 if focused else repository.count_pending(found.run, found.sequence),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
-from hive.errors import NotFoundError
+from cas.digest import Digest
+from hive.errors import CorruptionError, NotFoundError
 from hive.ui.chart import Chart, chart_of
 from hive.ui.lanes import Lanes, lanes_of
 from manifests import Checkpoint, Footprint, Repository
@@ -17,6 +18,7 @@ __all__ = [
     "Timeline",
     "TimelineRow",
     "checkpoints_of",
+    "despite_damage",
     "neighbours",
     "timeline_of",
     "window_of",
@@ -45,7 +47,8 @@ class Timeline:
     """A window of a run, newest first.
 
     ``newer``, ``older`` and ``oldest`` are where other windows start (exclusive), None where there
-    are none. ``width`` is how many lanes the lines take.
+    are none. ``width`` is how many lanes the lines take. ``unread`` says what could not be read
+    beside the run.
     """
 
     rows: Sequence[TimelineRow]
@@ -56,6 +59,7 @@ class Timeline:
     oldest: int | None
     first: Checkpoint
     chart: Chart | None
+    unread: Sequence[str]
 
 
 def timeline_of(repository: Repository, run: str, below: int | None) -> Timeline:
@@ -73,7 +77,8 @@ def timeline_of(repository: Repository, run: str, below: int | None) -> Timeline
     window = prints[at : at + STEPS]
     upper = prints[: at + STEPS]
     lanes = dict(zip([each.sequence for each in upper], lanes_of(upper), strict=True))
-    rows = _rows(repository, run, window, lanes)
+    unread: list[str] = []
+    rows = _rows(repository, run, window, lanes, unread)
     last = (len(prints) - 1) // STEPS * STEPS
     return Timeline(
         rows=rows,
@@ -84,7 +89,17 @@ def timeline_of(repository: Repository, run: str, below: int | None) -> Timeline
         oldest=prints[last].sequence + 1 if at < last else None,
         first=repository.resolve((run, prints[-1].sequence)),
         chart=chart_of(prints, lambda sequence: _full_bytes(repository, run, sequence)),
+        unread=unread,
     )
+
+
+@contextmanager
+def despite_damage(unread: list[str], what: str) -> Iterator[None]:
+    """Note damage of what stands beside a run, such as tags of others, so that it hides no page."""
+    try:
+        yield
+    except CorruptionError as error:
+        unread.append(f"{what}: {error}")
 
 
 def _is_below(footprint: Footprint, below: int | None) -> bool:
@@ -134,13 +149,20 @@ def _parent(repository: Repository, checkpoint: Checkpoint, sequence: int) -> Ch
 
 
 def _rows(
-    repository: Repository, run: str, window: Sequence[Footprint], lanes: dict[int, Lanes]
+    repository: Repository,
+    run: str,
+    window: Sequence[Footprint],
+    lanes: dict[int, Lanes],
+    unread: list[str],
 ) -> list[TimelineRow]:
     most = max(each.new_bytes for each in window) or 1
-    tags = repository.tagged()
+    tags: dict[Digest, list[str]] = {}
     forks: dict[int, list[str]] = {}
-    for branch in repository.branches(run):
-        forks.setdefault(branch.sequence, []).append(branch.run)
+    with despite_damage(unread, "tags"):
+        tags = repository.tagged()
+    with despite_damage(unread, "forks"):
+        for branch in repository.branches(run):
+            forks.setdefault(branch.sequence, []).append(branch.run)
     found = checkpoints_of(repository, run, window)
     return [
         TimelineRow(

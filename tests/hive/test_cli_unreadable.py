@@ -193,3 +193,21 @@ def test_a_damaged_head_hides_no_page_of_an_older_step(head: bytes, home: Path) 
         commands = Commands(None, repo, lambda run: [repo.log(run, limit=1)[0].kind])
         page = pages_of(repo, commands=commands).get("/step", run="bees", at=4)
     assert "hive resume bees" in page
+
+
+@pytest.mark.parametrize(("table", "key"), [("tags", b"mine"), ("runs", b"ants")])
+def test_damage_beside_a_run_hides_no_page_of_it(
+    table: str, key: bytes, head: bytes, home: Path
+) -> None:
+    """Nor did the search for the free name of a fork ever end, as of no name it could be told."""
+    assert head
+    with Repository.open(home) as repo:
+        repo.tag("mine", "ants@2")
+        repo.commit("bees", {"n": 4}, graph="graph")
+    Vandal(home / "objects").change(table, key, lambda row: flip(row, 3))
+    with Repository.open(home, read_only=True) as repo:
+        pages = pages_of(repo, commands=Commands(None, repo))
+        assert "Cannot be read" in pages.get("/run", name="bees")
+        step = pages.get("/step", run="bees", at=2)
+    assert ("Cannot be read" in step) is (table == "tags")
+    assert "hive fork" in step
