@@ -142,7 +142,7 @@ def runs(
         line(f"No such runs; {hint('runs')} lists all.")
     else:
         begin = hint("run", "FILE.py:GRAPH")
-        line(f"No runs yet: {hint('demo')} makes one, {begin} runs yours.")
+        line(f"No runs yet: {hint('demo')} shows one, {begin} runs yours.")
     say_unreadable(unreadable)
     exit_if_unreadable(unreadable)
 
