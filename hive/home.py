@@ -87,7 +87,10 @@ def folder_problem(folder: Path) -> str:
         advice = "name its path"
         if scheme[1].lower().startswith(_IMPORTED):
             advice += "; `hive import-langgraph URL` takes over what a LangGraph database holds"
-        return f"is a URL, {scheme[1]}:..., and a store is a folder of this machine: {advice}"
+        return (
+            f"reads as a URL, {scheme[1]}:..., and a store is a folder of this machine: {advice}; "
+            "a folder that has such a name is used once it is there"
+        )
     return ""
 
 
