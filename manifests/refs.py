@@ -19,7 +19,7 @@ from manifests.catalogue import Catalogue
 from manifests.cbor import MANIFEST, tag_head
 from manifests.manifest import Checkpoint, Manifest, ManifestReader
 from manifests.names import check_key
-from manifests.rows import CheckpointRow, PinRow, TagRow
+from manifests.rows import CheckpointRow, PinRow, RunRow, TagRow
 
 __all__ = ["Listed", "RefLike", "Resolver"]
 
@@ -127,7 +127,7 @@ class Resolver:
         if listed is not None:
             return listed
         match = _SEQUENCE.fullmatch(ref)
-        if ref.startswith(_TAG) and not (match and self._is_run(match["run"])):
+        if ref.startswith(_TAG) and not (match and self._run(match["run"])):
             return self.tag(ref[len(_TAG) :])
         if match:
             return self._by_sequence(match["run"], int(match["sequence"]))
@@ -136,17 +136,15 @@ class Resolver:
             return self._by_key(name, key)
         return self._by_prefix(ref) if _ID_PREFIX.fullmatch(ref) else None
 
-    def _is_run(self, name: str) -> bool:
+    def _run(self, name: str) -> RunRow | None:
+        """Return a run; None also for what cannot be the name of one."""
         try:
-            return self._catalogue.run(name) is not None
-        except InvalidInputError:
-            return False
-
-    def _head(self, name: str) -> Listed | None:
-        try:
-            run = self._catalogue.run(name)
+            return self._catalogue.run(name)
         except InvalidInputError:
             return None
+
+    def _head(self, name: str) -> Listed | None:
+        run = self._run(name)
         if run is None:
             return None
         row = self._catalogue.listed_head(run)

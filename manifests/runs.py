@@ -89,8 +89,7 @@ def _infos(reader: StoreReader, rows: Sequence[_Row]) -> list[RunInfo]:
 
 def _heads(reader: StoreReader, records: RecordReader, *, rows: Sequence[_Row]) -> list[_Found]:
     catalogue = Catalogue(records.transaction)
-    listed = [_listed(catalogue, key, row) for key, row in rows]
-    heads = [each for each in listed if each is not None]
+    heads = _listed(catalogue, rows)
     known = {
         head.record: reader.known(records, head.record, head.id)
         for _run, head in sorted(heads, key=lambda each: each[1].record)
@@ -124,19 +123,21 @@ def _name(key: bytes, row: RunRow | CorruptionError) -> str:
     return row.name if isinstance(row, RunRow) else key.decode(errors="replace")
 
 
-def _listed(
-    catalogue: Catalogue, key: bytes, row: RunRow | CorruptionError
-) -> tuple[RunRow, CheckpointRow] | None:
-    """Return a run and its head as they are now, None if it is gone or lists nothing yet."""
-    if isinstance(row, CorruptionError):
-        raise row
-    run = catalogue.run(row.name)
-    if run is None:
-        if any(key == other for other, _row in catalogue.runs_or_damage()):
-            raise CorruptStoreError("the keys of runs are out of order; check the store")
-        return None  # deleted since the list was read
-    head = catalogue.listed_head(run)
-    return None if head is None else (run, head)
+def _listed(catalogue: Catalogue, rows: Sequence[_Row]) -> list[tuple[RunRow, CheckpointRow]]:
+    """Return runs and their heads as they are now, without those gone or that list nothing yet."""
+    found: list[tuple[RunRow, CheckpointRow]] = []
+    gone: set[bytes] = set()
+    for key, row in rows:
+        if isinstance(row, CorruptionError):
+            raise row
+        run = catalogue.run(row.name)
+        if run is None:
+            gone.add(key)  # deleted since the list was read, unless it is still there
+        elif (head := catalogue.listed_head(run)) is not None:
+            found.append((run, head))
+    if gone and any(key in gone for key, _row in catalogue.runs_or_damage()):
+        raise CorruptStoreError("the keys of runs are out of order; check the store")
+    return found
 
 
 def _run_info(
