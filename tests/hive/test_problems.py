@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError, computed_field
 
 from hive.graph import EdgeCondition, EdgeSpec, Goal, GraphSpec, NodeSpec
-from hive.plan import EvaluationRule, HybridJudge, JudgmentAction
+from hive.plan import EvaluationRule, HybridJudge, JudgmentAction, PlanStep, judge
 
 
 def graph(**changes: Any) -> GraphSpec:
@@ -142,6 +142,12 @@ def test_a_goal_of_a_class_of_its_own_has_fields_of_its_own() -> None:
     assert graph(edges=[edge]).validate() == [f"{place}: goal.runk: a goal has no 'runk'"]
     rule = EvaluationRule(id="r", condition="goal.rank > 2", action=JudgmentAction.ACCEPT)
     HybridJudge([rule])
+
+
+def test_what_rules_may_name_is_what_they_are_given() -> None:
+    step = PlanStep.model_validate({"id": "s", "action": "f"})
+    given = judge._names(step, judge.StepOutcome(True), Goal(id="g"), {})
+    assert given.keys() == judge._NAMES
 
 
 def test_a_misspelt_field_is_refused() -> None:
